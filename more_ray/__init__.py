@@ -1,0 +1,1 @@
+"""Reward-model training from several human-preference sources on Ray."""

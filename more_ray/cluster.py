@@ -1,0 +1,47 @@
+"""Connecting to Ray: the cluster that is there, or a local one."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from pathlib import Path
+
+import ray
+
+TOKEN_FILE = Path("~/.cache/more_ray/ray_token").expanduser()
+
+
+def connect(workers: int, verbose: bool) -> None:
+    """Join the cluster of `RAY_ADDRESS` (as `ray job submit` sets it) or start a local one.
+
+    A local cluster declares enough CPUs for the workers and the data tasks beside them, also on a
+    machine that has fewer: otherwise the two would wait for each other. It asks for a token, kept
+    in a file that only its user can read.
+    """
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    level = logging.INFO if verbose else logging.ERROR
+    options = {"log_to_driver": verbose, "logging_level": level}
+    if "RAY_ADDRESS" in os.environ:
+        ray.init(**options)
+    else:
+        if "RAY_AUTH_MODE" not in os.environ:
+            os.environ["RAY_AUTH_MODE"] = "token"
+            os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token_file())
+        cpus = max(os.cpu_count() or 1, workers + 3)
+        ray.init(num_cpus=cpus, include_dashboard=False, **options)
+    if not verbose:
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
+        logging.getLogger("ray.train").setLevel(logging.ERROR)
+
+
+def _token_file() -> Path:
+    if not TOKEN_FILE.exists():
+        TOKEN_FILE.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(TOKEN_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w") as stream:
+            stream.write(secrets.token_hex(32))
+    return TOKEN_FILE

@@ -1,0 +1,203 @@
+"""What a run is: one pydantic model, a docstring under every field."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(
+        extra="forbid", use_attribute_docstrings=True, frozen=True, allow_inf_nan=False
+    )
+
+
+class SimulatorConfig(Section):
+    sources: int = Field(5, ge=1, le=64)
+    """Annotator populations to simulate: K."""
+    pairs: int = Field(1_500, ge=2)
+    """Training pairs of each population."""
+    test_pairs: int = Field(500, ge=2)
+    """Test pairs of each population."""
+    drift: float = Field(0.8, ge=0)
+    """Size of each population's own drift, relative to the reward that all share (4)."""
+    noise: float = Field(1.0, gt=0)
+    """Temperature of the Bradley-Terry labels; 1 is the model's own noise."""
+    seed: int = Field(0, ge=0)
+    """Seed of the populations and of their pairs."""
+
+
+class DataConfig(Section):
+    root: str | None = None
+    """Folder (path or URI) of `<source>.<split>.parquet|jsonl|jsonl.gz|json|csv` files."""
+    sources: list[str] = []
+    """Names in `root`, names on the hub (helpful, harmless, oasst1, webgpt, summarize), paths or
+    URIs, or `name=path`. Empty: every source in `root`, or the simulator where root is unset."""
+    simulator: SimulatorConfig = SimulatorConfig()
+    """The built-in simulator, used when neither `root` nor `sources` is set."""
+    pairs_per_source: int | None = Field(40_000, ge=1)
+    """At most this many training pairs of a source, a seeded sample (the paper: 40,000)."""
+    resample: bool = True
+    """True: every source gives the same number of pairs a step and smaller sources are repeated
+    (the paper). False: every pair once an epoch, each source in proportion to its size."""
+    test_pairs: int | None = Field(2_000, ge=1)
+    """At most this many test pairs of a source, a seeded sample."""
+    test_fraction: float = Field(0.1, gt=0, lt=1)
+    """Share of prompts held out for testing where a source has no test file."""
+    max_length: int = Field(512, ge=8)
+    """Tokens of a prompt and its answer; longer ones lose their beginning."""
+    max_reject_share: float = Field(0.3, ge=0, le=1)
+    """Preparation fails where a larger share of a source's pairs is unusable."""
+    seed: int = Field(0, ge=0)
+    """Seed of sampling, shuffling and the test split."""
+    prepared: str = "~/.cache/more_ray/prepared"
+    """Folder (path or URI, shared by all nodes) of prepared data, reused by fingerprint."""
+
+
+class LoraConfig(Section):
+    rank: int = Field(16, ge=1)
+    """Rank of the update matrices."""
+    alpha: float = Field(32, gt=0)
+    """Scale of the update: alpha / rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout before the update."""
+    targets: list[str] | Literal["all-linear"] = "all-linear"
+    """Names of the linear layers that get an update."""
+
+
+class ModelConfig(Section):
+    path: str = "tiny"
+    """Any causal LM: a folder, a hub name, a `.gguf` file, `package:NAME/FILE` for a file inside
+    an installed Python package, or `tiny`: a small LLaMA with random weights whose tokenizer is
+    made from the simulator's words."""
+    revision: str | None = None
+    """Commit or tag on the hub."""
+    layers: int | None = Field(None, ge=1)
+    """Keep only the first N blocks."""
+    lora: LoraConfig | None = None
+    """Train low-rank updates and the score head instead of all weights."""
+    batch_format: Literal["auto", "packed", "padded"] = "auto"
+    """packed: no padding, the shared prompt once. padded: two rows a pair. auto: packed where the
+    model's scores are the same in both."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model."""
+
+
+class ObjectiveConfig(Section):
+    scheme: Literal["more", "uniform", "proportional", "fixed"] = "more"
+    """Source weights: more solves (9) each step; uniform; proportional to |D_i| (the paper's
+    MultiTask); fixed takes `weights`."""
+    weights: dict[str, float] | None = None
+    """Weight of each source for scheme=fixed; they are scaled to sum to one."""
+    normalize: Literal["none", "l2", "loss", "loss+"] = "none"
+    """What gradients are divided by before the solve: the paper none, its released code l2."""
+    momentum: float = Field(0.0, ge=0, lt=1)
+    """Share of the previous gradient average that is kept."""
+    scope: Literal["global", "rank"] = "global"
+    """global: one lam from the gradients of all workers. rank: each worker its own."""
+    solver: Literal["active_set", "frank_wolfe"] = "active_set"
+    """active_set is exact; frank_wolfe is the paper's plain iteration."""
+    margin: bool = False
+    """Subtract a pair's margin, where it has one, from its reward difference."""
+
+    @model_validator(mode="after")
+    def _fixed_has_weights(self) -> ObjectiveConfig:
+        if (self.scheme == "fixed") != (self.weights is not None):
+            raise ValueError("objective.weights is given exactly when objective.scheme=fixed")
+        if self.weights is not None and (
+            min(self.weights.values(), default=0) < 0 or sum(self.weights.values()) <= 0
+        ):
+            raise ValueError("objective.weights: weights >= 0 with a sum above 0 are allowed")
+        return self
+
+
+class OptimizerConfig(Section):
+    lr: float = Field(1e-6, gt=0)
+    """Peak learning rate of AdamW."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """Decay after warm-up; linear and cosine end at zero."""
+    warmup: float = Field(0.0, ge=0, lt=1)
+    """Share of the steps spent on linear warm-up."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Decoupled weight decay."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's averaging coefficients."""
+    clip: float = Field(1.0, ge=0)
+    """Largest norm of the whole gradient; 0 turns clipping off."""
+
+
+class TrainConfig(Section):
+    workers: int = Field(1, ge=1)
+    """Ray Train workers, one device each."""
+    use_gpu: bool | None = None
+    """A GPU for each worker. Unset: when the cluster has enough."""
+    pairs_per_source: int = Field(16, ge=1)
+    """B: pairs of each source in a global micro-batch, over all workers (the paper: 16)."""
+    accumulation: int = Field(1, ge=1)
+    """Micro-batches an optimizer step; each has its own lam."""
+    epochs: int = Field(1, ge=1)
+    """Passes over the largest source (resample) or over all pairs."""
+    max_steps: int | None = Field(None, ge=1)
+    """Stop after this many micro-batches."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto: bf16 on a GPU, fp32 on a CPU."""
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    """DeepSpeed ZeRO stage."""
+    offload: bool = False
+    """Keep optimizer state (and at stage 3 parameters) in CPU memory."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about 1.3 times the work."""
+    eval_every: int | None = Field(None, ge=1)
+    """Evaluate every N micro-batches, not only at the end."""
+    checkpoint_every: int | None = Field(None, ge=1)
+    """Save a resumable checkpoint every N micro-batches. Unset: about ten in a run."""
+    keep_checkpoints: int = Field(2, ge=1)
+    """Newest checkpoints to keep."""
+    max_failures: int = Field(3, ge=0)
+    """Restarts of the workers from the last checkpoint after a failure."""
+    eval_tokens: int = Field(8_192, ge=512)
+    """Tokens of one scoring batch in evaluation."""
+    threads: int | None = Field(None, ge=1)
+    """CPU threads of a worker. Unset: the node's cores shared out."""
+    seed: int = Field(0, ge=0)
+    """Seed of the score head, the order of the pairs and dropout."""
+
+    @model_validator(mode="after")
+    def _cadence_is_whole_optimizer_steps(self) -> TrainConfig:
+        for key in ("checkpoint_every", "eval_every"):
+            if (getattr(self, key) or 0) % self.accumulation:
+                raise ValueError(f"train.{key}: a multiple of train.accumulation is allowed")
+        if self.offload and self.zero_stage == 0:
+            raise ValueError("train.offload: needs train.zero_stage 1, 2 or 3")
+        return self
+
+
+class LogConfig(Section):
+    tensorboard: bool = False
+    """Write TensorBoard events to `output_dir`/tensorboard (a local folder)."""
+    mlflow: str | None = None
+    """MLflow tracking URI to log to."""
+    wandb: str | None = None
+    """Weights & Biases project to log to (`WANDB_MODE=offline` needs no account)."""
+    verbose: bool = False
+    """Show the logs of Ray, DeepSpeed and the workers."""
+
+
+class RunConfig(Section):
+    output_dir: str = "outputs/more"
+    """The run's folder: a path, or any URI that pyarrow's filesystems open."""
+    compare: list[Literal["more", "uniform", "proportional"]] = []
+    """Train these schemes too, each in `output_dir`/SCHEME, and show them side by side."""
+    data: DataConfig = DataConfig()
+    """What to learn from."""
+    model: ModelConfig = ModelConfig()
+    """What is trained."""
+    objective: ObjectiveConfig = ObjectiveConfig()
+    """What is minimised."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """How it is minimised."""
+    train: TrainConfig = TrainConfig()
+    """Workers, batches, precision, checkpoints."""
+    log: LogConfig = LogConfig()
+    """Where metrics go besides `output_dir`."""

@@ -1,0 +1,1 @@
+"""Preference data: rows in, packed batches out."""

@@ -1,0 +1,44 @@
+"""Messages to text to tokens, one way for training, evaluation and serving."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from transformers import PreTrainedTokenizerBase
+
+from more_ray.data.records import Message
+
+SPEAKER = {"system": "System", "user": "Human", "assistant": "Assistant"}
+
+
+def render(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], answer: str) -> str:
+    """The text that is scored: the conversation with `answer` as its last turn, then EOS.
+
+    Uses the tokenizer's chat template where it has one, a Human/Assistant transcript where not.
+
+    Raises:
+        jinja2.TemplateError: the chat template refuses these roles.
+    """
+    turns = [*prompt, {"role": "assistant", "content": answer}]
+    if tokenizer.chat_template:
+        text = tokenizer.apply_chat_template(turns, tokenize=False).rstrip()
+    else:
+        text = "\n\n".join(f"{SPEAKER[turn['role']]}: {turn['content']}" for turn in turns)
+    return text if text.endswith(tokenizer.eos_token) else text + tokenizer.eos_token
+
+
+def encode(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int
+) -> list[list[int]]:
+    """Token ids of rendered texts; one longer than `max_length` loses its beginning.
+
+    A chat template writes its own special tokens; otherwise the tokenizer adds its usual ones.
+    The tokenizer's truncation side must be left, as `load_tokenizer` sets it.
+    """
+    return tokenizer(
+        list(texts),
+        truncation=True,
+        max_length=max_length,
+        add_special_tokens=tokenizer.chat_template is None,
+        return_attention_mask=False,
+    )["input_ids"]

@@ -1,0 +1,115 @@
+"""Which rows of which source make up the batch of a step: pure functions of the seed.
+
+Nothing is remembered between steps, so a run resumes at any step at once, and any number of
+ranks sees the same global batches. Legend: K sources.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+GROUP = 256
+"""Rows that are read together: pairs of one step come from one or two groups of a source."""
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The order of all training pairs of a run.
+
+    With `resample`, a step takes `pairs_per_source` pairs of each source; smaller sources begin
+    again, in another order, until the largest has been read `epochs` times. Without it, a step
+    takes K times as many pairs in all, from each source in proportion to its size, and every pair
+    comes exactly once an epoch.
+    """
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    pairs_per_source: int
+    epochs: int
+    resample: bool
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        """Micro-batches in the run."""
+        if self.resample:
+            return -(-max(self.sizes) * self.epochs // self.pairs_per_source)
+        return self._steps_an_epoch * self.epochs
+
+    @property
+    def _steps_an_epoch(self) -> int:
+        return -(-sum(self.sizes) // (self.pairs_per_source * len(self.sizes)))
+
+    def rows(self, step: int) -> list[np.ndarray]:
+        """Row numbers of each of the K sources in the global micro-batch of `step`."""
+        return [
+            np.array(
+                [
+                    _row(f"{self.seed}/{name}", position // size, position % size, size)
+                    for position in self._positions(step, size)
+                ],
+                dtype=np.int64,
+            )
+            for name, size in zip(self.names, self.sizes, strict=True)
+        ]
+
+    def _positions(self, step: int, size: int) -> range:
+        if self.resample:
+            return range(step * self.pairs_per_source, (step + 1) * self.pairs_per_source)
+        steps = self._steps_an_epoch
+        epoch, inside = divmod(step, steps)
+        start = epoch * size
+        return range(start + inside * size // steps, start + (inside + 1) * size // steps)
+
+
+def _row(key: str, epoch: int, position: int, size: int) -> int:
+    """The row at a position of an epoch's order: groups in random order, rows in random order."""
+    order, start = _group_order(key, epoch, size)
+    slot = int(np.searchsorted(start, position, side="right")) - 1
+    inside = _inside_group(key, epoch, int(order[slot]), size)
+    return int(order[slot]) * GROUP + int(inside[position - start[slot]])
+
+
+@lru_cache(maxsize=128)
+def _group_order(key: str, epoch: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    order = _generator(key, epoch).permutation(-(-size // GROUP))
+    lengths = np.minimum(GROUP, size - order * GROUP)
+    return order, np.concatenate([[0], np.cumsum(lengths)[:-1]])
+
+
+@lru_cache(maxsize=512)
+def _inside_group(key: str, epoch: int, group: int, size: int) -> np.ndarray:
+    return _generator(key, epoch, group).permutation(min(GROUP, size - group * GROUP))
+
+
+def _generator(key: str, *numbers: int) -> np.random.Generator:
+    return np.random.default_rng([zlib.crc32(key.encode()), *numbers])
+
+
+def deal(tokens: Sequence[np.ndarray], ranks: int) -> list[np.ndarray]:
+    """Which rank gets each pair of a global batch, so that all ranks have about equal work.
+
+    The pairs of each source are dealt longest first, back and forth over the ranks (a snake):
+    ranks get equal counts of every source up to one round, and nearly equal tokens.
+
+    Args:
+        tokens: for each of the K sources, the tokens of its pairs.
+
+    Returns:
+        For each source the rank of each of its pairs.
+    """
+    dealt = 0
+    result = []
+    for count in tokens:
+        place = dealt + np.arange(len(count))
+        turn, seat = np.divmod(place, ranks)
+        rank = np.empty(len(count), dtype=np.int64)
+        rank[np.argsort(-count, kind="stable")] = np.where(turn % 2, ranks - 1 - seat, seat)
+        result.append(rank)
+        dealt += len(count)
+    return result

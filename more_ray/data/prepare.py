@@ -1,0 +1,316 @@
+"""Ray Data: read -> check -> tokenise -> shuffle -> a Parquet file per source and split."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+from transformers import PreTrainedTokenizerBase
+
+from more_ray import storage
+from more_ray.config import DataConfig, ModelConfig
+from more_ray.data.formatting import encode, render
+from more_ray.data.mixture import GROUP
+from more_ray.data.packing import shared_prefix
+from more_ray.data.prepared import PAIR_SCHEMA, Prepared
+from more_ray.data.records import DataError, Pair, Reason, Reject
+from more_ray.data.simulated import Simulator
+from more_ray.data.sources import SourceFiles, fingerprint, iter_pairs, locate
+from more_ray.model.loading import load_tokenizer
+
+FORMAT = 1
+"""Raised when the meaning of prepared files changes, so that old ones are not reused."""
+BATCH = 256
+"""Pairs tokenised together."""
+SIMULATED_SHARD = 5_000
+"""Pairs of one simulated read task."""
+
+WORK_SCHEMA = pa.schema(
+    [
+        *[field.with_nullable(True) for field in PAIR_SCHEMA],
+        pa.field("source", pa.int32()),
+        pa.field("split", pa.string()),
+        pa.field("key", pa.uint64()),
+        pa.field("reason", pa.string()),
+        pa.field("where", pa.string()),
+        pa.field("detail", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """What one read task reads: a source and split, or a range of a simulated one."""
+
+    source: int
+    split: str
+    files: SourceFiles | None
+    start: int = 0
+    stop: int = 0
+
+
+def prepare(
+    data: DataConfig,
+    model: ModelConfig,
+    progress: Callable[[int], None] = lambda pairs: None,
+) -> Prepared:
+    """The prepared form of what `data` names, reused where inputs and settings are the same.
+
+    Args:
+        progress: told the pairs written so far.
+
+    Raises:
+        DataError: a missing file, an unknown source, a source without a usable pair, or more
+            rejects than `data.max_reject_share`.
+    """
+    tokenizer = load_tokenizer(model, data.max_length)
+    files = locate(data.sources, data.root) if data.sources or data.root else None
+    simulator = Simulator(
+        data.simulator.sources, data.simulator.drift, data.simulator.noise, data.simulator.seed
+    )
+    names = [file.name for file in files] if files else simulator.names()
+    identity = {
+        "format": FORMAT,
+        "data": data.model_dump(exclude={"prepared", "root", "sources", "resample"}),
+        "inputs": [fingerprint(file) for file in files] if files else asdict(simulator),
+        "tokenizer": _digest([tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template]),
+    }
+    folder = storage.join(storage.absolute(data.prepared), _digest(identity)[:16])
+    if storage.exists(storage.join(folder, "manifest.json")):
+        return Prepared.open(folder)
+
+    with tempfile.TemporaryDirectory() as local:
+        tokenizer.save_pretrained(local)
+        storage.upload(Path(local), storage.join(folder, "tokenizer"))
+    shards = _file_shards(files) if files else _simulated_shards(data, names)
+    read = _Read(names, simulator, tokenizer, data)
+    rows = (
+        ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
+        .map_batches(read, batch_size=1, batch_format="numpy", num_cpus=0.5)
+        .sort(["source", "split", "key"])
+    )
+    counts = _write(rows, names, folder, data, progress)
+    manifest = {"sources": counts, **identity}
+    _check_counts(counts, data)
+    storage.write_json(storage.join(folder, "manifest.json"), manifest)
+    return Prepared.open(folder)
+
+
+def _file_shards(files: list[SourceFiles]) -> list[Shard]:
+    return [
+        Shard(source, split, file)
+        for source, file in enumerate(files)
+        for split in ("train", "test")
+    ]
+
+
+def _simulated_shards(data: DataConfig, names: list[str]) -> list[Shard]:
+    wanted = {"train": data.simulator.pairs, "test": data.simulator.test_pairs}
+    return [
+        Shard(source, split, None, start, min(start + SIMULATED_SHARD, wanted[split]))
+        for source in range(len(names))
+        for split in wanted
+        for start in range(0, wanted[split], SIMULATED_SHARD)
+    ]
+
+
+class _Read:
+    """The read task: a shard's pairs, checked and tokenised, each with its place in the order."""
+
+    def __init__(
+        self,
+        names: list[str],
+        simulator: Simulator,
+        tokenizer: PreTrainedTokenizerBase,
+        data: DataConfig,
+    ) -> None:
+        self.names, self.simulator, self.tokenizer, self.data = names, simulator, tokenizer, data
+
+    def __call__(self, batch: dict[str, Any]) -> Iterator[pa.Table]:
+        (shard,) = batch["shard"]
+        numbered = enumerate(self._pairs(shard), start=shard.start)
+        while some := list(islice(numbered, BATCH)):
+            yield self._table(shard, some)
+
+    def _pairs(self, shard: Shard) -> Iterator[Pair | Reject]:
+        name = self.names[shard.source]
+        if shard.files is None:
+            yield from self.simulator.pairs(name, shard.split, shard.start, shard.stop)
+        elif shard.files.test is not None:
+            yield from iter_pairs(shard.files, shard.split)
+        else:
+            for pair in iter_pairs(shard.files, "train"):
+                if isinstance(pair, Reject):
+                    if shard.split == "train":
+                        yield pair
+                elif self._held_out(pair) == (shard.split == "test"):
+                    yield pair
+
+    def _held_out(self, pair: Pair) -> bool:
+        """The test split of a source that has none: all pairs of a share of the prompts."""
+        return _unit(self.data.seed, json.dumps(pair.prompt)) < self.data.test_fraction
+
+    def _table(self, shard: Shard, numbered: list[tuple[int, Pair | Reject]]) -> pa.Table:
+        source, split = shard.source, shard.split
+        rows: list[dict[str, Any]] = []
+        rendered: list[tuple[int, Pair, str, str]] = []
+        for number, pair in numbered:
+            if isinstance(pair, Pair):
+                try:
+                    chosen, rejected = (
+                        render(self.tokenizer, pair.prompt, answer)
+                        for answer in (pair.chosen, pair.rejected)
+                    )
+                except jinja2.TemplateError as error:
+                    pair = Reject(Reason.TEMPLATE, f"{pair.source} pair {number}", str(error))
+                else:
+                    rendered.append((number, pair, chosen, rejected))
+                    continue
+            rows.append(_reject_row(pair))
+        texts = [text for _, _, *both in rendered for text in both]
+        tokens = encode(self.tokenizer, texts, self.data.max_length) if texts else []
+        for (number, pair, _, _), chosen, rejected in zip(
+            rendered, tokens[::2], tokens[1::2], strict=True
+        ):
+            if chosen == rejected:
+                where = f"{pair.source} pair {number}"
+                detail = f"last {self.data.max_length} tokens are the same"
+                rows.append(_reject_row(Reject(Reason.TRUNCATED, where, detail)))
+                continue
+            key = _key(self.data.seed, self.names[source], split, number)
+            rows.append(_pair_row(pair, chosen, rejected) | {"key": key})
+        blank = dict.fromkeys(WORK_SCHEMA.names)
+        place = {"source": source, "split": split}
+        return pa.Table.from_pylist([blank | {"key": 0} | row | place for row in rows], WORK_SCHEMA)
+
+
+def _pair_row(pair: Pair, chosen: list[int], rejected: list[int]) -> dict[str, Any]:
+    shared = shared_prefix(chosen, rejected)
+    return {
+        "shared": chosen[:shared],
+        "chosen": chosen[shared:],
+        "rejected": rejected[shared:],
+        "tokens": len(chosen) + len(rejected) - shared,
+        "chosen_characters": len(pair.chosen),
+        "rejected_characters": len(pair.rejected),
+        "margin": pair.margin,
+        "probability": pair.probability,
+    }
+
+
+def _reject_row(reject: Reject) -> dict[str, Any]:
+    return {"reason": reject.reason.value, "where": reject.where, "detail": reject.detail}
+
+
+def _write(
+    rows: ray.data.Dataset,
+    names: list[str],
+    folder: str,
+    data: DataConfig,
+    progress: Callable[[int], None],
+) -> dict[str, dict[str, Any]]:
+    """Stream the sorted rows into their files; returns counts for each source."""
+    filesystem, path = storage.locate(folder)
+    limits = {"train": data.pairs_per_source, "test": data.test_pairs}
+    counts = {
+        name: {"train": 0, "test": 0, "train_read": 0, "test_read": 0, "rejected": Counter()}
+        for name in names
+    }
+    with ExitStack() as stack:
+        rejects = stack.enter_context(filesystem.open_output_stream(f"{path}/rejects.jsonl"))
+        writers = {
+            (name, split): stack.enter_context(
+                _PairWriter(f"{path}/{name}.{split}.parquet", filesystem)
+            )
+            for name in names
+            for split in limits
+        }
+        for table in rows.iter_batches(batch_size=4_096, batch_format="pyarrow"):
+            for source, split in sorted(
+                set(zip(table["source"].to_pylist(), table["split"].to_pylist(), strict=True))
+            ):
+                name, count = names[source], counts[names[source]]
+                part = table.filter((pa.compute.field("source") == source)
+                                    & (pa.compute.field("split") == split))
+                bad = part.filter(pa.compute.field("reason").is_valid())
+                for reject in bad.select(["reason", "where", "detail"]).to_pylist():
+                    count["rejected"][reject["reason"]] += 1
+                    line = {"source": name, "split": split, **reject}
+                    rejects.write(json.dumps(line).encode() + b"\n")
+                good = part.filter(pa.compute.field("reason").is_null())
+                count[f"{split}_read"] += len(good)
+                limit = limits[split]
+                room = len(good) if limit is None else limit - count[split]
+                good = good.slice(0, room)
+                writers[name, split].write(good.select(PAIR_SCHEMA.names).cast(PAIR_SCHEMA))
+                count[split] += len(good)
+            progress(sum(count["train"] + count["test"] for count in counts.values()))
+    return counts
+
+
+class _PairWriter:
+    """Parquet with row groups of exactly `GROUP` rows, whatever the size of what is written."""
+
+    def __init__(self, path: str, filesystem: Any) -> None:
+        self._writer = pq.ParquetWriter(
+            path, PAIR_SCHEMA, filesystem=filesystem, compression="zstd"
+        )
+        self._waiting = PAIR_SCHEMA.empty_table()
+
+    def write(self, table: pa.Table) -> None:
+        table = pa.concat_tables([self._waiting, table])
+        full = len(table) // GROUP * GROUP
+        if full:
+            self._writer.write_table(table.slice(0, full), row_group_size=GROUP)
+        self._waiting = table.slice(full).combine_chunks()
+
+    def __enter__(self) -> _PairWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if len(self._waiting):
+            self._writer.write_table(self._waiting)
+        self._writer.close()
+
+
+def _check_counts(counts: dict[str, dict[str, Any]], data: DataConfig) -> None:
+    for name, count in counts.items():
+        rejected = count["rejected"].total()
+        share = rejected / max(1, rejected + count["train_read"] + count["test_read"])
+        reasons = ", ".join(f"{number} {reason}" for reason, number in count["rejected"].items())
+        for split in ("train", "test"):
+            if not count[split]:
+                raise DataError(
+                    f"source {name}: no usable {split} pair"
+                    + (f"; rejected: {reasons}" if reasons else "")
+                )
+        if share > data.max_reject_share:
+            raise DataError(
+                f"source {name}: {share:.0%} of its pairs rejected ({reasons}); "
+                f"data.max_reject_share allows {data.max_reject_share:.0%}"
+            )
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _key(*parts: object) -> int:
+    """A place in a random order that depends on nothing but the parts."""
+    return int.from_bytes(hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).digest())
+
+
+def _unit(*parts: object) -> float:
+    return _key(*parts) / 2**64

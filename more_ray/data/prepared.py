@@ -1,0 +1,81 @@
+"""Prepared data: a tokenised, shuffled Parquet file per source and split, and a manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from more_ray import storage
+from more_ray.data.mixture import GROUP
+
+PAIR_SCHEMA = pa.schema(
+    [
+        pa.field("shared", pa.list_(pa.int32()), nullable=False),
+        pa.field("chosen", pa.list_(pa.int32()), nullable=False),
+        pa.field("rejected", pa.list_(pa.int32()), nullable=False),
+        pa.field("tokens", pa.int32(), nullable=False),
+        pa.field("chosen_characters", pa.int32(), nullable=False),
+        pa.field("rejected_characters", pa.int32(), nullable=False),
+        pa.field("margin", pa.float32()),
+        pa.field("probability", pa.float32()),
+    ]
+)
+"""`shared` tokens come first in both sequences; `tokens` is the length of all three lists."""
+
+TOKENS = ["shared", "chosen", "rejected"]
+
+
+class PreparedFile:
+    """The pairs of one source and split; any rows can be read without the rest."""
+
+    def __init__(self, uri: str) -> None:
+        filesystem, path = storage.locate(uri)
+        self._file = pq.ParquetFile(path, filesystem=filesystem)
+
+    def __len__(self) -> int:
+        return self._file.metadata.num_rows
+
+    def take(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
+        """The given rows, in the order given."""
+        groups, group_of_row = np.unique(rows // GROUP, return_inverse=True)
+        table = pa.concat_tables([self._group(int(group), tuple(columns)) for group in groups])
+        # Every group but the file's last is full, and that one sorts last.
+        return table.take(group_of_row * GROUP + rows % GROUP)
+
+    @lru_cache(maxsize=64)  # noqa: B019 - lives as long as one task or worker
+    def _group(self, group: int, columns: tuple[str, ...]) -> pa.Table:
+        return self._file.read_row_group(group, columns=list(columns))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared folder: `manifest.json`, `tokenizer/`, `<source>.<split>.parquet`."""
+
+    folder: str
+    manifest: dict[str, Any]
+
+    @classmethod
+    def open(cls, folder: str) -> Prepared:
+        """Raises FileNotFoundError unless the folder was prepared to the end."""
+        return cls(folder, storage.read_json(storage.join(folder, "manifest.json")))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.manifest["sources"])
+
+    def sizes(self, split: str) -> tuple[int, ...]:
+        """Pairs of each source."""
+        return tuple(source[split] for source in self.manifest["sources"].values())
+
+    def file(self, source: str, split: str) -> PreparedFile:
+        return PreparedFile(storage.join(self.folder, f"{source}.{split}.parquet"))
+
+    @property
+    def tokenizer_folder(self) -> str:
+        return storage.join(self.folder, "tokenizer")

@@ -1,0 +1,231 @@
+"""The preference record, and the reasons for which a raw record is rejected."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Literal, TypedDict
+
+ROLES = ("system", "user", "assistant")
+
+_TURN = re.compile(r"(?:\A\s*|\n\n)(?:## )?(Human|Assistant):")
+_TURN_ROLE = {"Human": "user", "Assistant": "assistant"}
+
+
+class Message(TypedDict):
+    """One turn of a dialogue."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Reason(str, Enum):
+    """Why a raw record is not a preference pair."""
+
+    TIE = "tie"
+    IDENTICAL = "chosen equals rejected"
+    EMPTY = "empty field"
+    MISSING = "missing column"
+    WRONG_TYPE = "wrong type"
+    PROMPTS_DIFFER = "prompts differ"
+    NO_USER_TURN = "prompt does not end with a user turn"
+    INVALID_UTF8 = "invalid utf-8"
+    CORRUPT_LINE = "corrupt line"
+    CORRUPT_FILE = "corrupt file"
+    TRUNCATED = "identical after truncation"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One human preference.
+
+    `prompt` ends with a user turn; `chosen` and `rejected` are the text of the assistant turn that
+    follows it, stripped. `margin` is how strongly the annotator preferred `chosen`. `probability`
+    is the true probability that `chosen` is preferred, known for simulated data only.
+    """
+
+    prompt: tuple[Message, ...]
+    chosen: str
+    rejected: str
+    source: str
+    margin: float | None = None
+    probability: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A raw record that is left out: `where` is "file:line", "file row 12" or the file."""
+
+    reason: Reason
+    where: str
+    detail: str
+
+
+class DataError(Exception):
+    """Data that cannot be used at all; the message is one line for the user."""
+
+
+class InvalidRecord(Exception):
+    """A raw record cannot become a `Pair`."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason.value}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+    def at(self, where: str) -> Reject:
+        """The same as a value, for a record found at `where`."""
+        return Reject(self.reason, where, self.detail)
+
+
+def parse_transcript(text: str) -> tuple[Message, ...]:
+    """Split "Human: ...\\n\\nAssistant: ..." into messages with stripped contents.
+
+    A turn starts with a mark at the start of the text or after a blank line, optionally written
+    "## Human:". Text before the first mark belongs to the user, so a text without marks is one user
+    message. Empty turns, the open "Assistant:" at the end among them, are dropped; neighbours of
+    one role are merged.
+    """
+    before, *turns = _TURN.split(text)
+    roles = (_TURN_ROLE[mark] for mark in turns[::2])
+    return _merge([("user", before), *zip(roles, turns[1::2], strict=True)])
+
+
+def check(
+    *,
+    prompt: Any,
+    chosen: Any,
+    rejected: Any,
+    source: str,
+    where: str,
+    margin: Any = None,
+    probability: Any = None,
+) -> Pair | Reject:
+    """Turn the raw values of one record into a `Pair`, or say why it is none.
+
+    `prompt` is a transcript, a list of messages, or None: then `chosen` and `rejected` are whole
+    dialogues that differ in their last assistant turn only. With a prompt, an answer is a text, or
+    a list of messages that may repeat the prompt.
+    """
+    try:
+        context, better, worse = _split(prompt, chosen, rejected)
+        if not better or not worse:
+            raise InvalidRecord(Reason.EMPTY, f"{'rejected' if better else 'chosen'} has no answer")
+        if better == worse:
+            raise InvalidRecord(Reason.IDENTICAL, f"{len(better)} characters")
+        if not context:
+            raise InvalidRecord(Reason.EMPTY, "prompt has no turn")
+        if context[-1]["role"] != "user":
+            raise InvalidRecord(Reason.NO_USER_TURN, f"it ends with {context[-1]['role']}")
+        return Pair(
+            context,
+            better,
+            worse,
+            source,
+            None if margin is None else number(margin, "margin"),
+            None if probability is None else _probability(probability),
+        )
+    except InvalidRecord as invalid:
+        return invalid.at(where)
+
+
+def text(value: Any, name: str) -> str:
+    """`value` if it is a string that UTF-8 can encode; raises `InvalidRecord`."""
+    if not isinstance(value, str):
+        raise _wrong_type(name, "text", value)
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRecord(Reason.INVALID_UTF8, f"{name}, character {error.start}") from None
+    return value
+
+
+def number(value: Any, name: str) -> float:
+    """`value` as a float if it is a finite number; raises `InvalidRecord`."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise _wrong_type(name, "a number", value)
+    if not abs(value) <= sys.float_info.max:
+        raise InvalidRecord(Reason.WRONG_TYPE, f"{name} must be finite")
+    return float(value)
+
+
+def items(value: Any, name: str) -> list[Any]:
+    """`value` if it is a list; raises `InvalidRecord`."""
+    if not isinstance(value, list):
+        raise _wrong_type(name, "a list", value)
+    return value
+
+
+def _split(prompt: Any, chosen: Any, rejected: Any) -> tuple[tuple[Message, ...], str, str]:
+    """The prompt's messages and the two answers, each answer "" where there is none."""
+    if prompt is None:
+        context, better = _cut(_dialogue(chosen, "chosen"))
+        other, worse = _cut(_dialogue(rejected, "rejected"))
+        if better and worse and context != other:
+            raise InvalidRecord(Reason.PROMPTS_DIFFER, "chosen and rejected part before the answer")
+        return context, better, worse
+    context = _dialogue(prompt, "prompt")
+    return context, _answer(chosen, "chosen", context), _answer(rejected, "rejected", context)
+
+
+def _answer(value: Any, name: str, context: tuple[Message, ...]) -> str:
+    if isinstance(value, str):
+        return text(value, name).strip()
+    repeated, answer = _cut(_messages(value, name))
+    if repeated and repeated != context:
+        raise InvalidRecord(Reason.PROMPTS_DIFFER, f"{name} does not continue prompt")
+    return answer
+
+
+def _cut(dialogue: tuple[Message, ...]) -> tuple[tuple[Message, ...], str]:
+    """What comes before the last assistant turn, and that turn's text."""
+    if not dialogue or dialogue[-1]["role"] != "assistant":
+        return dialogue, ""
+    return dialogue[:-1], dialogue[-1]["content"]
+
+
+def _dialogue(value: Any, name: str) -> tuple[Message, ...]:
+    return (
+        parse_transcript(text(value, name)) if isinstance(value, str) else _messages(value, name)
+    )
+
+
+def _messages(value: Any, name: str) -> tuple[Message, ...]:
+    if not isinstance(value, list):
+        raise _wrong_type(name, "text or a list of messages", value)
+    turns = []
+    for message in value:
+        if not isinstance(message, dict):
+            raise _wrong_type(f"a message of {name}", "an object", message)
+        if message.get("role") not in ROLES:
+            raise InvalidRecord(Reason.WRONG_TYPE, f"{name}: role must be one of {ROLES}")
+        turns.append((message["role"], text(message.get("content"), f"{name}: content")))
+    return _merge(turns)
+
+
+def _merge(turns: Iterable[tuple[str, str]]) -> tuple[Message, ...]:
+    """Messages from (role, content): empty ones dropped, neighbours of one role joined."""
+    merged: list[Message] = []
+    for role, content in turns:
+        content = content.strip()
+        if not content:
+            continue
+        if merged and merged[-1]["role"] == role:
+            merged[-1]["content"] += f"\n\n{content}"
+        else:
+            merged.append(Message(role=role, content=content))
+    return tuple(merged)
+
+
+def _probability(value: Any) -> float:
+    probability = number(value, "probability")
+    if not 0 <= probability <= 1:
+        raise InvalidRecord(Reason.WRONG_TYPE, "probability must lie in [0, 1]")
+    return probability
+
+
+def _wrong_type(name: str, allowed: str, value: Any) -> InvalidRecord:
+    return InvalidRecord(Reason.WRONG_TYPE, f"{name} must be {allowed}, got {type(value).__name__}")

@@ -1,0 +1,1 @@
+"""The reward model: a transformers trunk and one score head."""

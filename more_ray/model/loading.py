@@ -1,0 +1,180 @@
+"""Models and tokenizers from a folder, the hub, a GGUF file or nothing."""
+
+from __future__ import annotations
+
+import importlib.resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig as PeftLoraConfig
+from peft import LoraModel
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GgufConfig,
+    LlamaConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from more_ray.config import LoraConfig, ModelConfig
+from more_ray.data.simulated import Simulator
+
+TINY = {
+    "hidden_size": 128,
+    "intermediate_size": 384,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 2_048,
+}
+
+
+class ModelError(Exception):
+    """One line for the user: what could not be loaded, from where, what is allowed."""
+
+
+def load_tokenizer(config: ModelConfig, max_length: int) -> PreTrainedTokenizerBase:
+    """A tokenizer that truncates on the left and whose pad token is not its EOS.
+
+    Transformers' sequence classifiers find the last token as the rightmost that is not padding,
+    so an EOS that doubles as padding would move the score to the token before it.
+
+    Raises:
+        ModelError: there is no tokenizer at `config.path`.
+    """
+    if config.path == "tiny":
+        tokenizer = _simulator_tokenizer()
+    else:
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(**_location(config))
+        except (OSError, ValueError) as error:
+            raise ModelError(_cannot_load(config, error)) from error
+    tokenizer.truncation_side = "left"
+    tokenizer.padding_side = "right"
+    tokenizer.model_max_length = max_length
+    if tokenizer.eos_token is None:
+        raise ModelError(f"model.path: the tokenizer of {config.path} has no EOS token")
+    if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
+        spare = [
+            token
+            for token in ("<|padding|>", tokenizer.unk_token)
+            if token in tokenizer.get_vocab() and token not in (tokenizer.eos_token, None)
+        ]
+        tokenizer.add_special_tokens({"pad_token": [*spare, "<|pad|>"][0]})
+    return tokenizer
+
+
+def load_classifier(
+    config: ModelConfig, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, seed: int
+) -> PreTrainedModel:
+    """A sequence classifier with one label; its `score` head is new unless the model has one.
+
+    Raises:
+        ModelError: nothing at `config.path` loads as a causal LM with a `score` head.
+    """
+    torch.manual_seed(seed)
+    overrides: dict[str, Any] = {"num_labels": 1}
+    if config.layers:
+        overrides["num_hidden_layers"] = config.layers
+    if config.path == "tiny":
+        shape = LlamaConfig(vocab_size=len(tokenizer), **{**TINY, **overrides})
+        classifier = AutoModelForSequenceClassification.from_config(shape, dtype=dtype)
+    else:
+        location = _location(config)
+        if "gguf_file" in location:
+            overrides["quantization_config"] = GgufConfig(dequantize=True)
+        elif config.layers:
+            _check_layers(config, location)
+        try:
+            classifier = AutoModelForSequenceClassification.from_pretrained(
+                **location, **overrides, dtype=dtype
+            )
+        except (OSError, ValueError) as error:
+            raise ModelError(_cannot_load(config, error)) from error
+    if not hasattr(classifier, "score") or classifier.score.bias is not None:
+        raise ModelError(
+            f"model.path: {type(classifier).__name__} has no bias-free `score` head; "
+            "causal LMs (LLaMA, GPT-NeoX, Qwen, Mistral, GPT-2 ...) have one"
+        )
+    if len(tokenizer) > classifier.get_input_embeddings().num_embeddings:
+        classifier.resize_token_embeddings(len(tokenizer))
+    classifier.config.pad_token_id = tokenizer.pad_token_id
+    classifier.config.eos_token_id = tokenizer.eos_token_id
+    return classifier
+
+
+def add_lora(classifier: PreTrainedModel, config: LoraConfig) -> LoraModel:
+    """Put low-rank updates into the trunk; only they and the score head are trained."""
+    targets = config.targets
+    adapted = LoraModel(
+        classifier,
+        PeftLoraConfig(
+            r=config.rank,
+            lora_alpha=config.alpha,
+            lora_dropout=config.dropout,
+            target_modules=targets if isinstance(targets, str) else list(targets),
+            exclude_modules=["score"],
+        ),
+        "default",
+    )
+    classifier.score.requires_grad_(True)
+    return adapted
+
+
+def _location(config: ModelConfig) -> dict[str, Any]:
+    path = config.path
+    if path.startswith("package:"):
+        package, _, name = path.removeprefix("package:").partition("/")
+        try:
+            path = str(importlib.resources.files(package) / name)
+        except ModuleNotFoundError as error:
+            raise ModelError(
+                f"model.path: the Python package {package} is not installed"
+            ) from error
+    location: dict[str, Any] = {
+        "pretrained_model_name_or_path": path,
+        "trust_remote_code": config.trust_remote_code,
+    }
+    if path.endswith(".gguf"):
+        file = Path(path)
+        if not file.is_file():
+            raise ModelError(f"model.path: no file {path}")
+        location |= {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    if config.revision:
+        location["revision"] = config.revision
+    return location
+
+
+def _check_layers(config: ModelConfig, location: dict[str, Any]) -> None:
+    try:
+        blocks = AutoConfig.from_pretrained(**location).num_hidden_layers
+    except (OSError, ValueError) as error:
+        raise ModelError(_cannot_load(config, error)) from error
+    if config.layers and config.layers > blocks:
+        raise ModelError(f"model.layers: {config.layers} given; {config.path} has {blocks} blocks")
+
+
+def _cannot_load(config: ModelConfig, error: Exception) -> str:
+    return f"model.path: cannot load {config.path}: {str(error).strip().splitlines()[0]}"
+
+
+def _simulator_tokenizer() -> PreTrainedTokenizerBase:
+    """Byte-level BPE over the simulator's words; other text is spelt out in bytes."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=2_000,
+        special_tokens=["<|pad|>", "<|eos|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(Simulator().corpus(), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|eos|>"
+    )

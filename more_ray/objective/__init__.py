@@ -1,0 +1,1 @@
+"""The method: ranking loss, head gradients, min-norm weights. No Ray, no DeepSpeed."""

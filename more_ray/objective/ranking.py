@@ -1,0 +1,37 @@
+"""The ranking loss and its reward-head gradient, in closed form.
+
+Legend: N pairs of this batch, K sources, H hidden size.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def ranking_loss(delta_N: Tensor) -> Tensor:
+    """`-log sigmoid(r_w - r_l)` of each pair (1); `delta_N` is reward chosen minus rejected."""
+    return -F.logsigmoid(delta_N)
+
+
+def sum_by_source(value_N: Tensor, source_N: Tensor, sources: int) -> Tensor:
+    """Sums of `value_N [N, ...]` over the pairs of each source: `[K, ...]`, fp32."""
+    total = value_N.new_zeros((sources, *value_N.shape[1:]), dtype=torch.float32)
+    return total.index_add_(0, source_N, value_N.float())
+
+
+def head_gradient_sums(delta_N: Tensor, z_chosen_NH: Tensor, z_rejected_NH: Tensor,
+                       source_N: Tensor, sources: int) -> Tensor:
+    """Sum over each source's pairs of the gradient of (1) with respect to the score head.
+
+    For a bias-free head `r = w . z` the gradient of one pair is
+    `-sigmoid(-delta) (z_chosen - z_rejected)`: no backward pass and no access to `w`, which
+    ZeRO-3 may have partitioned.
+
+    Returns:
+        `[K, H]` in fp32; divided by the source's count it is `g_i` of (8).
+    """
+    slope_N = torch.sigmoid(-delta_N.float())
+    grad_NH = -slope_N[:, None] * (z_chosen_NH.float() - z_rejected_NH.float())
+    return sum_by_source(grad_NH, source_N, sources)

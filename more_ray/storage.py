@@ -1,0 +1,73 @@
+"""Small files in a folder that may be a path or any URI that pyarrow's filesystems open."""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from pathlib import Path
+from typing import Any
+
+from pyarrow import fs
+
+
+def locate(uri: str | Path) -> tuple[fs.FileSystem, str]:
+    """The filesystem of a path or URI, and the path within it."""
+    text = str(uri)
+    if "://" in text:
+        return fs.FileSystem.from_uri(text)
+    return fs.LocalFileSystem(), str(Path(text).expanduser().absolute())
+
+
+def join(uri: str, *parts: str) -> str:
+    """A path or URI below another."""
+    return posixpath.join(uri, *parts)
+
+
+def absolute(uri: str) -> str:
+    """A path made absolute, so that every process means the same folder; URIs as they are."""
+    return uri if "://" in uri else locate(uri)[1]
+
+
+def exists(uri: str) -> bool:
+    filesystem, path = locate(uri)
+    return filesystem.get_file_info(path).type is not fs.FileType.NotFound
+
+
+def read_text(uri: str) -> str:
+    """Raises FileNotFoundError where there is no such file."""
+    filesystem, path = locate(uri)
+    with filesystem.open_input_stream(path) as stream:
+        return stream.read().decode()
+
+
+def write_text(uri: str, text: str) -> None:
+    """Write aside, then rename: a reader sees the old file or the new one, never a part."""
+    filesystem, path = locate(uri)
+    filesystem.create_dir(posixpath.dirname(path), recursive=True)
+    aside = f"{path}.partial"
+    with filesystem.open_output_stream(aside) as stream:
+        stream.write(text.encode())
+    filesystem.move(aside, path)
+
+
+def read_json(uri: str) -> Any:
+    return json.loads(read_text(uri))
+
+
+def write_json(uri: str, value: Any) -> None:
+    write_text(uri, json.dumps(value, indent=2) + "\n")
+
+
+def upload(folder: Path, uri: str) -> None:
+    """Copy a local folder to a path or URI."""
+    filesystem, path = locate(uri)
+    filesystem.create_dir(path, recursive=True)
+    fs.copy_files(str(folder), path, source_filesystem=fs.LocalFileSystem(),
+                  destination_filesystem=filesystem)
+
+
+def download(uri: str, folder: Path) -> None:
+    """Copy a folder from a path or URI to a local one."""
+    filesystem, path = locate(uri)
+    fs.copy_files(path, str(folder), source_filesystem=filesystem,
+                  destination_filesystem=fs.LocalFileSystem())

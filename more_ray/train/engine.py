@@ -1,0 +1,104 @@
+"""The DeepSpeed engine around a reward model."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import deepspeed
+import torch
+from deepspeed.zero import GatheredParameters
+from torch import Tensor
+
+from more_ray.config import RunConfig
+from more_ray.model.reward_model import RewardModel
+
+
+def init_distributed() -> None:
+    """Give DeepSpeed the process group that Ray Train made.
+
+    The shared-memory operator is compiled on first use; plain gloo and NCCL need no compiler.
+    """
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed()
+
+
+def training_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """auto is bf16 on a GPU and fp32 on a CPU, where few processors compute bf16 fast."""
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" else "fp32"
+    return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+
+
+def make_engine(
+    model: RewardModel, config: RunConfig, dtype: torch.dtype, micro_steps: int
+) -> deepspeed.DeepSpeedEngine:
+    """AdamW, the learning-rate schedule and ZeRO around `model`; `micro_steps` in the run."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        trained,
+        lr=config.optimizer.lr,
+        betas=config.optimizer.betas,
+        weight_decay=config.optimizer.weight_decay,
+        fused=True,
+    )
+    updates = micro_steps // config.train.accumulation
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda update: learning_rate_factor(
+            update, updates, config.optimizer.warmup, config.optimizer.schedule
+        ),
+    )
+    engine, *_ = deepspeed.initialize(
+        model=model,
+        optimizer=optimizer,
+        lr_scheduler=scheduler,
+        config=deepspeed_config(config, dtype),
+        dist_init_required=False,
+    )
+    return engine
+
+
+def learning_rate_factor(update: int, updates: int, warmup: float, schedule: str) -> float:
+    """The share of the peak learning rate at an optimizer update."""
+    rising = round(warmup * updates)
+    if update < rising:
+        return (update + 1) / rising
+    done = (update - rising) / max(1, updates - rising)
+    return {
+        "constant": 1.0,
+        "linear": max(0.0, 1 - done),
+        "cosine": 0.5 * (1 + math.cos(math.pi * min(1.0, done))),
+    }[schedule]
+
+
+def deepspeed_config(config: RunConfig, dtype: torch.dtype) -> dict[str, Any]:
+    train = config.train
+    offload = {"device": "cpu"} if train.offload else {"device": "none"}
+    zero: dict[str, Any] = {"stage": train.zero_stage, "offload_optimizer": offload}
+    if train.zero_stage == 3:
+        zero["offload_param"] = offload
+    return {
+        # DeepSpeed only counts with this; a micro-batch is what the stream gives.
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": train.accumulation,
+        "gradient_clipping": config.optimizer.clip,
+        "bf16": {"enabled": dtype is torch.bfloat16},
+        "zero_optimization": zero,
+        # torch's AdamW also where the state is offloaded: DeepSpeed's own needs a compiler.
+        "zero_force_ds_cpu_optimizer": False,
+        "zero_allow_untested_optimizer": True,
+        "steps_per_print": None,
+    }
+
+
+def gather_weights(engine: deepspeed.DeepSpeedEngine) -> dict[str, Tensor] | None:
+    """All weights of the classifier on rank 0's CPU, one at a time; None on other ranks."""
+    weights = {}
+    for name, parameter in engine.module.classifier.named_parameters():
+        with GatheredParameters(parameter):
+            if engine.global_rank == 0:
+                weights[name] = parameter.detach().cpu().clone()
+    return weights if engine.global_rank == 0 else None

@@ -1,0 +1,86 @@
+"""How ranks agree on lam: one reduce to rank 0, one broadcast from it.
+
+Legend: K sources, H hidden size, C = H + 4 columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from more_ray.objective.weighting import Weighting
+
+
+@dataclass(frozen=True)
+class SourceStats:
+    """What rank 0 learns of a micro-batch; arrays over the K sources."""
+
+    lam_K: np.ndarray
+    count_K: np.ndarray
+    tokens_K: np.ndarray
+    loss_K: np.ndarray
+    accuracy_K: np.ndarray
+    grad_norm_K: np.ndarray
+    cosine_KK: np.ndarray
+
+    @property
+    def loss(self) -> float:
+        """The weighted loss (7)."""
+        return float(self.lam_K @ self.loss_K)
+
+
+def solve(sums_KC: Tensor, weighting: Weighting) -> tuple[Tensor, SourceStats]:
+    """lam from sums over all pairs of a micro-batch.
+
+    Args:
+        sums_KC: `[K, H + 4]`: the head gradient, loss, correct pairs, tokens and pairs of each
+            source.
+
+    Returns:
+        `lam_K / count_K`, the weight of each pair of a source, and the statistics.
+    """
+    grad_KH, column_K4 = sums_KC[:, :-4], sums_KC[:, -4:]
+    per_pair_K = column_K4[:, 3].clamp(min=1)
+    grad_KH = grad_KH / per_pair_K[:, None]
+    loss_K, correct_K, tokens_K, count_K = column_K4.double().cpu().numpy().T
+    lam_K = weighting.weights(grad_KH, column_K4[:, 0] / per_pair_K, count_K > 0)
+    gram_KK = (grad_KH.double() @ grad_KH.double().T).cpu().numpy()
+    norm_K = np.sqrt(gram_KK.diagonal())
+    scale_K = np.where(norm_K > 0, norm_K, 1)
+    pairs_K = np.maximum(count_K, 1)
+    stats = SourceStats(
+        lam_K=lam_K,
+        count_K=count_K,
+        tokens_K=tokens_K,
+        loss_K=loss_K / pairs_K,
+        accuracy_K=correct_K / pairs_K,
+        grad_norm_K=norm_K,
+        cosine_KK=gram_KK / np.outer(scale_K, scale_K),
+    )
+    return torch.from_numpy(lam_K / pairs_K).to(sums_KC), stats
+
+
+def pair_weights(
+    sums_KC: Tensor, weighting: Weighting, scope: str
+) -> tuple[Tensor, SourceStats | None]:
+    """The weight of a pair of each source, `[K]`, for a gradient that is averaged over ranks.
+
+    With `scope: global` lam is solved once, on rank 0, from the sums of all ranks, so that it is
+    the same on any number of ranks. With `scope: rank` each rank solves from its own pairs. Rank 0
+    gets the statistics of what it solved, the others None.
+    """
+    first = dist.get_rank() == 0
+    if scope == "rank":
+        weight_K, stats = solve(sums_KC, weighting)
+        return weight_K, stats if first else None
+    dist.reduce(sums_KC, dst=0)
+    if first:
+        weight_K, stats = solve(sums_KC, weighting)
+    else:
+        weight_K, stats = sums_KC.new_empty(len(sums_KC)), None
+    dist.broadcast(weight_K, src=0)
+    return weight_K * dist.get_world_size(), stats

@@ -1,0 +1,186 @@
+"""A whole run from the driver: prepare, train on Ray Train, hand back the evaluation."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+import ray.train
+import yaml
+from ray.train.torch import TorchTrainer
+
+from more_ray import storage
+from more_ray.cli import dump_config
+from more_ray.config import RunConfig
+from more_ray.data.mixture import Mixture
+from more_ray.data.prepare import prepare
+from more_ray.data.prepared import Prepared
+from more_ray.data.stream import training_stream
+from more_ray.objective.weighting import make_weighting
+from more_ray.train import checkpoint
+from more_ray.train.display import RunProgress
+from more_ray.train.run_log import start_run_log
+from more_ray.train.worker import Job, train_loop
+
+
+FREE_TO_CHANGE = {
+    "prepared",
+    "eval_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "max_failures",
+    "threads",
+}
+"""Settings that may differ when a run goes on: they do not change what is learnt."""
+
+
+class RunError(Exception):
+    """One line for the user: why the run cannot start or did not end."""
+
+
+def run(config: RunConfig) -> dict[str, Any]:
+    """Train as `config` says and return its evaluation (the content of `eval.json`).
+
+    A run whose folder holds checkpoints of the same config goes on from the newest; a finished one
+    returns at once.
+
+    Raises:
+        DataError, ModelError: the inputs cannot be used.
+        RunError: the folder belongs to another run, or training failed for good.
+    """
+    config = config.model_copy(update={"output_dir": storage.absolute(config.output_dir)})
+    _claim_folder(config)
+    with RunProgress(config.objective.scheme) as progress:
+        progress.phase("preparing data")
+        prepared = prepare(config.data, config.model, progress.prepared)
+        train = config.train
+        mixture = Mixture(
+            prepared.names,
+            prepared.sizes("train"),
+            train.pairs_per_source,
+            train.epochs,
+            config.data.resample,
+            train.seed,
+        )
+        steps = _whole_updates(min(mixture.steps, train.max_steps or mixture.steps), config)
+        _check(config, prepared)
+        finished = _finished(config, steps)
+        if finished:
+            return finished
+
+        run_log = start_run_log(config.output_dir, config)
+        progress.phase("starting workers")
+        with _followed(run_log, progress, steps):
+            _fit(config, prepared, mixture, Job(config, prepared, steps, run_log))
+        ray.get(run_log.close.remote())
+        ray.kill(run_log)
+    return storage.read_json(storage.join(config.output_dir, "eval.json"))
+
+
+def _whole_updates(micro_steps: int, config: RunConfig) -> int:
+    """Rounded up, so that the last accumulation is complete."""
+    accumulation = config.train.accumulation
+    return -(-micro_steps // accumulation) * accumulation
+
+
+def _claim_folder(config: RunConfig) -> None:
+    """Write `config.yaml`, or check that the one there is the same."""
+    path = storage.join(config.output_dir, "config.yaml")
+    if storage.exists(path):
+        before = RunConfig.model_validate(yaml.safe_load(storage.read_text(path)))
+        for section in ("data", "model", "objective", "optimizer", "train"):
+            then, now = getattr(before, section), getattr(config, section)
+            for key in type(now).model_fields.keys() - FREE_TO_CHANGE:
+                if getattr(then, key) != getattr(now, key):
+                    raise RunError(
+                        f"output_dir: {config.output_dir} holds a run with {section}.{key}="
+                        f"{getattr(then, key)}, not {getattr(now, key)}; choose another folder or "
+                        "remove that one"
+                    )
+    storage.write_text(path, dump_config(config))
+
+
+def _check(config: RunConfig, prepared: Prepared) -> None:
+    """What only the data can tell, before a worker starts."""
+    try:
+        make_weighting(config.objective, prepared.names, prepared.sizes("train"))
+    except ValueError as error:
+        raise RunError(str(error)) from error
+    pairs = config.train.pairs_per_source * len(prepared.names)
+    spare = 0 if config.data.resample else len(prepared.names)
+    if pairs - spare < config.train.workers:
+        raise RunError(
+            f"train.pairs_per_source: {config.train.pairs_per_source} given; "
+            f"{config.train.workers} workers need at least one pair each in every micro-batch"
+        )
+
+
+def _finished(config: RunConfig, steps: int) -> dict[str, Any] | None:
+    path = storage.join(config.output_dir, "eval.json")
+    model = storage.join(config.output_dir, "model", "config.json")
+    if storage.exists(path) and storage.exists(model):
+        evaluation = storage.read_json(path)
+        if evaluation["step"] == steps:
+            return evaluation
+    return None
+
+
+def _fit(config: RunConfig, prepared: Prepared, mixture: Mixture, job: Job) -> None:
+    workers = config.train.workers
+    use_gpu = config.train.use_gpu
+    if use_gpu is None:
+        use_gpu = ray.cluster_resources().get("GPU", 0) >= workers
+
+    def stream() -> ray.data.Dataset:
+        # Called at every start of the workers, so a restart streams from where they resume.
+        done = checkpoint.steps_done(config.output_dir)
+        return training_stream(prepared, mixture, workers, done, job.steps)
+
+    execution = ray.data.ExecutionOptions(preserve_order=True)
+    trainer = TorchTrainer(
+        train_loop,
+        train_loop_config={"job": job},
+        datasets={"train": stream},
+        dataset_config=ray.train.DataConfig(["train"], execution_options=execution),
+        scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=use_gpu),
+        run_config=ray.train.RunConfig(
+            name=checkpoint.FOLDER,
+            storage_path=config.output_dir,
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=config.train.keep_checkpoints),
+            failure_config=ray.train.FailureConfig(max_failures=config.train.max_failures),
+        ),
+    )
+    try:
+        trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise RunError(f"training failed: {_cause(error)}") from error
+
+
+def _cause(error: BaseException) -> str:
+    """The worker's own last line, out of the report around it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+@contextmanager
+def _followed(
+    run_log: ray.actor.ActorHandle, progress: RunProgress, steps: int
+) -> Iterator[None]:
+    """Show the newest state of the run while the driver waits for it."""
+    over = threading.Event()
+
+    def follow() -> None:
+        while not over.wait(0.5):
+            progress.show(ray.get(run_log.state.remote()), steps)
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        progress.show(ray.get(run_log.state.remote()), steps)

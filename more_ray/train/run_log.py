@@ -1,0 +1,80 @@
+"""Where a run's metrics go: `metrics.jsonl`, the progress bar, and trackers that are asked for.
+
+A Ray actor, so that writing never makes a worker wait.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import ray
+
+from more_ray import storage
+from more_ray.config import RunConfig
+from more_ray.train.trackers import Tracker, make_trackers
+
+FLUSH_SECONDS = 10.0
+
+
+class RunLog:
+    """Keeps the lines of `metrics.jsonl` and hands the newest to the driver."""
+
+    def __init__(self, output_dir: str, config: RunConfig) -> None:
+        self._path = storage.join(output_dir, "metrics.jsonl")
+        self._lines: list[str] = []
+        if storage.exists(self._path):
+            self._lines = storage.read_text(self._path).splitlines()
+        self._trackers: list[Tracker] = make_trackers(output_dir, config)
+        self._state: dict[str, Any] = {"phase": "starting workers"}
+        self._flushed = 0.0
+
+    def resume(self, done: int) -> None:
+        """Forget the lines of steps that will be run again."""
+        self._lines = [line for line in self._lines if json.loads(line)["step"] < done]
+        self._flush()
+
+    def phase(self, name: str) -> None:
+        """What the workers do now, for the progress bar."""
+        self._state = {**self._state, "phase": name}
+
+    def log(self, line: dict[str, Any]) -> None:
+        """One micro-step."""
+        self._lines.append(json.dumps(line))
+        self._state = {"phase": "training", **line}
+        for tracker in self._trackers:
+            tracker.log(line)
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self._flush()
+
+    def state(self) -> dict[str, Any]:
+        """The newest line and the phase."""
+        return self._state
+
+    def close(self) -> None:
+        self._flush()
+        for tracker in self._trackers:
+            tracker.close()
+
+    def flush(self) -> None:
+        self._flush()
+
+    def _flush(self) -> None:
+        storage.write_text(self._path, "".join(f"{line}\n" for line in self._lines))
+        self._flushed = time.monotonic()
+
+
+def start_run_log(output_dir: str, config: RunConfig) -> ray.actor.ActorHandle:
+    """The actor, on the driver's node."""
+    here = ray.get_runtime_context().get_node_id()
+    return (
+        ray.remote(RunLog)
+        .options(
+            num_cpus=0,
+            scheduling_strategy=ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+                here, soft=False
+            ),
+        )
+        .remote(output_dir, config)
+    )

@@ -1,0 +1,155 @@
+"""The Ray Train loop: what each worker runs."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import pyarrow.parquet as pq
+import ray.train
+import ray.train.torch
+import torch
+from numpy.random import SeedSequence
+from transformers import AutoTokenizer
+
+from more_ray import storage
+from more_ray.config import RunConfig
+from more_ray.data.prepared import Prepared
+from more_ray.data.stream import batches
+from more_ray.evaluate.summary import summarise
+from more_ray.model.export import export
+from more_ray.model.loading import add_lora, load_classifier
+from more_ray.model.reward_model import RewardModel, choose_batch_format
+from more_ray.objective.weighting import Weighting, make_weighting
+from more_ray.train import checkpoint
+from more_ray.train.engine import gather_weights, init_distributed, make_engine, training_dtype
+from more_ray.train.exchange import SourceStats
+from more_ray.train.scoring import score_test_pairs, scores_table
+from more_ray.train.step import micro_step
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs to know."""
+
+    config: RunConfig
+    prepared: Prepared
+    steps: int
+    run_log: ray.actor.ActorHandle
+
+
+def train_loop(arguments: dict[str, Job]) -> None:
+    """Train, checkpoint, evaluate, export; the function that `TorchTrainer` runs on each worker."""
+    job = arguments["job"]
+    train = job.config.train
+    context = ray.train.get_context()
+    rank = context.get_world_rank()
+    device = ray.train.torch.get_device()
+    threads = (os.cpu_count() or 1) // context.get_local_world_size()
+    torch.set_num_threads(train.threads or max(1, threads))
+    init_distributed()
+
+    tokenizer = _load_prepared_tokenizer(job.prepared)
+    dtype = training_dtype(train.precision, device)
+    classifier = load_classifier(job.config.model, tokenizer, dtype, train.seed)
+    if job.config.model.lora:
+        add_lora(classifier, job.config.model.lora)
+    if train.gradient_checkpointing:
+        classifier.gradient_checkpointing_enable({"use_reentrant": False})
+    model = RewardModel(classifier)
+    engine = make_engine(model, job.config, dtype, job.steps)
+    choose_batch_format(engine, model, job.config.model.batch_format)
+    engine.train()
+
+    names = job.prepared.names
+    weighting = make_weighting(job.config.objective, names, job.prepared.sizes("train"))
+    first = checkpoint.load(engine, weighting)
+    if rank == 0:
+        job.run_log.resume.remote(first)
+    every = train.checkpoint_every or _about_ten(job.steps, train.accumulation)
+
+    stream = batches(ray.train.get_dataset_shard("train"), rank, first, job.steps)
+    for step in range(first, job.steps):
+        started = time.perf_counter()
+        batch = next(stream).to(device)
+        waited = time.perf_counter() - started
+        # Dropout depends on the step alone, so a resumed run draws the same.
+        torch.manual_seed(int(SeedSequence([train.seed, step, rank]).generate_state(1)[0]))
+        lr = engine.get_lr()[0]
+        stats = micro_step(
+            engine, batch, weighting, len(names), job.config.objective.scope,
+            job.config.objective.margin,
+        )
+        if stats is not None:
+            seconds = time.perf_counter() - started
+            job.run_log.log.remote(_metrics(step, lr, stats, names, seconds, waited))
+        done = step + 1
+        if done % every == 0 or done == job.steps:
+            checkpoint.save(engine, weighting, done)
+        if train.eval_every and done % train.eval_every == 0 and done < job.steps:
+            _evaluate(engine, job, done, device)
+    _evaluate(engine, job, job.steps, device)
+    _export(engine, job, tokenizer)
+
+
+def _about_ten(steps: int, accumulation: int) -> int:
+    """Checkpoint interval that saves about ten times, at optimizer steps."""
+    return max(1, steps // (10 * accumulation)) * accumulation
+
+
+def _load_prepared_tokenizer(prepared: Prepared) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        storage.download(prepared.tokenizer_folder, Path(folder))
+        return AutoTokenizer.from_pretrained(folder)
+
+
+def _metrics(
+    step: int, lr: float, stats: SourceStats, names: tuple[str, ...], seconds: float, waited: float
+) -> dict[str, Any]:
+    def by_name(values: Any) -> dict[str, float]:
+        return dict(zip(names, values.tolist(), strict=True))
+
+    return {
+        "step": step,
+        "loss": stats.loss,
+        "source_loss": by_name(stats.loss_K),
+        "source_accuracy": by_name(stats.accuracy_K),
+        "lam": by_name(stats.lam_K),
+        "grad_norm": by_name(stats.grad_norm_K),
+        "cosine": stats.cosine_KK.tolist(),
+        "lr": lr,
+        "pairs_per_s": stats.count_K.sum() / seconds,
+        "tokens_per_s": stats.tokens_K.sum() / seconds,
+        "seconds": seconds,
+        "data_wait_seconds": waited,
+    }
+
+
+def _evaluate(
+    engine: deepspeed.DeepSpeedEngine, job: Job, done: int, device: torch.device
+) -> None:
+    """Write `eval.json` and `scores.parquet` for the model after `done` micro-steps."""
+    if engine.global_rank == 0:
+        job.run_log.phase.remote("evaluating")
+    scores = score_test_pairs(engine, job.prepared, job.config.train.eval_tokens, device)
+    if engine.global_rank == 0:
+        output_dir = job.config.output_dir
+        filesystem, path = storage.locate(storage.join(output_dir, "scores.parquet"))
+        pq.write_table(scores_table(scores), path, filesystem=filesystem)
+        result = summarise(scores, job.config.objective.scheme, done, job.config.train.seed)
+        storage.write_json(storage.join(output_dir, "eval.json"), result)
+
+
+def _export(engine: deepspeed.DeepSpeedEngine, job: Job, tokenizer: Any) -> None:
+    weights = gather_weights(engine)
+    if weights is None:
+        return
+    job.run_log.phase.remote("writing the model")
+    with tempfile.TemporaryDirectory() as folder:
+        export(engine.module.classifier, weights, job.config.model.lora, tokenizer, Path(folder))
+        storage.upload(Path(folder), storage.join(job.config.output_dir, "model"))
