@@ -27,9 +27,8 @@ def connect(workers: int, verbose: bool) -> None:
     if "RAY_ADDRESS" in os.environ:
         ray.init(**options)
     else:
-        if "RAY_AUTH_MODE" not in os.environ:
-            os.environ["RAY_AUTH_MODE"] = "token"
-            os.environ["RAY_AUTH_TOKEN_PATH"] = str(_token_file())
+        # Ray asks for a token by itself, but would keep it where every user can read it.
+        os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(_token_file()))
         cpus = max(os.cpu_count() or 1, workers + 3)
         ray.init(num_cpus=cpus, include_dashboard=False, **options)
     if not verbose:

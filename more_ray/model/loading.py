@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.resources
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -130,12 +130,11 @@ def _location(config: ModelConfig) -> dict[str, Any]:
     path = config.path
     if path.startswith("package:"):
         package, _, name = path.removeprefix("package:").partition("/")
-        try:
-            path = str(importlib.resources.files(package) / name)
-        except ModuleNotFoundError as error:
-            raise ModelError(
-                f"model.path: the Python package {package} is not installed"
-            ) from error
+        # Found without importing it: a carrier of weights may need packages that we do not.
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise ModelError(f"model.path: the Python package {package} is not installed")
+        path = str(Path(spec.submodule_search_locations[0]) / name)
     location: dict[str, Any] = {
         "pretrained_model_name_or_path": path,
         "trust_remote_code": config.trust_remote_code,

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from more_ray.data.prepared import Prepared
 
 console = Console()
 
@@ -63,33 +66,46 @@ def _clock(seconds: float) -> str:
     return f"{minutes}:{rest:02d}"
 
 
+def prepared_table(prepared: Prepared) -> Table:
+    """Pairs and rejects of each source."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("source", "train", "test", "rejected"):
+        table.add_column(column, justify="left" if column == "source" else "right")
+    for name, count in prepared.manifest["sources"].items():
+        rejected = sum(count["rejected"].values())
+        table.add_row(name, f"{count['train']:,}", f"{count['test']:,}", f"{rejected:,}")
+    table.caption = f"Each reject with its reason: {prepared.folder}/rejects.jsonl"
+    table.caption_justify = "left"
+    return table
+
+
 def results_table(evaluations: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Accuracy and ECE of each source, one pair of columns a run.
+    """Accuracy and calibration of each source, a row a run, with 95% intervals.
 
     Args:
         evaluations: the content of `eval.json` of each run, by the name to show.
     """
     first = next(iter(evaluations.values()))
     truth = "true_calibration_error" in first["mean"]
-    table = Table(title="test pairs: accuracy and calibration", title_justify="left")
-    table.add_column("source")
-    table.add_column("pairs", justify="right")
-    table.add_column("longer wins", justify="right")
-    for name in evaluations:
-        table.add_column(f"{name}\naccuracy", justify="right")
-        table.add_column(f"{name}\nECE (95% interval)", justify="right")
-        if truth:
-            table.add_column(f"{name}\nerror to truth", justify="right")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("source", no_wrap=True)
+    table.add_column("by", no_wrap=True)
+    table.add_column("accuracy", no_wrap=True)
+    table.add_column("ECE", no_wrap=True)
+    table.add_column("floor", no_wrap=True)
+    if truth:
+        table.add_column("to truth", no_wrap=True)
     for source in [*first["sources"], None]:
-        rows = [_measures(one, source) for one in evaluations.values()]
-        if source is None:
-            table.add_section()
-        cells = [f"{rows[0]['n']:,}", f"{rows[0]['longer_answer_accuracy']:.3f}"]
-        for row in rows:
-            cells += _cells(row, truth)
-        table.add_row(source or "mean", *cells)
-    floor = first["mean"]["ece_noise_floor"]
-    table.caption = f"A perfectly calibrated model would show an ECE of about {floor:.3f} here."
+        rows = {name: _measures(one, source) for name, one in evaluations.items()}
+        for position, (name, row) in enumerate(rows.items()):
+            table.add_row((source or "mean") if position == 0 else "", name, *_cells(row, truth))
+        table.add_row("", "longer one", f"{row['longer_answer_accuracy']:.3f}")
+        table.add_section()
+    table.caption = (
+        f"{first['mean']['n']:,} test pairs. floor: the ECE that a perfectly calibrated model "
+        "would show on as many."
+        + (" to truth: mean distance to the true preference probability." if truth else "")
+    )
     table.caption_justify = "left"
     return table
 
@@ -99,12 +115,10 @@ def _measures(evaluation: Mapping[str, Any], source: str | None) -> Mapping[str,
 
 
 def _cells(row: Mapping[str, Any], truth: bool) -> list[str]:
+    low, high = row["accuracy_ci"]
+    accuracy = f"{row['accuracy']:.3f} ±{(high - low) / 2:.3f}"
     ece = f"{row['ece']:.3f}"
     if "ece_ci" in row:
-        low, high = row["ece_ci"]
-        ece += f" ({low:.3f}-{high:.3f})"
-    low, high = row["accuracy_ci"]
-    cells = [f"{row['accuracy']:.3f} ({low:.3f}-{high:.3f})", ece]
-    if truth:
-        cells.append(f"{row['true_calibration_error']:.3f}")
-    return cells
+        ece += " ({:.3f}-{:.3f})".format(*row["ece_ci"])
+    cells = [accuracy, ece, f"{row['ece_noise_floor']:.3f}"]
+    return [*cells, f"{row['true_calibration_error']:.3f}"] if truth else cells

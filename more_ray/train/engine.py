@@ -8,7 +8,7 @@ from typing import Any
 
 import deepspeed
 import torch
-from deepspeed.zero import GatheredParameters
+from deepspeed.runtime.zero import GatheredParameters
 from torch import Tensor
 
 from more_ray.config import RunConfig

@@ -37,8 +37,33 @@ FREE_TO_CHANGE = {
 """Settings that may differ when a run goes on: they do not change what is learnt."""
 
 
+WORKER_ENVIRONMENT = {
+    # glibc hands large freed blocks back to the system and faults them in again at every step;
+    # keeping them makes a CPU step about 1.3 times as fast. Other allocators ignore these.
+    "MALLOC_MMAP_THRESHOLD_": str(4 * 2**30),
+    "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30),
+}
+
+
 class RunError(Exception):
     """One line for the user: why the run cannot start or did not end."""
+
+
+def runs(config: RunConfig) -> dict[str, RunConfig]:
+    """The run by its scheme, or with `compare` a run a scheme, each in a folder of its own."""
+    schemes = list(dict.fromkeys([config.objective.scheme, *config.compare]))
+    if len(schemes) == 1:
+        return {schemes[0]: config}
+    return {
+        scheme: config.model_copy(
+            update={
+                "output_dir": storage.join(config.output_dir, scheme),
+                "compare": [],
+                "objective": config.objective.model_copy(update={"scheme": scheme}),
+            }
+        )
+        for scheme in schemes
+    }
 
 
 def run(config: RunConfig) -> dict[str, Any]:
@@ -149,6 +174,7 @@ def _fit(config: RunConfig, prepared: Prepared, mixture: Mixture, job: Job) -> N
         run_config=ray.train.RunConfig(
             name=checkpoint.FOLDER,
             storage_path=config.output_dir,
+            worker_runtime_env={"env_vars": WORKER_ENVIRONMENT},
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=config.train.keep_checkpoints),
             failure_config=ray.train.FailureConfig(max_failures=config.train.max_failures),
         ),

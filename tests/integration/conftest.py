@@ -1,0 +1,65 @@
+"""One Ray cluster for all integration tests, apart from any other on the machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from more_ray.cluster import connect
+from more_ray.config import RunConfig
+from more_ray.train.run import run
+
+SMALL: dict[str, Any] = {
+    "data": {"simulator": {"sources": 3, "pairs": 96, "test_pairs": 60}},
+    "optimizer": {"lr": 1e-3},
+    "train": {"pairs_per_source": 8, "checkpoint_every": 4, "threads": 1},
+}
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    os.environ.pop("RAY_ADDRESS", None)
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(tmp_path_factory.mktemp("token") / "token")
+    Path(os.environ["RAY_AUTH_TOKEN_PATH"]).write_text("a" * 64)
+    connect(workers=5, verbose=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def prepared_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("prepared"))
+
+
+def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in changes.items():
+        deeper = isinstance(value, dict) and isinstance(base.get(key), dict)
+        result[key] = merged(base[key], value) if deeper else value
+    return result
+
+
+@pytest.fixture(scope="session")
+def small_config(prepared_folder: str) -> Callable[..., RunConfig]:
+    """A run of a dozen steps on the simulator, with changes by section."""
+
+    def make(output_dir: Path, **changes: Any) -> RunConfig:
+        values = merged(SMALL, {"output_dir": str(output_dir), **changes})
+        return RunConfig.model_validate(merged(values, {"data": {"prepared": prepared_folder}}))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained(
+    cluster: None, small_config: Callable[..., RunConfig], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of an undisturbed run on two workers, which others are compared with."""
+    folder = tmp_path_factory.mktemp("runs") / "reference"
+    run(small_config(folder, train={"workers": 2}))
+    return folder

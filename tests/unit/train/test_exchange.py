@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from more_ray.objective.ranking import ranking_loss
+from more_ray.objective.weighting import Fixed, MinNorm
+from more_ray.train.exchange import solve
+
+LOSS_K, CORRECT_K, TOKENS_K = [2.0, 6.0], [1.0, 3.0], [100.0, 300.0]
+
+
+def sums(grad_KH: list[list[float]], count_K: list[float]) -> torch.Tensor:
+    columns = torch.tensor([LOSS_K, CORRECT_K, TOKENS_K, count_K]).T
+    return torch.cat([torch.tensor(grad_KH), columns], dim=1)
+
+
+def test_statistics_are_means_over_the_pairs_of_a_source() -> None:
+    weight_K, stats = solve(sums([[2.0, 0.0], [0.0, 8.0]], [2.0, 4.0]), MinNorm())
+    np.testing.assert_allclose(stats.grad_norm_K, [1, 2])
+    np.testing.assert_allclose(stats.loss_K, [1, 1.5])
+    np.testing.assert_allclose(stats.accuracy_K, [0.5, 0.75])
+    np.testing.assert_allclose(stats.cosine_KK, np.eye(2))
+    np.testing.assert_allclose(stats.lam_K, [0.8, 0.2])
+    np.testing.assert_allclose(weight_K, [0.4, 0.05])
+    assert stats.loss == pytest.approx(0.8 * 1 + 0.2 * 1.5)
+
+
+def test_uniform_weights_give_the_mean_loss() -> None:
+    loss_N = ranking_loss(torch.randn(6, generator=torch.Generator().manual_seed(0)))
+    source_N = torch.tensor([0, 1, 0, 1, 1, 0])
+    weight_K, _ = solve(sums([[1.0], [2.0]], [3.0, 3.0]), Fixed(np.array([0.5, 0.5])))
+    torch.testing.assert_close((weight_K[source_N] * loss_N).sum(), loss_N.mean())
+
+
+def test_a_source_without_pairs_weighs_nothing() -> None:
+    weight_K, stats = solve(sums([[2.0, 0.0], [0.0, 0.0]], [2.0, 0.0]), MinNorm())
+    assert stats.lam_K.tolist() == [1, 0]
+    assert weight_K.tolist() == [0.5, 0]
