@@ -27,7 +27,7 @@ from more_ray.data.packing import shared_prefix
 from more_ray.data.prepared import PAIR_SCHEMA, Prepared
 from more_ray.data.records import DataError, Pair, Reason, Reject
 from more_ray.data.simulated import Simulator
-from more_ray.data.sources import SourceFiles, fingerprint, iter_pairs, locate
+from more_ray.data.sources import SourceFiles, fingerprint, has_test, iter_pairs, locate
 from more_ray.model.loading import load_tokenizer
 
 FORMAT = 1
@@ -148,7 +148,7 @@ class _Read:
         name = self.names[shard.source]
         if shard.files is None:
             yield from self.simulator.pairs(name, shard.split, shard.start, shard.stop)
-        elif shard.files.test is not None:
+        elif has_test(shard.files):
             yield from iter_pairs(shard.files, shard.split)
         else:
             for pair in iter_pairs(shard.files, "train"):

@@ -35,6 +35,7 @@ class Reason(str, Enum):
     INVALID_UTF8 = "invalid utf-8"
     CORRUPT_LINE = "corrupt line"
     CORRUPT_FILE = "corrupt file"
+    TEMPLATE = "chat template refuses the roles"
     TRUNCATED = "identical after truncation"
 
 

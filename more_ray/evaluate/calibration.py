@@ -1,9 +1,9 @@
 """Calibration of a reward model: does `sigmoid(delta)` mean what it says?
 
-Every function reads `delta_N = chosen score - rejected score`. The model prefers the answer with the
-higher score, with confidence `max(p, 1 - p)` where `p = sigmoid(delta)`, and is right when
-`delta > 0`. Binning `p` itself against `delta > 0` would be no measure at all: a perfectly calibrated
-model scores 0.3 to 0.4 that way, because the label is by construction always "chosen".
+Every function reads `delta_N = chosen score - rejected score`. The model prefers the answer with
+the higher score, with confidence `max(p, 1 - p)` where `p = sigmoid(delta)`, and is right when
+`delta > 0`. Binning `p` itself against `delta > 0` would be no measure at all: whether `delta > 0`
+can be read off `p`, and a perfectly calibrated model scores 0.3 to 0.4 that way.
 
 Legend: N pairs, M bins, R resamples.
 """
@@ -74,7 +74,7 @@ def ece_noise_floor(delta_N: Floats, seed: int, resamples: int = 1000, bins: int
 
 
 def brier(delta_N: Floats) -> float:
-    """The Brier score: the mean of `(1 - sigmoid(delta))^2`, 0.25 for a model that knows nothing."""
+    """The Brier score, the mean of `(1 - sigmoid(delta))^2`: 0.25 where all scores are equal."""
     return float(np.mean(sigmoid(-delta_N) ** 2))
 
 

@@ -32,7 +32,7 @@ AVERAGED = ("accuracy", "ece", "ece_noise_floor", "brier", "nll", "longer_answer
 class SourceScores:
     """The scored test pairs of one source, arrays of shape `[N]`.
 
-    `probability_N`, the true probability that chosen is preferred, is known for simulated data only.
+    `probability_N`, the true probability that chosen is preferred, is known for simulated data.
     """
 
     chosen_N: NDArray[np.floating]
@@ -47,8 +47,9 @@ def summarise(
 ) -> dict[str, Any]:
     """Returns the `eval.json` of one model: plain floats, ready for `json.dumps`.
 
-    `scheme` and `step` say which model it is; `seed` fixes the resampling. The mean is the plain mean
-    over sources (each counts the same, whatever its size), and its `n` the total.
+    `scheme` and `step` say which model it is; `seed` fixes the resampling. The mean is the plain
+    mean over sources (each counts the same, whatever its size), and its `n` the total. Its
+    `accuracy_ci` is normal, with the binomial variance of each source.
 
     Raises:
         ValueError: a source has no pairs, or scores that are NaN or infinite.

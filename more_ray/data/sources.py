@@ -1,0 +1,291 @@
+"""Where raw records come from: files by path or URI, and the paper's five sources on the hub."""
+
+from __future__ import annotations
+
+import csv
+import json
+import posixpath
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import count
+from typing import Any
+
+import datasets
+import fsspec
+import pyarrow.parquet as pq
+
+from more_ray.data.records import DataError, Pair, Reason, Reject
+from more_ray.data.shapes import Row, read_pairs
+
+EXTENSIONS = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".csv")
+NUMBERS = ("margin", "probability", "score_0", "score_1", "choice", "rank")
+"""Columns that CSV writes as text."""
+MAX_CSV_FIELD = 2**27
+
+
+@dataclass(frozen=True)
+class SourceFiles:
+    """A source and its files; both are None for one that is read from the hub."""
+
+    name: str
+    train: str | None = None
+    test: str | None = None
+
+
+@dataclass(frozen=True)
+class HubSource:
+    """A data set on the Hugging Face hub."""
+
+    path: str
+    test: str | None
+    config: str | None = None
+    data_dir: str | None = None
+    revision: str | None = None
+
+
+HUB_SOURCES = {
+    "helpful": HubSource("Anthropic/hh-rlhf", test="test", data_dir="helpful-base"),
+    "harmless": HubSource("Anthropic/hh-rlhf", test="test", data_dir="harmless-base"),
+    "oasst1": HubSource("OpenAssistant/oasst1", test="validation"),
+    "webgpt": HubSource("openai/webgpt_comparisons", test=None),
+    "summarize": HubSource(
+        "openai/summarize_from_feedback", test="validation", config="comparisons"
+    ),
+}
+
+
+def locate(sources: list[str], root: str | None) -> list[SourceFiles]:
+    """The sources that `data.sources` and `data.root` mean.
+
+    A source is a name in the folder `root` (without `root`: on the hub), a path or URI, or
+    `name=path`. Empty `sources` means every source in `root`.
+
+    Raises:
+        DataError: an unknown name, a folder that does not exist or holds no source, a name that
+            is given twice.
+    """
+    found = _folder(root) if root else {}
+    names = sources or sorted(found)
+    located = [_locate_one(entry, found, root) for entry in names]
+    for position, source in enumerate(located):
+        if any(source.name == other.name for other in located[:position]):
+            raise DataError(f"data.sources: {source.name} is given twice")
+    return located
+
+
+def iter_pairs(source: SourceFiles, split: str) -> Iterator[Pair | Reject]:
+    """The pairs and rejects of a split, streamed.
+
+    Raises:
+        DataError: the file or data set is missing, or holds no records of a known shape.
+    """
+    if source.train is None:
+        return read_hub(source.name, split)
+    url = source.train if split == "train" else source.test
+    assert url is not None
+    return read_file(url, source.name)
+
+
+def has_test(source: SourceFiles) -> bool:
+    """Whether the source brings its own test split."""
+    if source.train is None:
+        return HUB_SOURCES[source.name].test is not None
+    return source.test is not None
+
+
+def fingerprint(source: SourceFiles) -> list[Any]:
+    """What changes when the source's content does, as far as can be told without reading it."""
+    if source.train is None:
+        hub = HUB_SOURCES[source.name]
+        return [source.name, hub.path, hub.revision]
+    files: list[Any] = [source.name]
+    for url in filter(None, (source.train, source.test)):
+        filesystem, path = fsspec.core.url_to_fs(url)
+        try:
+            info = filesystem.info(path)
+        except OSError as error:
+            raise DataError(f"{url}: no such file") from error
+        version = next(
+            (str(info[key]) for key in ("ETag", "etag", "mtime", "LastModified") if key in info), ""
+        )
+        files += [info["size"], version]
+    return files
+
+
+def read_file(url: str, source: str) -> Iterator[Pair | Reject]:
+    """The pairs and rejects of one file; only JSON arrays and message trees are held in memory.
+
+    Raises:
+        DataError: no such file, an unknown extension, or no record of a known shape.
+    """
+    reader = _reader(url)
+    try:
+        opened = fsspec.open(url, "rb", compression="infer").open()
+    except (OSError, ValueError, ImportError) as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+        raise DataError(f"{url}: {reason}") from error
+    with opened as stream:
+        yield from read_pairs(_until_corrupt(reader, stream, url), source, url)
+
+
+def read_hub(source: str, split: str) -> Iterator[Pair | Reject]:
+    """The pairs and rejects of a source on the hub, streamed through `datasets`.
+
+    Raises:
+        DataError: the hub cannot be reached or does not have it.
+    """
+    hub = HUB_SOURCES[source]
+    part = "train" if split == "train" else hub.test
+    try:
+        rows = datasets.load_dataset(
+            hub.path,
+            hub.config,
+            data_dir=hub.data_dir,
+            split=part,
+            revision=hub.revision,
+            streaming=True,
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"source {source}: cannot read {hub.path} from the hub: {reason}") from error
+    origin = f"{hub.path}:{part}"
+    numbered = ((f"{origin} row {number}", row) for number, row in enumerate(rows))
+    return read_pairs(numbered, source, origin)
+
+
+def _folder(root: str) -> dict[str, SourceFiles]:
+    """The sources of a folder by name."""
+    filesystem, path = fsspec.core.url_to_fs(root)
+    try:
+        urls = [filesystem.unstrip_protocol(entry) for entry in filesystem.ls(path, detail=False)]
+    except OSError as error:
+        raise DataError(f"data.root: no folder {root}") from error
+    files = {posixpath.basename(url): url for url in urls}
+    found = {}
+    for extension in EXTENSIONS:
+        for base, url in files.items():
+            if base.endswith(f".train{extension}"):
+                name = base.removesuffix(f".train{extension}")
+                found[name] = SourceFiles(name, url, files.get(f"{name}.test{extension}"))
+    if not found:
+        raise DataError(f"data.root: {root} holds no <source>.train{{{','.join(EXTENSIONS)}}}")
+    return found
+
+
+def _locate_one(entry: str, found: dict[str, SourceFiles], root: str | None) -> SourceFiles:
+    name, equals, url = entry.partition("=")
+    if equals or entry.endswith(EXTENSIONS):
+        url = url or entry
+        name = name if equals else posixpath.basename(url).split(".")[0]
+        _reader(url)
+        return SourceFiles(name, url, _test_sibling(url))
+    known = found or {name: SourceFiles(name) for name in HUB_SOURCES}
+    if entry in known:
+        return known[entry]
+    near = get_close_matches(entry, known, n=1)
+    hint = f", nearest: {near[0]}" if near else ""
+    where = root or "the hub"
+    raise DataError(
+        f"data.sources: unknown source {entry}{hint}; {where} has {', '.join(sorted(known))}"
+    )
+
+
+def _test_sibling(url: str) -> str | None:
+    folder, _, base = url.rpartition("/")
+    if ".train." not in base:
+        return None
+    sibling = f"{folder}/{base.replace('.train.', '.test.')}" if folder else base
+    filesystem, path = fsspec.core.url_to_fs(sibling)
+    return sibling if filesystem.exists(path) else None
+
+
+Reader = Callable[[Any, str], Iterable["Row | Reject"]]
+
+
+def _reader(url: str) -> Reader:
+    readers: dict[tuple[str, ...], Reader] = {
+        (".parquet",): _parquet_rows,
+        (".jsonl", ".jsonl.gz"): _jsonl_rows,
+        (".json",): _json_rows,
+        (".csv",): _csv_rows,
+    }
+    for extensions, reader in readers.items():
+        if url.endswith(extensions):
+            return reader
+    raise DataError(f"{url}: unknown kind of file; allowed: {', '.join(EXTENSIONS)}")
+
+
+def _until_corrupt(reader: Reader, stream: Any, url: str) -> Iterator[Row | Reject]:
+    try:
+        yield from reader(stream, url)
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error, csv.Error) as error:
+        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+        yield Reject(Reason.CORRUPT_FILE, url, detail)
+
+
+def _parquet_rows(stream: Any, url: str) -> Iterator[Row | Reject]:
+    number = count()
+    for batch in pq.ParquetFile(stream).iter_batches(batch_size=1024):
+        for row in range(len(batch)):
+            where = f"{url} row {next(number)}"
+            try:
+                (record,) = batch.slice(row, 1).to_pylist()
+            except UnicodeDecodeError as error:
+                yield Reject(Reason.INVALID_UTF8, where, error.reason)
+            else:
+                yield where, record
+
+
+def _jsonl_rows(stream: Any, url: str) -> Iterator[Row | Reject]:
+    for number, line in enumerate(stream, start=1):
+        if line.strip():
+            yield _json_line(line, f"{url}:{number}")
+
+
+def _json_line(line: bytes, where: str) -> Row | Reject:
+    try:
+        record = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        return Reject(Reason.INVALID_UTF8, where, f"byte {error.start}: {error.reason}")
+    except (ValueError, RecursionError) as error:
+        return Reject(Reason.CORRUPT_LINE, where, str(error))
+    return _record(record, where)
+
+
+def _json_rows(stream: Any, url: str) -> Iterator[Row | Reject]:
+    records = json.load(stream)
+    if not isinstance(records, list):
+        raise ValueError("a list of records is allowed")
+    for number, record in enumerate(records):
+        yield _record(record, f"{url} row {number}")
+
+
+def _record(record: Any, where: str) -> Row | Reject:
+    if isinstance(record, dict):
+        return where, record
+    return Reject(Reason.WRONG_TYPE, where, f"an object is allowed, got {type(record).__name__}")
+
+
+def _csv_rows(stream: Any, url: str) -> Iterator[Row | Reject]:
+    csv.field_size_limit(MAX_CSV_FIELD)
+    # Bytes that are not UTF-8 pass as surrogates, which the check of each field then rejects.
+    lines = (line.decode(errors="surrogateescape") for line in stream)
+    for number, fields in enumerate(csv.DictReader(lines)):
+        record: dict[str, Any] = {key: value for key, value in fields.items() if key is not None}
+        for key in NUMBERS:
+            if key in record:
+                record[key] = _number(record[key])
+        yield f"{url} row {number}", record
+
+
+def _number(field: str | None) -> float | str | None:
+    """The number that a CSV field spells; an empty field is None, another text stays."""
+    if not field:
+        return None
+    try:
+        return float(field)
+    except ValueError:
+        return field
+

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import random
+import re
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from more_ray.data.records import Pair
+from more_ray.data.simulated import ATTRIBUTES, Simulator
+
+
+def words(pair: Pair) -> set[str]:
+    texts = (pair.prompt[0]["content"], pair.chosen, pair.rejected)
+    return set(re.findall(r"\w+", " ".join(texts)))
+
+
+def agreement(simulator: Simulator) -> float:
+    """How often two sources rank two random answers the same way."""
+    rng = np.random.default_rng(0)
+    answers_2NA = rng.integers(2, size=(2, 2000, len(ATTRIBUTES)))
+    difference_NA = answers_2NA[0] - answers_2NA[1]
+    prefers_first = [difference_NA @ weights_A > 0 for weights_A in simulator.weights.values()]
+    return float(np.mean([np.mean(one == other) for one, other in combinations(prefers_first, 2)]))
+
+
+def test_a_pair_depends_on_nothing_but_its_arguments() -> None:
+    simulator = Simulator(seed=3)
+    in_order = list(simulator.pairs("population_2", "train", 0, 50))
+    indices = random.Random(0).sample(range(50), 50)
+    shuffled = {index: Simulator(seed=3).pair("population_2", "train", index) for index in indices}
+    assert in_order == [shuffled[index] for index in range(50)]
+
+
+def test_seed_source_split_and_index_all_matter() -> None:
+    pairs = [
+        Simulator(seed=seed).pair(source, split, index)
+        for seed in (0, 1)
+        for source in ("population_1", "population_2")
+        for split in ("train", "test")
+        for index in (0, 1)
+    ]
+    assert len({(pair.prompt[0]["content"], pair.chosen, pair.rejected) for pair in pairs}) == 16
+
+
+def test_a_source_is_the_same_however_many_others_there_are() -> None:
+    few, many = Simulator(sources=2), Simulator(sources=9)
+    assert few.pair("population_2", "test", 7) == many.pair("population_2", "test", 7)
+
+
+def test_splits_share_no_prompt() -> None:
+    simulator = Simulator()
+    train, test = (
+        {pair.prompt[0]["content"] for pair in simulator.pairs("population_1", split, 0, 1000)}
+        for split in ("train", "test")
+    )
+    assert not train & test
+    assert len(train) > 250
+    assert len(test) > 80
+
+
+def test_labels_follow_the_probability() -> None:
+    """`probability` is of the label drawn, so fold each pair onto the likelier answer."""
+    pairs = Simulator(noise=0.7).pairs("population_3", "train", 0, 5000)
+    probability_N = np.array([pair.probability for pair in pairs])
+    confidence_N = np.maximum(probability_N, 1 - probability_N)
+    likelier_chosen_N = probability_N > 0.5
+    for low in (0.5, 0.6, 0.7, 0.8, 0.9):
+        inside = (confidence_N >= low) & (confidence_N < low + 0.1)
+        expected = confidence_N[inside].mean()
+        error = np.sqrt(expected * (1 - expected) / inside.sum())
+        assert likelier_chosen_N[inside].mean() == pytest.approx(expected, abs=4 * error)
+
+
+def test_the_best_possible_accuracy_is_the_documented_one() -> None:
+    simulator = Simulator(drift=0.0)
+    probability_N = np.array(
+        [pair.probability for pair in simulator.pairs("population_1", "test", 0, 3000)]
+    )
+    assert np.maximum(probability_N, 1 - probability_N).mean() == pytest.approx(0.75, abs=0.01)
+
+
+def test_without_drift_all_sources_have_the_shared_reward() -> None:
+    simulator = Simulator(drift=0.0)
+    shared_A = [attribute.shared_weight for attribute in ATTRIBUTES]
+    assert all(np.array_equal(weights_A, shared_A) for weights_A in simulator.weights.values())
+
+
+def test_drift_is_relative_to_the_shared_reward() -> None:
+    shared_A = np.array([attribute.shared_weight for attribute in ATTRIBUTES])
+    for weights_A in Simulator(drift=0.8).weights.values():
+        ratio = np.linalg.norm(weights_A - shared_A) / np.linalg.norm(shared_A)
+        assert ratio == pytest.approx(0.8)
+
+
+def test_more_drift_lowers_the_agreement_between_sources() -> None:
+    shares = [agreement(Simulator(drift=drift)) for drift in (0.0, 0.4, 0.8, 1.6)]
+    assert shares[0] == 1.0
+    assert shares == sorted(shares, reverse=True)
+    assert shares[3] < 0.65
+
+
+def test_more_noise_makes_the_labels_less_certain() -> None:
+    clear, noisy = (Simulator(noise=noise).pair("population_1", "train", 0) for noise in (0.5, 2.0))
+    assert clear.probability is not None
+    assert noisy.probability is not None
+    assert abs(clear.probability - 0.5) > abs(noisy.probability - 0.5)
+
+
+def test_the_answers_differ_and_are_short() -> None:
+    for pair in Simulator().pairs("population_1", "train", 0, 2000):
+        assert pair.chosen != pair.rejected
+        assert all(15 <= len(text.split()) <= 45 for text in (pair.chosen, pair.rejected))
+
+
+def test_the_corpus_covers_the_words_of_the_pairs() -> None:
+    simulator = Simulator()
+    known = set(re.findall(r"\w+", " ".join(simulator.corpus())))
+    for split in ("train", "test"):
+        for pair in simulator.pairs("population_1", split, 0, 1000):
+            assert words(pair) <= known

@@ -1,0 +1,330 @@
+"""Every shape that people have, and every kind of bad input with its own words."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from more_ray.data.records import DataError, Pair, Reason, Reject
+from more_ray.data.sources import SourceFiles, iter_pairs, locate, read_file
+
+SHARED = Path(os.environ.get("MORE_RAY_DATA", Path(__file__).parents[4] / "shared" / "data"))
+PROMPT = ({"role": "user", "content": "Name a fruit."},)
+EXPLICIT = {"prompt": "Name a fruit.", "chosen": "An apple.", "rejected": "A stone."}
+EXPECTED = Pair(PROMPT, "An apple.", "A stone.", "mine")
+
+SHAPES: dict[str, tuple[list[dict[str, Any]], Pair]] = {
+    "strings": ([EXPLICIT], EXPECTED),
+    "transcript prompt": (
+        [EXPLICIT | {"prompt": "Human: Name a fruit.\n\nAssistant:"}],
+        EXPECTED,
+    ),
+    "messages": (
+        [
+            {
+                "prompt": [{"role": "user", "content": "Name a fruit."}],
+                "chosen": [{"role": "assistant", "content": "An apple."}],
+                "rejected": [{"role": "assistant", "content": "A stone."}],
+            }
+        ],
+        EXPECTED,
+    ),
+    "conversations": (
+        [
+            {
+                name: [
+                    {"role": "user", "content": "Name a fruit."},
+                    {"role": "assistant", "content": answer},
+                ]
+                for name, answer in (("chosen", "An apple."), ("rejected", "A stone."))
+            }
+        ],
+        EXPECTED,
+    ),
+    "hh transcripts": (
+        [
+            {
+                "chosen": "\n\nHuman: Name a fruit.\n\nAssistant: An apple.",
+                "rejected": "\n\nHuman: Name a fruit.\n\nAssistant: A stone.",
+            }
+        ],
+        EXPECTED,
+    ),
+    "text and score": (
+        [
+            {
+                "text": [f"Human: Name a fruit.\n\nAssistant: {one}" for one in ("A stone.", "An apple.")],
+                "score": [-0.5, 0.25],
+            }
+        ],
+        Pair(PROMPT, "An apple.", "A stone.", "mine", margin=0.75),
+    ),
+    "webgpt": (
+        [
+            {
+                "question": {"full_text": "Name a fruit."},
+                "answer_0": "An apple.",
+                "answer_1": "A stone.",
+                "score_0": 1.0,
+                "score_1": -1.0,
+            }
+        ],
+        Pair(PROMPT, "An apple.", "A stone.", "mine", margin=2.0),
+    ),
+    "summaries": (
+        [
+            {
+                "info": {"post": "I ate.", "title": "Fruit", "subreddit": "food"},
+                "summaries": [{"text": "A stone."}, {"text": "An apple."}],
+                "choice": 1,
+            }
+        ],
+        Pair(
+            (
+                {
+                    "role": "user",
+                    "content": "SUBREDDIT: r/food\nTITLE: Fruit\nPOST: I ate.\nTL;DR:",
+                },
+            ),
+            "An apple.",
+            "A stone.",
+            "mine",
+        ),
+    ),
+    "message tree": (
+        [
+            {"message_id": one, "parent_id": parent, "role": role, "text": text, "rank": rank}
+            | {"deleted": False, "lang": "en"}
+            for one, parent, role, text, rank in (
+                ("a", None, "prompter", "Name a fruit.", None),
+                ("b", "a", "assistant", "A stone.", 1.0),
+                ("c", "a", "assistant", "An apple.", 0.0),
+                ("d", "a", "assistant", "Unranked.", None),
+            )
+        ],
+        EXPECTED,
+    ),
+}
+
+
+def write_jsonl(path: Path, records: list[Any]) -> str:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return str(path)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("extension", ["jsonl", "jsonl.gz", "json", "parquet"])
+def test_shapes(tmp_path: Path, shape: str, extension: str) -> None:
+    records, expected = SHAPES[shape]
+    path = tmp_path / f"mine.{extension}"
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    if extension == "jsonl":
+        path.write_text(lines)
+    elif extension == "jsonl.gz":
+        path.write_bytes(gzip.compress(lines.encode()))
+    elif extension == "json":
+        path.write_text(json.dumps(records))
+    else:
+        pq.write_table(pa.Table.from_pylist(records), path)
+    assert list(read_file(str(path), "mine")) == [expected]
+    assert list(read_file(path.as_uri(), "mine")) == [expected]
+
+
+def test_csv_with_a_margin(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(
+        'prompt,chosen,rejected,margin\n"Name a fruit.","An apple.","A stone.",0.5\n'
+        '"Name a fruit.","An apple.","A stone.",\n'
+    )
+    first, second = read_file(str(path), "mine")
+    assert first == Pair(PROMPT, "An apple.", "A stone.", "mine", margin=0.5)
+    assert second == EXPECTED
+
+
+BAD_RECORDS = [
+    (EXPLICIT | {"rejected": "An apple. "}, Reason.IDENTICAL, "9 characters"),
+    (EXPLICIT | {"chosen": " "}, Reason.EMPTY, "chosen has no answer"),
+    (EXPLICIT | {"prompt": ""}, Reason.EMPTY, "prompt has no turn"),
+    (EXPLICIT | {"chosen": 3}, Reason.WRONG_TYPE, "chosen must be text or a list of messages, got int"),
+    (EXPLICIT | {"margin": "wide"}, Reason.WRONG_TYPE, "margin must be a number, got str"),
+    (EXPLICIT | {"probability": 2}, Reason.WRONG_TYPE, "probability must lie in [0, 1]"),
+    ({"prompt": "Name a fruit."}, Reason.MISSING, "chosen, rejected"),
+    (
+        {"chosen": "Human: a\n\nAssistant: b", "rejected": "Human: c\n\nAssistant: d"},
+        Reason.PROMPTS_DIFFER,
+        "chosen and rejected part before the answer",
+    ),
+    ("text", Reason.WRONG_TYPE, "an object is allowed, got str"),
+]
+
+
+@pytest.mark.parametrize(("record", "reason", "detail"), BAD_RECORDS)
+def test_a_bad_record_is_rejected_and_reading_goes_on(
+    tmp_path: Path, record: Any, reason: Reason, detail: str
+) -> None:
+    url = write_jsonl(tmp_path / "mine.jsonl", [EXPLICIT, record, EXPLICIT])
+    assert list(read_file(url, "mine")) == [
+        EXPECTED,
+        Reject(reason, f"{url}:2", detail),
+        EXPECTED,
+    ]
+
+
+def test_a_tie_is_rejected(tmp_path: Path) -> None:
+    records = [{"text": ["Human: a\n\nAssistant: b"] * 2, "score": [1, 1]}]
+    url = write_jsonl(tmp_path / "mine.jsonl", records)
+    assert list(read_file(url, "mine")) == [Reject(Reason.TIE, f"{url}:1", "both scored 1")]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [(b'{"prompt": "a\xff"}\n', Reason.INVALID_UTF8), (b'{"prompt": \n', Reason.CORRUPT_LINE)],
+)
+def test_a_bad_line_is_rejected_and_reading_goes_on(
+    tmp_path: Path, line: bytes, reason: Reason
+) -> None:
+    path = tmp_path / "mine.jsonl"
+    good = json.dumps(EXPLICIT).encode() + b"\n"
+    path.write_bytes(good + line + good)
+    first, bad, last = read_file(str(path), "mine")
+    assert first == last == EXPECTED
+    assert isinstance(bad, Reject)
+    assert (bad.reason, bad.where) == (reason, f"{path}:2")
+
+
+def test_invalid_utf8_in_csv(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_bytes(b"prompt,chosen,rejected\nName a fruit.,An apple.,A st\xffne.\n")
+    (bad,) = read_file(str(path), "mine")
+    assert bad == Reject(Reason.INVALID_UTF8, f"{path} row 0", "rejected, character 4")
+
+
+def test_a_file_that_breaks_off_keeps_what_came_before(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl.gz"
+    lines = [json.dumps(EXPLICIT | {"chosen": f"An apple {n}."}) for n in range(5_000)]
+    whole = gzip.compress("\n".join(lines).encode())
+    path.write_bytes(whole[: len(whole) // 2])
+    *pairs, last = read_file(str(path), "mine")
+    assert len(pairs) > 100
+    assert isinstance(last, Reject)
+    assert (last.reason, last.where) == (Reason.CORRUPT_FILE, str(path))
+
+
+@pytest.mark.parametrize("name", ["mine.parquet", "mine.json", "mine.jsonl.gz"])
+def test_a_corrupt_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"not what its name says")
+    (bad,) = read_file(str(path), "mine")
+    assert isinstance(bad, Reject)
+    assert bad.reason is Reason.CORRUPT_FILE
+
+
+def message(call: Any) -> str:
+    with pytest.raises(DataError) as error:
+        list(call())
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_errors_before_training(tmp_path: Path) -> None:
+    missing = str(tmp_path / "mine.jsonl")
+    assert message(lambda: read_file(missing, "mine")) == f"{missing}: no such file"
+    other = str(tmp_path / "mine.txt")
+    assert message(lambda: read_file(other, "mine")) == (
+        f"{other}: unknown kind of file; allowed: .parquet, .jsonl, .jsonl.gz, .json, .csv"
+    )
+    url = write_jsonl(tmp_path / "other.jsonl", [{"question": "a", "answer": "b"}])
+    assert message(lambda: read_file(url, "mine")).startswith(
+        f"{url}: no preference data in columns answer, question; allowed: chosen, rejected; "
+    )
+    assert message(lambda: locate([], str(tmp_path / "none"))) == (
+        f"data.root: no folder {tmp_path / 'none'}"
+    )
+    assert message(lambda: locate([], str(tmp_path))).startswith(f"data.root: {tmp_path} holds no")
+    assert message(lambda: locate(["helpfull"], None)) == (
+        "data.sources: unknown source helpfull, nearest: helpful; the hub has "
+        "harmless, helpful, oasst1, summarize, webgpt"
+    )
+    assert message(lambda: locate(["helpful", "helpful"], None)) == (
+        "data.sources: helpful is given twice"
+    )
+
+
+def test_locate(tmp_path: Path) -> None:
+    for name in ("a.train.jsonl", "a.test.jsonl", "b.train.csv", "prompts.parquet"):
+        (tmp_path / name).touch()
+    a, b = locate([], str(tmp_path))
+    assert (a.name, b.name, b.test) == ("a", "b", None)
+    assert a.train is not None
+    assert a.train.endswith("a.train.jsonl")
+    path = str(tmp_path / "a.train.jsonl")
+    sibling = str(tmp_path / "a.test.jsonl")
+    assert locate([path], None) == [SourceFiles("a", path, sibling)]
+    assert locate([f"mine={path}"], None) == [SourceFiles("mine", path, sibling)]
+    assert locate(["webgpt"], None) == [SourceFiles("webgpt")]
+
+
+@given(st.lists(st.binary(max_size=80), max_size=5))
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_bytes_are_pairs_rejects_or_one_error(tmp_path: Path, lines: list[bytes]) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes(b"\n".join(lines))
+    try:
+        rows = list(read_file(str(path), "mine"))
+    except DataError:
+        return
+    assert all(isinstance(row, (Pair, Reject)) for row in rows)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(st.sampled_from(["role", "content", "text"]), inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = ["prompt", "chosen", "rejected", "text", "score", "margin", "message_id", "parent_id"]
+
+
+@given(st.lists(st.dictionaries(st.sampled_from([*KEYS, "role", "rank"]), JSON), max_size=4))
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_json_is_pairs_rejects_or_one_error(
+    tmp_path: Path, records: list[dict[str, Any]]
+) -> None:
+    url = write_jsonl(tmp_path / "mine.jsonl", records)
+    try:
+        rows = list(read_file(url, "mine"))
+    except DataError:
+        return
+    assert all(isinstance(row, (Pair, Reject)) for row in rows)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no real preference pairs here")
+def test_real_pairs_all_read() -> None:
+    sources = locate([], str(SHARED))
+    assert len(sources) == 8
+    for source in sources:
+        for split in ("train", "test"):
+            rows = Counter(type(row) for row in iter_pairs(source, split))
+            file = SHARED / f"{source.name}.{split}.parquet"
+            assert rows == {Pair: pq.read_metadata(file).num_rows}
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="no real preference pairs here")
+def test_real_raw_files_read() -> None:
+    def reasons(name: str) -> Counter[str]:
+        rows = read_file(str(SHARED / "raw" / name), "raw")
+        return Counter("pair" if isinstance(row, Pair) else row.reason.value for row in rows)
+
+    assert reasons("hh-harmless-base.jsonl.gz") == {"pair": 399, "empty field": 1}
+    assert reasons("text-score-webgpt.json") == {"pair": 170, "tie": 80}
+    assert reasons("oasst1-messages.jsonl.gz") == {"pair": 325}
