@@ -1,6 +1,6 @@
 """Train a MORE reward model on several preference sources.
 
-    python jobs/train_more.py --config jobs/configs/quickstart.yaml train.workers=2
+python jobs/train_more.py --config jobs/configs/quickstart.yaml train.workers=2
 """
 
 from __future__ import annotations

@@ -62,12 +62,14 @@ def upload(folder: Path, uri: str) -> None:
     """Copy a local folder to a path or URI."""
     filesystem, path = locate(uri)
     filesystem.create_dir(path, recursive=True)
-    fs.copy_files(str(folder), path, source_filesystem=fs.LocalFileSystem(),
-                  destination_filesystem=filesystem)
+    fs.copy_files(
+        str(folder), path, source_filesystem=fs.LocalFileSystem(), destination_filesystem=filesystem
+    )
 
 
 def download(uri: str, folder: Path) -> None:
     """Copy a folder from a path or URI to a local one."""
     filesystem, path = locate(uri)
-    fs.copy_files(path, str(folder), source_filesystem=filesystem,
-                  destination_filesystem=fs.LocalFileSystem())
+    fs.copy_files(
+        path, str(folder), source_filesystem=filesystem, destination_filesystem=fs.LocalFileSystem()
+    )

@@ -38,9 +38,7 @@ class PackedBatch:
         """From flat arrays: `input_ids [T]`, `lengths [N, 3]`, `source [N]`, `margin [N]`."""
         triples = tuple(tuple(int(length) for length in row) for row in lengths)
         positions = [
-            np.concatenate(
-                [np.arange(shared + chosen), np.arange(shared, shared + rejected)]
-            )
+            np.concatenate([np.arange(shared + chosen), np.arange(shared, shared + rejected)])
             for shared, chosen, rejected in triples
         ]
         return cls(

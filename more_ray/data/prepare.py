@@ -242,8 +242,9 @@ def _write(
                 set(zip(table["source"].to_pylist(), table["split"].to_pylist(), strict=True))
             ):
                 name, count = names[source], counts[names[source]]
-                part = table.filter((pa.compute.field("source") == source)
-                                    & (pa.compute.field("split") == split))
+                part = table.filter(
+                    (pa.compute.field("source") == source) & (pa.compute.field("split") == split)
+                )
                 bad = part.filter(pa.compute.field("reason").is_valid())
                 for reject in bad.select(["reason", "where", "detail"]).to_pylist():
                     count["rejected"][reject["reason"]] += 1
@@ -309,7 +310,7 @@ def _digest(value: Any) -> str:
 
 def _key(*parts: object) -> int:
     """A place in a random order that depends on nothing but the parts."""
-    return int.from_bytes(hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).digest())
+    return int.from_bytes(hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).digest(), "big")
 
 
 def _unit(*parts: object) -> float:

@@ -189,9 +189,7 @@ def _cut(dialogue: tuple[Message, ...]) -> tuple[tuple[Message, ...], str]:
 
 
 def _dialogue(value: Any, name: str) -> tuple[Message, ...]:
-    return (
-        parse_transcript(text(value, name)) if isinstance(value, str) else _messages(value, name)
-    )
+    return parse_transcript(text(value, name)) if isinstance(value, str) else _messages(value, name)
 
 
 def _messages(value: Any, name: str) -> tuple[Message, ...]:

@@ -149,7 +149,9 @@ def read_hub(source: str, split: str) -> Iterator[Pair | Reject]:
         )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise DataError(f"source {source}: cannot read {hub.path} from the hub: {reason}") from error
+        raise DataError(
+            f"source {source}: cannot read {hub.path} from the hub: {reason}"
+        ) from error
     origin = f"{hub.path}:{part}"
     numbered = ((f"{origin} row {number}", row) for number, row in enumerate(rows))
     return read_pairs(numbered, source, origin)
@@ -288,4 +290,3 @@ def _number(field: str | None) -> float | str | None:
         return float(field)
     except ValueError:
         return field
-

@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from torch import Tensor
-from transformers import AutoModelForSequenceClassification, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForSequenceClassification,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from more_ray.config import LoraConfig
 from more_ray.model.loading import add_lora

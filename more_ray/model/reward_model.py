@@ -59,9 +59,7 @@ class RewardModel(nn.Module):
         """Put the MLP's few outputs where the residual stream expects them."""
         if self._last is None:
             return output
-        return output.new_zeros(1, self._tokens, output.shape[-1]).index_copy(
-            1, self._last, output
-        )
+        return output.new_zeros(1, self._tokens, output.shape[-1]).index_copy(1, self._last, output)
 
     def use_packed(self, packed: bool) -> None:
         self.packed = packed

@@ -21,8 +21,9 @@ def sum_by_source(value_N: Tensor, source_N: Tensor, sources: int) -> Tensor:
     return total.index_add_(0, source_N, value_N.float())
 
 
-def head_gradient_sums(delta_N: Tensor, z_chosen_NH: Tensor, z_rejected_NH: Tensor,
-                       source_N: Tensor, sources: int) -> Tensor:
+def head_gradient_sums(
+    delta_N: Tensor, z_chosen_NH: Tensor, z_rejected_NH: Tensor, source_N: Tensor, sources: int
+) -> Tensor:
     """Sum over each source's pairs of the gradient of (1) with respect to the score head.
 
     For a bias-free head `r = w . z` the gradient of one pair is

@@ -25,7 +25,6 @@ from more_ray.train.display import RunProgress
 from more_ray.train.run_log import start_run_log
 from more_ray.train.worker import Job, train_loop
 
-
 FREE_TO_CHANGE = {
     "prepared",
     "eval_every",
@@ -192,9 +191,7 @@ def _cause(error: BaseException) -> str:
 
 
 @contextmanager
-def _followed(
-    run_log: ray.actor.ActorHandle, progress: RunProgress, steps: int
-) -> Iterator[None]:
+def _followed(run_log: ray.actor.ActorHandle, progress: RunProgress, steps: int) -> Iterator[None]:
     """Show the newest state of the run while the driver waits for it."""
     over = threading.Event()
 

@@ -25,7 +25,7 @@ from more_ray.evaluate.summary import summarise
 from more_ray.model.export import export
 from more_ray.model.loading import add_lora, load_classifier
 from more_ray.model.reward_model import RewardModel, choose_batch_format
-from more_ray.objective.weighting import Weighting, make_weighting
+from more_ray.objective.weighting import make_weighting
 from more_ray.train import checkpoint
 from more_ray.train.engine import gather_weights, init_distributed, make_engine, training_dtype
 from more_ray.train.exchange import SourceStats
@@ -82,7 +82,11 @@ def train_loop(arguments: dict[str, Job]) -> None:
         torch.manual_seed(int(SeedSequence([train.seed, step, rank]).generate_state(1)[0]))
         lr = engine.get_lr()[0]
         stats = micro_step(
-            engine, batch, weighting, len(names), job.config.objective.scope,
+            engine,
+            batch,
+            weighting,
+            len(names),
+            job.config.objective.scope,
             job.config.objective.margin,
         )
         if stats is not None:
@@ -130,9 +134,7 @@ def _metrics(
     }
 
 
-def _evaluate(
-    engine: deepspeed.DeepSpeedEngine, job: Job, done: int, device: torch.device
-) -> None:
+def _evaluate(engine: deepspeed.DeepSpeedEngine, job: Job, done: int, device: torch.device) -> None:
     """Write `eval.json` and `scores.parquet` for the model after `done` micro-steps."""
     if engine.global_rank == 0:
         job.run_log.phase.remote("evaluating")

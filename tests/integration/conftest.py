@@ -16,7 +16,7 @@ from more_ray.train.run import run
 
 SMALL: dict[str, Any] = {
     "data": {"simulator": {"sources": 3, "pairs": 96, "test_pairs": 60}},
-    "optimizer": {"lr": 1e-3},
+    "optimizer": {"lr": 2e-4},
     "train": {"pairs_per_source": 8, "checkpoint_every": 4, "threads": 1},
 }
 

@@ -34,6 +34,16 @@ def wait_for_checkpoint(folder: Path) -> None:
         time.sleep(0.05)
 
 
+def train_workers() -> list[psutil.Process]:
+    """The training workers of this test session's cluster."""
+    alive = [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if child.status() != psutil.STATUS_ZOMBIE
+    ]
+    return [child for child in alive if child.cmdline()[:1] == ["ray::RayTrainWorker"]]
+
+
 def test_a_killed_driver_is_started_again(
     trained: Path, small_config: MakeConfig, tmp_path: Path
 ) -> None:
@@ -45,9 +55,11 @@ def test_a_killed_driver_is_started_again(
     environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
 
     job = subprocess.Popen(command, env=environment, start_new_session=True)
-    wait_for_checkpoint(folder)
-    os.killpg(job.pid, signal.SIGKILL)
-    job.wait()
+    try:
+        wait_for_checkpoint(folder)
+    finally:
+        os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
     assert not (folder / "model").exists()
 
     subprocess.run(command, env=environment, check=True, timeout=240)
@@ -60,15 +72,17 @@ def test_a_killed_worker_is_replaced(
     trained: Path, small_config: MakeConfig, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
+    killed = []
 
     def kill_a_worker() -> None:
         wait_for_checkpoint(folder)
-        mine = psutil.Process().children(recursive=True)
-        workers = [one for one in mine if one.cmdline()[:1] == ["ray::RayTrainWorker"]]
-        workers[-1].kill()
+        worker = train_workers()[-1]
+        worker.kill()
+        killed.append(worker.pid)
 
     killer = threading.Thread(target=kill_a_worker)
     killer.start()
     run(small_config(folder, train={"workers": 2}))
     killer.join()
+    assert killed
     assert weights(folder) == weights(trained)

@@ -63,9 +63,7 @@ def test_equals_enumeration(seed: int, sources: int) -> None:
 
 @given(SEEDS, st.integers(2, 6), st.floats(1e-6, 1e6))
 @settings(max_examples=100, deadline=None)
-def test_permutation_equivariant_and_scale_invariant(
-    seed: int, sources: int, scale: float
-) -> None:
+def test_permutation_equivariant_and_scale_invariant(seed: int, sources: int, scale: float) -> None:
     grad_KH = gradients(seed, sources, 32) + 0.5
     gram_KK = grad_KH @ grad_KH.T
     order = np.random.default_rng(seed).permutation(sources)

@@ -15,9 +15,7 @@ def turns(text: str) -> list[tuple[str, str]]:
 @given(st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=4))
 def test_a_transcript_parses_back_into_its_turns(dialogue: list[tuple[str, str]]) -> None:
     text = "".join(f"\n\nHuman: {one}\n\nAssistant: {other}" for one, other in dialogue)
-    expected = [
-        turn for one, other in dialogue for turn in (("user", one), ("assistant", other))
-    ]
+    expected = [turn for one, other in dialogue for turn in (("user", one), ("assistant", other))]
     assert turns(text) == expected
 
 

@@ -63,7 +63,9 @@ SHAPES: dict[str, tuple[list[dict[str, Any]], Pair]] = {
     "text and score": (
         [
             {
-                "text": [f"Human: Name a fruit.\n\nAssistant: {one}" for one in ("A stone.", "An apple.")],
+                "text": [
+                    f"Human: Name a fruit.\n\nAssistant: {one}" for one in ("A stone.", "An apple.")
+                ],
                 "score": [-0.5, 0.25],
             }
         ],
@@ -155,7 +157,11 @@ BAD_RECORDS = [
     (EXPLICIT | {"rejected": "An apple. "}, Reason.IDENTICAL, "9 characters"),
     (EXPLICIT | {"chosen": " "}, Reason.EMPTY, "chosen has no answer"),
     (EXPLICIT | {"prompt": ""}, Reason.EMPTY, "prompt has no turn"),
-    (EXPLICIT | {"chosen": 3}, Reason.WRONG_TYPE, "chosen must be text or a list of messages, got int"),
+    (
+        EXPLICIT | {"chosen": 3},
+        Reason.WRONG_TYPE,
+        "chosen must be text or a list of messages, got int",
+    ),
     (EXPLICIT | {"margin": "wide"}, Reason.WRONG_TYPE, "margin must be a number, got str"),
     (EXPLICIT | {"probability": 2}, Reason.WRONG_TYPE, "probability must lie in [0, 1]"),
     ({"prompt": "Name a fruit."}, Reason.MISSING, "chosen, rejected"),
@@ -275,7 +281,9 @@ def test_locate(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.binary(max_size=80), max_size=5))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_any_bytes_are_pairs_rejects_or_one_error(tmp_path: Path, lines: list[bytes]) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_bytes(b"\n".join(lines))
@@ -288,15 +296,19 @@ def test_any_bytes_are_pairs_rejects_or_one_error(tmp_path: Path, lines: list[by
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.sampled_from(["role", "content", "text"]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["role", "content", "text"]), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 KEYS = ["prompt", "chosen", "rejected", "text", "score", "margin", "message_id", "parent_id"]
 
 
 @given(st.lists(st.dictionaries(st.sampled_from([*KEYS, "role", "rank"]), JSON), max_size=4))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_any_json_is_pairs_rejects_or_one_error(
     tmp_path: Path, records: list[dict[str, Any]]
 ) -> None:

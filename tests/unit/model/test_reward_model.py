@@ -95,7 +95,9 @@ def test_a_score_does_not_depend_on_the_neighbours_in_the_batch() -> None:
     chosen, rejected = make_pairs()
     with torch.no_grad():
         together_N2, _ = model(pack(chosen, rejected))
-        alone = [model(pack([one], [other]))[0] for one, other in zip(chosen, rejected, strict=True)]
+        alone = [
+            model(pack([one], [other]))[0] for one, other in zip(chosen, rejected, strict=True)
+        ]
     torch.testing.assert_close(together_N2, torch.cat(alone), atol=1e-5, rtol=0)
 
 
@@ -104,9 +106,7 @@ def test_auto_packs_what_can_be_packed() -> None:
     choose_batch_format(model, model, "auto")
     assert model.packed
     windowed = make_model(
-        MistralConfig(
-            **SHAPE, intermediate_size=128, num_key_value_heads=2, sliding_window=4
-        )
+        MistralConfig(**SHAPE, intermediate_size=128, num_key_value_heads=2, sliding_window=4)
     )
     choose_batch_format(windowed, windowed, "auto")
     assert not windowed.packed

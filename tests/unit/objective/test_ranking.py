@@ -14,9 +14,7 @@ def test_closed_form_head_gradient_is_that_of_autograd() -> None:
     head_H = torch.randn(hidden, dtype=torch.float64, requires_grad=True)
     delta_N = (z_chosen_NH - z_rejected_NH) @ head_H
 
-    sums_KH = head_gradient_sums(
-        delta_N.detach(), z_chosen_NH, z_rejected_NH, source_N, sources
-    )
+    sums_KH = head_gradient_sums(delta_N.detach(), z_chosen_NH, z_rejected_NH, source_N, sources)
 
     for source in range(sources):
         loss = ranking_loss(delta_N)[source_N == source].sum()

@@ -1,0 +1,115 @@
+"""Preparation on real Ray Data: what is written, what is reused, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from more_ray.config import DataConfig, ModelConfig
+from more_ray.data.prepare import prepare
+from more_ray.data.prepared import Prepared
+from more_ray.data.records import DataError
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("cluster")]
+
+
+def pair(number: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "prompt": f"Question {number}?",
+        "chosen": f"A good answer to {number}.",
+        "rejected": f"No, not {number}.",
+        **changes,
+    }
+
+
+def write(folder: Path, name: str, records: list[dict[str, Any]]) -> None:
+    (folder / name).write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def prepared_from(folder: Path, **data: Any) -> Prepared:
+    config = DataConfig(root=str(folder), prepared=str(folder / "prepared"), **data)
+    return prepare(config, ModelConfig())
+
+
+def prompts(prepared: Prepared, source: str, split: str) -> list[tuple[int, ...]]:
+    table = pq.read_table(Path(prepared.folder) / f"{source}.{split}.parquet")
+    return [tuple(tokens) for tokens in table["shared"].to_pylist()]
+
+
+def test_pairs_are_shuffled_capped_split_and_reused(tmp_path: Path) -> None:
+    write(tmp_path, "a.train.jsonl", [pair(number) for number in range(300)])
+    write(tmp_path, "a.test.jsonl", [pair(number) for number in range(300, 340)])
+    write(tmp_path, "b.train.jsonl", [pair(number) for number in range(200)])
+    prepared = prepared_from(tmp_path, pairs_per_source=250, test_fraction=0.2)
+    assert prepared.names == ("a", "b")
+    assert prepared.sizes("train")[0] == 250
+    assert prepared.sizes("test")[0] == 40
+    assert sum(prepared.manifest["sources"]["b"][split] for split in ("train", "test")) == 200
+    assert 20 <= prepared.sizes("test")[1] <= 60
+    assert not set(prompts(prepared, "b", "train")) & set(prompts(prepared, "b", "test"))
+
+    manifest = Path(prepared.folder) / "manifest.json"
+    written = manifest.stat().st_mtime_ns
+    again = prepared_from(tmp_path, pairs_per_source=250, test_fraction=0.2)
+    assert again.folder == prepared.folder
+    assert manifest.stat().st_mtime_ns == written
+    other = prepared_from(tmp_path, pairs_per_source=250, test_fraction=0.2, seed=1)
+    assert other.folder != prepared.folder
+    assert prompts(other, "a", "train") != prompts(prepared, "a", "train")
+
+
+def test_rejects_are_counted_and_written_with_their_reasons(tmp_path: Path) -> None:
+    tail = " same words" * 40
+    bad = [
+        pair(1, chosen=""),
+        pair(2, chosen=f"x{tail}", rejected=f"y{tail}"),
+        pair(3, rejected="A good answer to 3."),
+    ]
+    write(tmp_path, "a.train.jsonl", [pair(number) for number in range(60)] + bad)
+    write(tmp_path, "a.test.jsonl", [pair(100)])
+    prepared = prepared_from(tmp_path, max_length=16)
+    assert prepared.manifest["sources"]["a"]["rejected"] == {
+        "empty field": 1,
+        "identical after truncation": 1,
+        "chosen equals rejected": 1,
+    }
+    lines = (Path(prepared.folder) / "rejects.jsonl").read_text().splitlines()
+    assert {json.loads(line)["reason"] for line in lines} == {
+        "empty field",
+        "identical after truncation",
+        "chosen equals rejected",
+    }
+
+
+def test_a_source_without_a_usable_pair(tmp_path: Path) -> None:
+    write(tmp_path, "a.train.jsonl", [pair(number, chosen="") for number in range(3)])
+    with pytest.raises(
+        DataError, match=r"^source a: no usable train pair; rejected: 3 empty field$"
+    ):
+        prepared_from(tmp_path)
+
+
+def test_more_rejects_than_the_limit(tmp_path: Path) -> None:
+    records = [pair(number) for number in range(60)]
+    write(tmp_path, "a.train.jsonl", records + [pair(0, chosen="")] * 40)
+    expected = (
+        r"^source a: 40% of its pairs rejected \(40 empty field\); data.max_reject_share allows"
+    )
+    with pytest.raises(DataError, match=expected):
+        prepared_from(tmp_path)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    config = DataConfig(sources=[f"mine={tmp_path}/none.jsonl"], prepared=str(tmp_path))
+    with pytest.raises(DataError, match=r"none\.jsonl: no such file$"):
+        prepare(config, ModelConfig())
+
+
+def test_a_file_of_another_kind_of_data(tmp_path: Path) -> None:
+    write(tmp_path, "a.train.jsonl", [{"question": "a", "answer": "b"}])
+    with pytest.raises(DataError, match="no preference data in columns answer, question; allowed:"):
+        prepared_from(tmp_path)
