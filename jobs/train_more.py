@@ -14,7 +14,10 @@ from more_ray.config import RunConfig
 def main() -> None:
     config = load_config(RunConfig, sys.argv[1:], __doc__)
     # Only now: importing Ray, torch and DeepSpeed takes seconds, a wrong key should not.
-    from more_ray.cluster import connect
+    from more_ray.cluster import connect, quieten
+
+    if not config.log.verbose:
+        quieten()
     from more_ray.data.records import DataError
     from more_ray.model.loading import ModelError
     from more_ray.train.display import console, results_table

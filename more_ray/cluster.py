@@ -8,8 +8,22 @@ import secrets
 from pathlib import Path
 
 import ray
+import ray.data
 
 TOKEN_FILE = Path("~/.cache/more_ray/ray_token").expanduser()
+
+
+def quieten() -> None:
+    """Keep the libraries' chatter off the terminal; call it before they are imported."""
+    # As filters: DeepSpeed sets its logger's level when it is imported.
+    logging.getLogger("DeepSpeed").addFilter(lambda record: record.levelno >= logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Asks about a default that is going to change; nothing here depends on it.
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 
 def connect(workers: int, verbose: bool) -> None:
@@ -19,9 +33,6 @@ def connect(workers: int, verbose: bool) -> None:
     machine that has fewer: otherwise the two would wait for each other. It asks for a token, kept
     in a file that only its user can read.
     """
-    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     level = logging.INFO if verbose else logging.ERROR
     options = {"log_to_driver": verbose, "logging_level": level}
     if "RAY_ADDRESS" in os.environ:
@@ -31,10 +42,7 @@ def connect(workers: int, verbose: bool) -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(_token_file()))
         cpus = max(os.cpu_count() or 1, workers + 3)
         ray.init(num_cpus=cpus, include_dashboard=False, **options)
-    if not verbose:
-        ray.data.DataContext.get_current().enable_progress_bars = False
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
-        logging.getLogger("ray.train").setLevel(logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = verbose
 
 
 def _token_file() -> Path:

@@ -15,16 +15,15 @@ from typing import Any
 
 import jinja2
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 import ray
 from transformers import PreTrainedTokenizerBase
 
 from more_ray import storage
 from more_ray.config import DataConfig, ModelConfig
 from more_ray.data.formatting import encode, render
-from more_ray.data.mixture import GROUP
 from more_ray.data.packing import shared_prefix
-from more_ray.data.prepared import PAIR_SCHEMA, Prepared
+from more_ray.data.prepared import PAIR_SCHEMA, PairWriter, Prepared
 from more_ray.data.records import DataError, Pair, Reason, Reject
 from more_ray.data.simulated import Simulator
 from more_ray.data.sources import SourceFiles, fingerprint, has_test, iter_pairs, locate
@@ -232,7 +231,7 @@ def _write(
         rejects = stack.enter_context(filesystem.open_output_stream(f"{path}/rejects.jsonl"))
         writers = {
             (name, split): stack.enter_context(
-                _PairWriter(f"{path}/{name}.{split}.parquet", filesystem)
+                PairWriter(f"{path}/{name}.{split}.parquet", filesystem)
             )
             for name in names
             for split in limits
@@ -242,15 +241,13 @@ def _write(
                 set(zip(table["source"].to_pylist(), table["split"].to_pylist(), strict=True))
             ):
                 name, count = names[source], counts[names[source]]
-                part = table.filter(
-                    (pa.compute.field("source") == source) & (pa.compute.field("split") == split)
-                )
-                bad = part.filter(pa.compute.field("reason").is_valid())
+                part = table.filter((pc.field("source") == source) & (pc.field("split") == split))
+                bad = part.filter(pc.field("reason").is_valid())
                 for reject in bad.select(["reason", "where", "detail"]).to_pylist():
                     count["rejected"][reject["reason"]] += 1
                     line = {"source": name, "split": split, **reject}
                     rejects.write(json.dumps(line).encode() + b"\n")
-                good = part.filter(pa.compute.field("reason").is_null())
+                good = part.filter(pc.field("reason").is_null())
                 count[f"{split}_read"] += len(good)
                 limit = limits[split]
                 room = len(good) if limit is None else limit - count[split]
@@ -259,31 +256,6 @@ def _write(
                 count[split] += len(good)
             progress(sum(count["train"] + count["test"] for count in counts.values()))
     return counts
-
-
-class _PairWriter:
-    """Parquet with row groups of exactly `GROUP` rows, whatever the size of what is written."""
-
-    def __init__(self, path: str, filesystem: Any) -> None:
-        self._writer = pq.ParquetWriter(
-            path, PAIR_SCHEMA, filesystem=filesystem, compression="zstd"
-        )
-        self._waiting = PAIR_SCHEMA.empty_table()
-
-    def write(self, table: pa.Table) -> None:
-        table = pa.concat_tables([self._waiting, table])
-        full = len(table) // GROUP * GROUP
-        if full:
-            self._writer.write_table(table.slice(0, full), row_group_size=GROUP)
-        self._waiting = table.slice(full).combine_chunks()
-
-    def __enter__(self) -> _PairWriter:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if len(self._waiting):
-            self._writer.write_table(self._waiting)
-        self._writer.close()
 
 
 def _check_counts(counts: dict[str, dict[str, Any]], data: DataConfig) -> None:
@@ -310,7 +282,9 @@ def _digest(value: Any) -> str:
 
 def _key(*parts: object) -> int:
     """A place in a random order that depends on nothing but the parts."""
-    return int.from_bytes(hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).digest(), "big")
+    return int.from_bytes(
+        hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).digest(), "big"
+    )
 
 
 def _unit(*parts: object) -> float:

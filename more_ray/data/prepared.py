@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import fs
 
 from more_ray import storage
 from more_ray.data.mixture import GROUP
@@ -29,6 +30,31 @@ PAIR_SCHEMA = pa.schema(
 """`shared` tokens come first in both sequences; `tokens` is the length of all three lists."""
 
 TOKENS = ["shared", "chosen", "rejected"]
+
+
+class PairWriter:
+    """Parquet with row groups of exactly `GROUP` rows, whatever the size of what is written."""
+
+    def __init__(self, path: str, filesystem: fs.FileSystem) -> None:
+        self._writer = pq.ParquetWriter(
+            path, PAIR_SCHEMA, filesystem=filesystem, compression="zstd"
+        )
+        self._waiting = PAIR_SCHEMA.empty_table()
+
+    def write(self, table: pa.Table) -> None:
+        table = pa.concat_tables([self._waiting, table])
+        full = len(table) // GROUP * GROUP
+        if full:
+            self._writer.write_table(table.slice(0, full), row_group_size=GROUP)
+        self._waiting = table.slice(full).combine_chunks()
+
+    def __enter__(self) -> PairWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if len(self._waiting):
+            self._writer.write_table(self._waiting)
+        self._writer.close()
 
 
 class PreparedFile:

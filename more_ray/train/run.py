@@ -76,7 +76,7 @@ def run(config: RunConfig) -> dict[str, Any]:
         RunError: the folder belongs to another run, or training failed for good.
     """
     config = config.model_copy(update={"output_dir": storage.absolute(config.output_dir)})
-    _claim_folder(config)
+    _check_folder(config)
     with RunProgress(config.objective.scheme) as progress:
         progress.phase("preparing data")
         prepared = prepare(config.data, config.model, progress.prepared)
@@ -95,6 +95,7 @@ def run(config: RunConfig) -> dict[str, Any]:
         if finished:
             return finished
 
+        storage.write_text(_config_path(config), dump_config(config))
         run_log = start_run_log(config.output_dir, config)
         progress.phase("starting workers")
         with _followed(run_log, progress, steps):
@@ -110,9 +111,9 @@ def _whole_updates(micro_steps: int, config: RunConfig) -> int:
     return -(-micro_steps // accumulation) * accumulation
 
 
-def _claim_folder(config: RunConfig) -> None:
-    """Write `config.yaml`, or check that the one there is the same."""
-    path = storage.join(config.output_dir, "config.yaml")
+def _check_folder(config: RunConfig) -> None:
+    """A folder that holds a run must hold this one."""
+    path = _config_path(config)
     if storage.exists(path):
         before = RunConfig.model_validate(yaml.safe_load(storage.read_text(path)))
         for section in ("data", "model", "objective", "optimizer", "train"):
@@ -124,7 +125,10 @@ def _claim_folder(config: RunConfig) -> None:
                         f"{getattr(then, key)}, not {getattr(now, key)}; choose another folder or "
                         "remove that one"
                     )
-    storage.write_text(path, dump_config(config))
+
+
+def _config_path(config: RunConfig) -> str:
+    return storage.join(config.output_dir, "config.yaml")
 
 
 def _check(config: RunConfig, prepared: Prepared) -> None:
