@@ -41,6 +41,8 @@ def connect(workers: int, verbose: bool) -> None:
         # Ray asks for a token by itself, but would keep it where every user can read it.
         os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(_token_file()))
         cpus = max(os.cpu_count() or 1, workers + 3)
+        # Data tasks ask for parts of a CPU; Ray would warn of more processes than real CPUs.
+        os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(4 * cpus))
         ray.init(num_cpus=cpus, include_dashboard=False, **options)
     ray.data.DataContext.get_current().enable_progress_bars = verbose
 

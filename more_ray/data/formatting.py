@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from transformers import PreTrainedTokenizerBase
+from typing import TYPE_CHECKING
 
 from more_ray.data.records import Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 SPEAKER = {"system": "System", "user": "Human", "assistant": "Assistant"}
 
@@ -42,3 +44,12 @@ def encode(
         add_special_tokens=tokenizer.chat_template is None,
         return_attention_mask=False,
     )["input_ids"]
+
+
+def shared_prefix(chosen: Sequence[int], rejected: Sequence[int]) -> int:
+    """Tokens that both sequences begin with, leaving each at least one of its own."""
+    shared = 0
+    limit = min(len(chosen), len(rejected)) - 1
+    while shared < limit and chosen[shared] == rejected[shared]:
+        shared += 1
+    return shared

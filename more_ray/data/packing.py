@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from more_ray.data.formatting import shared_prefix
+
 Lengths = tuple[int, int, int]
 """Tokens of a pair that are shared, only chosen, only rejected."""
 
@@ -94,15 +96,6 @@ class PackedBatch:
         length = torch.tensor([len(row) for row in rows], device=input_ids.device)
         mask = torch.arange(input_ids.shape[1], device=input_ids.device) < length[:, None]
         return input_ids, mask.long()
-
-
-def shared_prefix(chosen: Sequence[int], rejected: Sequence[int]) -> int:
-    """Tokens that both sequences begin with, leaving each at least one of its own."""
-    shared = 0
-    limit = min(len(chosen), len(rejected)) - 1
-    while shared < limit and chosen[shared] == rejected[shared]:
-        shared += 1
-    return shared
 
 
 def pack(

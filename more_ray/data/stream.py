@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import ray
-from ray.data import DataIterator
 
 from more_ray.data.mixture import Mixture, deal
-from more_ray.data.packing import PackedBatch
 from more_ray.data.prepared import TOKENS, Prepared
 
 STEPS_A_BLOCK = 8
 """Steps that one read task makes; neighbouring steps share row groups."""
-
-
-class StreamError(RuntimeError):
-    """The stream gave a worker a batch that is not its own."""
 
 
 def training_stream(
@@ -90,29 +83,3 @@ BATCH_SCHEMA = pa.schema(
         ("margin", pa.list_(pa.float32())),
     ]
 )
-
-
-def batches(shard: DataIterator, rank: int, first_step: int, stop: int) -> Iterator[PackedBatch]:
-    """The micro-batches `first_step ... stop - 1` of a rank.
-
-    Raises:
-        StreamError: a batch of another rank or step arrived, or the stream ended early.
-    """
-    step = first_step
-    for table in shard.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=4):
-        if step == stop:
-            return
-        (row,) = table.to_pylist()
-        if (row["step"], row["rank"]) != (step, rank):
-            raise StreamError(
-                f"rank {rank} expected step {step}, got step {row['step']} of rank {row['rank']}"
-            )
-        yield PackedBatch.from_arrays(
-            np.asarray(row["input_ids"]),
-            np.asarray(row["lengths"]).reshape(-1, 3),
-            np.asarray(row["source"]),
-            np.asarray(row["margin"]),
-        )
-        step += 1
-    if step != stop:
-        raise StreamError(f"rank {rank}: the stream ended at step {step} of {stop}")

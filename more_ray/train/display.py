@@ -7,7 +7,14 @@ from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from more_ray.data.prepared import Prepared
@@ -21,9 +28,11 @@ class RunProgress:
     def __init__(self, title: str) -> None:
         self._bar = Progress(
             TextColumn("[bold]{task.fields[title]}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=12),
             TextColumn("{task.description}"),
             TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
             console=console,
         )
         self._title = title
@@ -53,17 +62,11 @@ class RunProgress:
         self._bar.update(self._task, completed=done, total=steps)
         if state["phase"] != "training":
             return self.phase(state["phase"])
-        lam = " ".join(f"{value:.2f}" for value in state["lam"].values())
-        left = (steps - done) * state["seconds"]
+        lam = " ".join(f"{value:.2f}".lstrip("0") for value in state["lam"].values())
         return self.phase(
-            f"step {done}/{steps}  loss {state['loss']:.3f}  lam {lam}  "
-            f"{state['pairs_per_s']:.0f} pairs/s  {_clock(left)} left"
+            f"{done}/{steps}  loss {state['loss']:.3f}  lam {lam}  "
+            f"{state['pairs_per_s']:.0f} pairs/s"
         )
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}"
 
 
 def prepared_table(prepared: Prepared) -> Table:

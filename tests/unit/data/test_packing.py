@@ -3,7 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from more_ray.data.packing import pack, shared_prefix
+from more_ray.data.formatting import shared_prefix
+from more_ray.data.packing import pack
 
 TOKENS = st.lists(st.integers(0, 3), min_size=1, max_size=12)
 
