@@ -23,6 +23,7 @@ from more_ray.objective.weighting import make_weighting
 from more_ray.train import checkpoint
 from more_ray.train.display import RunProgress
 from more_ray.train.run_log import start_run_log
+from more_ray.train.trackers import missing_tracker
 from more_ray.train.worker import Job, train_loop
 
 FREE_TO_CHANGE = {
@@ -132,7 +133,9 @@ def _config_path(config: RunConfig) -> str:
 
 
 def _check(config: RunConfig, prepared: Prepared) -> None:
-    """What only the data can tell, before a worker starts."""
+    """What the config alone cannot tell, before a worker starts."""
+    if tracker := missing_tracker(config):
+        raise RunError(f"log.{tracker}: pip install {tracker} first")
     try:
         make_weighting(config.objective, prepared.names, prepared.sizes("train"))
     except ValueError as error:

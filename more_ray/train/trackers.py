@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 from typing import Any, Protocol
 
 from more_ray.config import RunConfig
@@ -12,10 +12,6 @@ class Tracker(Protocol):
     def log(self, line: dict[str, Any]) -> None: ...
 
     def close(self) -> None: ...
-
-
-class TrackerError(Exception):
-    """A tracker that was asked for is not installed."""
 
 
 def scalars(line: dict[str, Any]) -> dict[str, float]:
@@ -31,7 +27,9 @@ def scalars(line: dict[str, Any]) -> dict[str, float]:
 
 class _TensorBoard:
     def __init__(self, folder: str) -> None:
-        self._writer = _module("torch.utils.tensorboard", "tensorboard").SummaryWriter(folder)
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(folder)
 
     def log(self, line: dict[str, Any]) -> None:
         for name, value in scalars(line).items():
@@ -43,7 +41,9 @@ class _TensorBoard:
 
 class _MLflow:
     def __init__(self, uri: str, name: str, config: RunConfig) -> None:
-        self._mlflow = _module("mlflow", "mlflow")
+        import mlflow
+
+        self._mlflow = mlflow
         self._mlflow.set_tracking_uri(uri)
         self._mlflow.set_experiment("more_ray")
         self._mlflow.start_run(run_name=name)
@@ -58,7 +58,8 @@ class _MLflow:
 
 class _WandB:
     def __init__(self, project: str, name: str, config: RunConfig) -> None:
-        wandb = _module("wandb", "wandb")
+        import wandb
+
         self._run = wandb.init(project=project, name=name, config=config.model_dump())
 
     def log(self, line: dict[str, Any]) -> None:
@@ -68,12 +69,16 @@ class _WandB:
         self._run.finish()
 
 
-def make_trackers(output_dir: str, config: RunConfig) -> list[Tracker]:
-    """The trackers that `config.log` names.
+def missing_tracker(config: RunConfig) -> str | None:
+    """The first tracker that `config.log` names and that is not installed."""
+    for name in ("tensorboard", "mlflow", "wandb"):
+        if getattr(config.log, name) and importlib.util.find_spec(name) is None:
+            return name
+    return None
 
-    Raises:
-        TrackerError: one of them is not installed.
-    """
+
+def make_trackers(output_dir: str, config: RunConfig) -> list[Tracker]:
+    """The trackers that `config.log` names."""
     name = output_dir.rstrip("/").rpartition("/")[2]
     trackers: list[Tracker] = []
     if config.log.tensorboard:
@@ -83,10 +88,3 @@ def make_trackers(output_dir: str, config: RunConfig) -> list[Tracker]:
     if config.log.wandb:
         trackers.append(_WandB(config.log.wandb, name, config))
     return trackers
-
-
-def _module(module: str, package: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise TrackerError(f"log.{package}: pip install {package} first") from error

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from more_ray.cli import load_config
+from more_ray.config import RunConfig
+
+CONFIGS = sorted((Path(__file__).parents[2] / "jobs" / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_loads(path: Path) -> None:
+    load_config(RunConfig, ["--config", str(path)], "")
+
+
+def test_the_papers_values_are_in_the_papers_configs() -> None:
+    for name in ("pythia-1.4b", "pythia-2.8b", "llama2-7b", "llama2-13b"):
+        path = next(path for path in CONFIGS if path.stem == name)
+        config = load_config(RunConfig, ["--config", str(path)], "")
+        assert (config.optimizer.lr, config.train.pairs_per_source, config.train.epochs) == (
+            1e-6,
+            16,
+            1,
+        )
+        assert (config.data.pairs_per_source, len(config.data.sources)) == (40_000, 5)
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("train.eval_every=3", "train.eval_every: a multiple of train.accumulation is allowed"),
+        ("train.offload=true", "train.offload: needs train.zero_stage 1, 2 or 3"),
+        (
+            "objective.scheme=fixed",
+            "objective.weights is given exactly when objective.scheme=fixed",
+        ),
+        ("objective.scheme=mor", "objective.scheme: got 'mor', allowed: more | uniform"),
+        ("train.worker=2", "train.worker: unknown key, nearest known key: train.workers"),
+    ],
+)
+def test_bad_values_end_in_one_line(
+    argument: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        load_config(RunConfig, ["train.accumulation=2", argument], "")
+    assert exit_.value.code == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
+    assert "\n" not in error
