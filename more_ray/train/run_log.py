@@ -33,7 +33,7 @@ class RunLog:
     def resume(self, done: int) -> None:
         """Forget the lines of steps that will be run again."""
         self._lines = [line for line in self._lines if json.loads(line)["step"] < done]
-        self._flush()
+        self.flush()
 
     def phase(self, name: str) -> None:
         """What the workers do now, for the progress bar."""
@@ -46,21 +46,19 @@ class RunLog:
         for tracker in self._trackers:
             tracker.log(line)
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self._flush()
+            self.flush()
 
     def state(self) -> dict[str, Any]:
         """The newest line and the phase."""
         return self._state
 
     def close(self) -> None:
-        self._flush()
+        self.flush()
         for tracker in self._trackers:
             tracker.close()
 
     def flush(self) -> None:
-        self._flush()
-
-    def _flush(self) -> None:
+        """Write all lines; a checkpoint waits for it, so that none before it can be lost."""
         storage.write_text(self._path, "".join(f"{line}\n" for line in self._lines))
         self._flushed = time.monotonic()
 

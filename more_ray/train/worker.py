@@ -11,6 +11,7 @@ from typing import Any
 
 import deepspeed
 import pyarrow.parquet as pq
+import ray
 import ray.train
 import ray.train.torch
 import torch
@@ -94,6 +95,8 @@ def train_loop(arguments: dict[str, Job]) -> None:
             job.run_log.log.remote(_metrics(step, lr, stats, names, seconds, waited))
         done = step + 1
         if done % every == 0 or done == job.steps:
+            if rank == 0:
+                ray.get(job.run_log.flush.remote())
             checkpoint.save(engine, weighting, done)
         if train.eval_every and done % train.eval_every == 0 and done < job.steps:
             _evaluate(engine, job, done, device)
