@@ -195,10 +195,10 @@ def _locate_one(entry: str, found: dict[str, SourceFiles], root: str | None) -> 
 
 
 def _test_sibling(url: str) -> str | None:
-    folder, _, base = url.rpartition("/")
+    folder, slash, base = url.rpartition("/")
     if ".train." not in base:
         return None
-    sibling = f"{folder}/{base.replace('.train.', '.test.')}" if folder else base
+    sibling = f"{folder}{slash}{base.replace('.train.', '.test.')}"
     filesystem, path = fsspec.core.url_to_fs(sibling)
     return sibling if filesystem.exists(path) else None
 

@@ -266,6 +266,16 @@ def test_errors_before_training(tmp_path: Path) -> None:
     )
 
 
+def test_a_bare_file_name_is_not_its_own_test_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.train.jsonl").touch()
+    assert locate(["a.train.jsonl"], None) == [SourceFiles("a", "a.train.jsonl")]
+    Path("a.test.jsonl").touch()
+    assert locate(["a.train.jsonl"], None) == [SourceFiles("a", "a.train.jsonl", "a.test.jsonl")]
+
+
 def test_locate(tmp_path: Path) -> None:
     for name in ("a.train.jsonl", "a.test.jsonl", "b.train.csv", "prompts.parquet"):
         (tmp_path / name).touch()
