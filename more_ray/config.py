@@ -94,8 +94,10 @@ class ObjectiveConfig(Section):
     """What gradients are divided by before the solve: the paper none, its released code l2."""
     momentum: float = Field(0.0, ge=0, lt=1)
     """Share of the previous gradient average that is kept."""
-    scope: Literal["global", "rank"] = "global"
-    """global: one lam from the gradients of all workers. rank: each worker its own."""
+    scope: Literal["global", "rank", "batch"] = "global"
+    """global: one lam a micro-batch, from the gradients of all workers. rank: each worker its own.
+    batch: one lam for all micro-batches of an optimizer step, exact, for a second forward pass
+    (about a third more work); the same as global where train.accumulation=1."""
     solver: Literal["active_set", "frank_wolfe"] = "active_set"
     """active_set is exact; frank_wolfe is the paper's plain iteration."""
     margin: bool = False
@@ -135,7 +137,7 @@ class TrainConfig(Section):
     pairs_per_source: int = Field(16, ge=1)
     """B: pairs of each source in a global micro-batch, over all workers (the paper: 16)."""
     accumulation: int = Field(1, ge=1)
-    """Micro-batches an optimizer step; each has its own lam."""
+    """Micro-batches an optimizer step; each has its own lam unless objective.scope=batch."""
     epochs: int = Field(1, ge=1)
     """Passes over the largest source (resample) or over all pairs."""
     max_steps: int | None = Field(None, ge=1)

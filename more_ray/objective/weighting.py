@@ -11,16 +11,19 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from more_ray.config import ObjectiveConfig
 from more_ray.objective.min_norm import min_norm_weights
 
+Floats = NDArray[np.float64]
+
 
 class Weighting(Protocol):
     """lam from the mean head gradient and loss of each source that the batch holds."""
 
-    def weights(self, grad_KH: Tensor, loss_K: Tensor, present_K: np.ndarray) -> np.ndarray:
+    def weights(self, grad_KH: Floats, loss_K: Floats, present_K: NDArray[np.bool_]) -> Floats:
         """`[K]` float64 on the simplex; 0 for sources that are not `present_K`."""
         ...
 
@@ -37,7 +40,7 @@ class Fixed:
 
     lam_K: np.ndarray
 
-    def weights(self, grad_KH: Tensor, loss_K: Tensor, present_K: np.ndarray) -> np.ndarray:
+    def weights(self, grad_KH: Floats, loss_K: Floats, present_K: NDArray[np.bool_]) -> Floats:
         lam_K = np.where(present_K, self.lam_K, 0.0)
         return lam_K / lam_K.sum()
 
@@ -55,49 +58,53 @@ class MinNorm:
     normalize: str = "none"
     momentum: float = 0.0
     solver: str = "active_set"
-    average_KH: Tensor | None = field(default=None, init=False)
-    seen_K: Tensor | None = field(default=None, init=False)
+    average_KH: Floats | None = field(default=None, init=False)
+    seen_K: NDArray[np.bool_] | None = field(default=None, init=False)
 
-    def weights(self, grad_KH: Tensor, loss_K: Tensor, present_K: np.ndarray) -> np.ndarray:
+    def weights(self, grad_KH: Floats, loss_K: Floats, present_K: NDArray[np.bool_]) -> Floats:
         grad_KH = normalized(grad_KH, loss_K, self.normalize)
         if self.momentum:
-            grad_KH = self._averaged(grad_KH, torch.as_tensor(present_K, device=grad_KH.device))
-        gram_KK = (grad_KH.double() @ grad_KH.double().T).cpu().numpy()
+            grad_KH = self._averaged(grad_KH, present_K)
+        gram_KK = grad_KH @ grad_KH.T
         lam_K = np.zeros(len(present_K))
         present = np.flatnonzero(present_K)
         lam_K[present] = min_norm_weights(gram_KK[np.ix_(present, present)], self.solver)
         return lam_K
 
-    def _averaged(self, grad_KH: Tensor, present_K: Tensor) -> Tensor:
+    def _averaged(self, grad_KH: Floats, present_K: NDArray[np.bool_]) -> Floats:
         if self.average_KH is None or self.seen_K is None:
-            self.average_KH = torch.zeros_like(grad_KH)
-            self.seen_K = torch.zeros_like(present_K)
+            self.average_KH = np.zeros_like(grad_KH)
+            self.seen_K = np.zeros_like(present_K)
         # A source's average starts at its own first gradient, not at zero.
-        keep_K = self.momentum * self.seen_K.to(grad_KH.dtype)
-        moved_KH = keep_K[:, None] * self.average_KH + (1 - keep_K[:, None]) * grad_KH
-        self.average_KH = torch.where(present_K[:, None], moved_KH, self.average_KH)
+        keep_K1 = self.momentum * self.seen_K[:, None]
+        moved_KH = keep_K1 * self.average_KH + (1 - keep_K1) * grad_KH
+        self.average_KH = np.where(present_K[:, None], moved_KH, self.average_KH)
         self.seen_K = self.seen_K | present_K
         return self.average_KH
 
     def state_dict(self) -> dict[str, Tensor]:
         if self.average_KH is None or self.seen_K is None:
             return {}
-        return {"average_KH": self.average_KH, "seen_K": self.seen_K}
+        return {
+            "average_KH": torch.from_numpy(self.average_KH),
+            "seen_K": torch.from_numpy(self.seen_K),
+        }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        self.average_KH, self.seen_K = state.get("average_KH"), state.get("seen_K")
+        if state:
+            self.average_KH, self.seen_K = state["average_KH"].numpy(), state["seen_K"].numpy()
 
 
-def normalized(grad_KH: Tensor, loss_K: Tensor, how: str) -> Tensor:
+def normalized(grad_KH: Floats, loss_K: Floats, how: str) -> Floats:
     """Gradients divided by what `objective.normalize` names; a zero divisor leaves them as is."""
-    norm_K = grad_KH.norm(dim=1)
+    norm_K = np.linalg.norm(grad_KH, axis=1)
     divisor_K = {
-        "none": torch.ones_like(norm_K),
+        "none": np.ones_like(norm_K),
         "l2": norm_K,
         "loss": (loss_K + 1) / (loss_K + 1).sum(),
         "loss+": norm_K * loss_K,
     }[how]
-    return grad_KH / torch.where(divisor_K == 0, 1.0, divisor_K)[:, None]
+    return grad_KH / np.where(divisor_K == 0, 1.0, divisor_K)[:, None]
 
 
 def make_weighting(

@@ -43,20 +43,20 @@ def solve(sums_KC: Tensor, weighting: Weighting) -> tuple[Tensor, SourceStats]:
     Returns:
         `lam_K / count_K`, the weight of each pair of a source, and the statistics.
     """
-    grad_KH, column_K4 = sums_KC[:, :-4], sums_KC[:, -4:]
-    per_pair_K = column_K4[:, 3].clamp(min=1)
-    grad_KH = grad_KH / per_pair_K[:, None]
-    loss_K, correct_K, tokens_K, count_K = column_K4.double().cpu().numpy().T
-    lam_K = weighting.weights(grad_KH, column_K4[:, 0] / per_pair_K, count_K > 0)
-    gram_KK = (grad_KH.double() @ grad_KH.double().T).cpu().numpy()
+    on_host_KC = sums_KC.cpu().double().numpy()  # the one wait for the device in a step
+    grad_KH, column_K4 = on_host_KC[:, :-4], on_host_KC[:, -4:]
+    loss_K, correct_K, tokens_K, count_K = column_K4.T
+    pairs_K = np.maximum(count_K, 1)
+    grad_KH, loss_K = grad_KH / pairs_K[:, None], loss_K / pairs_K
+    lam_K = weighting.weights(grad_KH, loss_K, count_K > 0)
+    gram_KK = grad_KH @ grad_KH.T
     norm_K = np.sqrt(gram_KK.diagonal())
     scale_K = np.where(norm_K > 0, norm_K, 1)
-    pairs_K = np.maximum(count_K, 1)
     stats = SourceStats(
         lam_K=lam_K,
         count_K=count_K,
         tokens_K=tokens_K,
-        loss_K=loss_K / pairs_K,
+        loss_K=loss_K,
         accuracy_K=correct_K / pairs_K,
         grad_norm_K=norm_K,
         cosine_KK=gram_KK / np.outer(scale_K, scale_K),
@@ -69,9 +69,9 @@ def pair_weights(
 ) -> tuple[Tensor, SourceStats | None]:
     """The weight of a pair of each source, `[K]`, for a gradient that is averaged over ranks.
 
-    With `scope: global` lam is solved once, on rank 0, from the sums of all ranks, so that it is
-    the same on any number of ranks. With `scope: rank` each rank solves from its own pairs. Rank 0
-    gets the statistics of what it solved, the others None.
+    With `scope: rank` each rank solves from its own pairs. Otherwise lam is solved once, on rank
+    0, from the sums of all ranks, so that it is the same on any number of ranks. Rank 0 gets the
+    statistics of what it solved, the others None.
     """
     first = dist.get_rank() == 0
     if scope == "rank":

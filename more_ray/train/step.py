@@ -1,12 +1,15 @@
-"""The algorithm: one micro-step of MORE.
+"""The algorithm: one step of MORE.
 
 Legend: N pairs of this rank's micro-batch, K sources, H hidden size, C = H + 4 columns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from deepspeed import DeepSpeedEngine
+from torch import Tensor
 
 from more_ray.data.packing import PackedBatch
 from more_ray.objective.ranking import head_gradient_sums, ranking_loss, sum_by_source
@@ -27,12 +30,59 @@ def micro_step(
     Returns:
         Statistics of the micro-batch on rank 0, None on the others.
     """
+    loss_N, sums_KC = forward(engine, batch, sources, use_margin)
+    weight_K, stats = pair_weights(sums_KC, weighting, scope)  # (9)
+    loss = (weight_K[batch.source_N] * loss_N).sum()  # (7)
+    engine.backward(loss)
+    engine.step()
+    return stats
+
+
+def whole_batch_step(
+    engine: DeepSpeedEngine,
+    micro_batches: Sequence[PackedBatch],
+    seeds: Sequence[int],
+    weighting: Weighting,
+    sources: int,
+    use_margin: bool,
+) -> SourceStats | None:
+    """One optimizer step with one lam for all of its micro-batches, and so two forward passes.
+
+    Args:
+        seeds: of the dropout of each micro-batch, which is the same in both passes.
+
+    Returns:
+        Statistics of the whole batch on rank 0, None on the others.
+    """
+    parts = []
+    for batch, seed in zip(micro_batches, seeds, strict=True):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            parts.append(forward(engine, batch, sources, use_margin)[1])
+    weight_K, stats = pair_weights(torch.stack(parts).sum(dim=0), weighting, "batch")  # (9)
+    for batch, seed in zip(micro_batches, seeds, strict=True):
+        torch.manual_seed(seed)
+        loss_N, _ = forward(engine, batch, sources, use_margin)
+        # (7) is a sum over the micro-batches; the engine averages over them.
+        engine.backward(len(micro_batches) * (weight_K[batch.source_N] * loss_N).sum())
+        engine.step()
+    return stats
+
+
+def forward(
+    engine: DeepSpeedEngine, batch: PackedBatch, sources: int, use_margin: bool
+) -> tuple[Tensor, Tensor]:
+    """The ranking loss of each pair, and for each source the sums that lam is solved from.
+
+    Returns:
+        `loss_N`, and `sums_KC` without autograd history: the head gradient, loss, correct pairs,
+        tokens and pairs of each source, summed over this rank's pairs.
+    """
     reward_N2, z_N2H = engine(batch)
     delta_N = reward_N2[:, 0] - reward_N2[:, 1]
     if use_margin:
         delta_N = delta_N - batch.margin_N
     loss_N = ranking_loss(delta_N)  # (1)
-
     with torch.no_grad():
         z_chosen_NH, z_rejected_NH = z_N2H.unbind(dim=1)
         grad_KH = head_gradient_sums(delta_N, z_chosen_NH, z_rejected_NH, batch.source_N, sources)
@@ -40,9 +90,4 @@ def micro_step(
             [loss_N, (delta_N > 0).float(), batch.tokens_N, torch.ones_like(loss_N)], dim=1
         )
         sums_KC = torch.cat([grad_KH, sum_by_source(column_N4, batch.source_N, sources)], dim=1)
-        weight_K, stats = pair_weights(sums_KC, weighting, scope)  # (9)
-
-    loss = (weight_K[batch.source_N] * loss_N).sum()  # (7)
-    engine.backward(loss)
-    engine.step()
-    return stats
+    return loss_N, sums_KC

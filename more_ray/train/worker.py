@@ -31,7 +31,7 @@ from more_ray.train.batches import batches
 from more_ray.train.engine import gather_weights, init_distributed, make_engine, training_dtype
 from more_ray.train.exchange import SourceStats
 from more_ray.train.scoring import score_test_pairs, scores_table
-from more_ray.train.step import micro_step
+from more_ray.train.step import micro_step, whole_batch_step
 
 
 @dataclass(frozen=True)
@@ -74,26 +74,33 @@ def train_loop(arguments: dict[str, Job]) -> None:
         job.run_log.resume.remote(first)
     every = train.checkpoint_every or _about_ten(job.steps, train.accumulation)
 
+    objective = job.config.objective
+    together = train.accumulation if objective.scope == "batch" else 1
     stream = batches(ray.train.get_dataset_shard("train"), rank, first, job.steps)
-    for step in range(first, job.steps):
+    for step in range(first, job.steps, together):
         started = time.perf_counter()
-        batch = next(stream).to(device)
+        micro_batches = [next(stream).to(device) for _ in range(together)]
         waited = time.perf_counter() - started
-        # Dropout depends on the step alone, so a resumed run draws the same.
-        torch.manual_seed(int(SeedSequence([train.seed, step, rank]).generate_state(1)[0]))
         lr = engine.get_lr()[0]
-        stats = micro_step(
-            engine,
-            batch,
-            weighting,
-            len(names),
-            job.config.objective.scope,
-            job.config.objective.margin,
-        )
+        seeds = [_dropout_seed(train.seed, step + offset, rank) for offset in range(together)]
+        if objective.scope == "batch":
+            stats = whole_batch_step(
+                engine, micro_batches, seeds, weighting, len(names), objective.margin
+            )
+        else:
+            torch.manual_seed(seeds[0])
+            stats = micro_step(
+                engine,
+                micro_batches[0],
+                weighting,
+                len(names),
+                objective.scope,
+                objective.margin,
+            )
+        done = step + together
         if stats is not None:
             seconds = time.perf_counter() - started
-            job.run_log.log.remote(_metrics(step, lr, stats, names, seconds, waited))
-        done = step + 1
+            job.run_log.log.remote(_metrics(done - 1, lr, stats, names, seconds, waited))
         if done % every == 0 or done == job.steps:
             if rank == 0:
                 ray.get(job.run_log.flush.remote())
@@ -102,6 +109,11 @@ def train_loop(arguments: dict[str, Job]) -> None:
             _evaluate(engine, job, done, device)
     _evaluate(engine, job, job.steps, device)
     _export(engine, job, tokenizer)
+
+
+def _dropout_seed(seed: int, step: int, rank: int) -> int:
+    """Depends on nothing but the step, so that a resumed run draws the same."""
+    return int(SeedSequence([seed, step, rank]).generate_state(1)[0])
 
 
 def _about_ten(steps: int, accumulation: int) -> int:

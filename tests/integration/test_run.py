@@ -99,6 +99,20 @@ def test_lam_and_scores_do_not_depend_on_the_number_of_workers(
     np.testing.assert_allclose(scores(tmp_path / "one"), scores(trained), atol=1e-5)
 
 
+def test_one_lam_for_all_micro_batches_makes_accumulation_exact(
+    trained: Path, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    """Two micro-batches of 4 pairs a source hold the pairs of one of 8."""
+    halves = {"workers": 2, "pairs_per_source": 4, "accumulation": 2}
+    run(small_config(tmp_path / "run", objective={"scope": "batch"}, train=halves))
+    lines = metrics(tmp_path / "run")
+    assert [line["step"] for line in lines] == list(range(1, 24, 2))
+    for halved, whole in zip(lines, metrics(trained), strict=True):
+        for name in whole["lam"]:
+            assert halved["lam"][name] == pytest.approx(whole["lam"][name], abs=1e-4)
+    np.testing.assert_allclose(scores(tmp_path / "run"), scores(trained), atol=1e-5)
+
+
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_every_zero_stage_trains_the_same_model(
     trained: Path, small_config: MakeConfig, tmp_path: Path, stage: int
