@@ -93,7 +93,11 @@ def tree_pairs(messages: Iterable[Row], source: str) -> Iterator[Pair | Reject]:
         children = replies[message["message_id"]]
         open_paths.extend((child, path) for _, child in children)
         if role == "user":
-            ranked = [row for row in children if row[1]["rank"] is not None]
+            ranked = [
+                (where, child)
+                for where, child in children
+                if child["role"] == "assistant" and child["rank"] is not None
+            ]
             ranked.sort(key=lambda row: row[1]["rank"])
             for (where, better), (_, worse) in combinations(ranked, 2):
                 if better["rank"] == worse["rank"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import posixpath
@@ -40,18 +41,23 @@ class HubSource:
 
     path: str
     test: str | None
-    config: str | None = None
     data_dir: str | None = None
     revision: str | None = None
 
+
+AS_PARQUET = "refs/convert/parquet"
+"""Where the hub keeps its own conversion of data sets that are loaded by a script."""
 
 HUB_SOURCES = {
     "helpful": HubSource("Anthropic/hh-rlhf", test="test", data_dir="helpful-base"),
     "harmless": HubSource("Anthropic/hh-rlhf", test="test", data_dir="harmless-base"),
     "oasst1": HubSource("OpenAssistant/oasst1", test="validation"),
-    "webgpt": HubSource("openai/webgpt_comparisons", test=None),
+    "webgpt": HubSource("openai/webgpt_comparisons", test=None, revision=AS_PARQUET),
     "summarize": HubSource(
-        "openai/summarize_from_feedback", test="validation", config="comparisons"
+        "openai/summarize_from_feedback",
+        test="validation",
+        data_dir="comparisons",
+        revision=AS_PARQUET,
     ),
 }
 
@@ -141,20 +147,19 @@ def read_hub(source: str, split: str) -> Iterator[Pair | Reject]:
     try:
         rows = datasets.load_dataset(
             hub.path,
-            hub.config,
             data_dir=hub.data_dir,
             split=part,
             revision=hub.revision,
             streaming=True,
         )
-    except (OSError, ValueError) as error:
+        origin = f"{hub.path}:{part}"
+        numbered = ((f"{origin} row {number}", row) for number, row in enumerate(rows))
+        yield from read_pairs(numbered, source, origin)
+    except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(
             f"source {source}: cannot read {hub.path} from the hub: {reason}"
         ) from error
-    origin = f"{hub.path}:{part}"
-    numbered = ((f"{origin} row {number}", row) for number, row in enumerate(rows))
-    return read_pairs(numbered, source, origin)
 
 
 def _folder(root: str) -> dict[str, SourceFiles]:
@@ -222,9 +227,13 @@ def _reader(url: str) -> Reader:
 def _until_corrupt(reader: Reader, stream: Any, url: str) -> Iterator[Row | Reject]:
     try:
         yield from reader(stream, url)
-    except (OSError, EOFError, ValueError, RecursionError, zlib.error, csv.Error) as error:
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
+        if getattr(error, "errno", None):  # the disk or the network, not the content
+            raise DataError(f"{url}: reading it failed: {error}") from error
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         yield Reject(Reason.CORRUPT_FILE, url, detail)
+    except Exception as error:  # each kind of remote storage fails with classes of its own
+        raise DataError(f"{url}: reading it failed: {type(error).__name__}: {error}") from error
 
 
 def _parquet_rows(stream: Any, url: str) -> Iterator[Row | Reject]:
@@ -241,9 +250,15 @@ def _parquet_rows(stream: Any, url: str) -> Iterator[Row | Reject]:
 
 
 def _jsonl_rows(stream: Any, url: str) -> Iterator[Row | Reject]:
-    for number, line in enumerate(stream, start=1):
+    for number, line in enumerate(_lines(stream), start=1):
         if line.strip():
             yield _json_line(line, f"{url}:{number}")
+
+
+def _lines(stream: Any) -> Iterator[bytes]:
+    """The lines, without the byte-order mark that some programs write first."""
+    for number, line in enumerate(stream):
+        yield line if number else line.removeprefix(codecs.BOM_UTF8)
 
 
 def _json_line(line: bytes, where: str) -> Row | Reject:
@@ -273,16 +288,30 @@ def _record(record: Any, where: str) -> Row | Reject:
 def _csv_rows(stream: Any, url: str) -> Iterator[Row | Reject]:
     csv.field_size_limit(MAX_CSV_FIELD)
     # Bytes that are not UTF-8 pass as surrogates, which the check of each field then rejects.
-    lines = (line.decode(errors="surrogateescape") for line in stream)
-    for number, fields in enumerate(csv.DictReader(lines)):
-        record: dict[str, Any] = {key: value for key, value in fields.items() if key is not None}
-        for key in NUMBERS:
-            if key in record:
-                record[key] = _number(record[key])
-        yield f"{url} row {number}", record
+    rows = csv.reader(line.decode(errors="surrogateescape") for line in _lines(stream))
+    header = next(rows, [])
+    number = 0
+    while True:
+        where = f"{url} row {number}"
+        try:
+            fields = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Reject(Reason.CORRUPT_LINE, where, str(error))
+        else:
+            if not fields:
+                continue
+            if len(fields) == len(header):
+                pairs = zip(header, fields, strict=True)
+                yield where, {key: _number(text) if key in NUMBERS else text for key, text in pairs}
+            else:
+                detail = f"{len(fields)} fields, the header has {len(header)}"
+                yield Reject(Reason.CORRUPT_LINE, where, detail)
+        number += 1
 
 
-def _number(field: str | None) -> float | str | None:
+def _number(field: str) -> float | str | None:
     """The number that a CSV field spells; an empty field is None, another text stays."""
     if not field:
         return None

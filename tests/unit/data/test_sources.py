@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import threading
 from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +155,66 @@ def test_csv_with_a_margin(tmp_path: Path) -> None:
     assert second == EXPECTED
 
 
+@pytest.mark.parametrize(
+    ("line", "detail"),
+    [
+        ("Name a fruit.,An apple.", "2 fields, the header has 3"),
+        ("Name a fruit.,An apple.,A stone.,1", "4 fields, the header has 3"),
+    ],
+)
+def test_a_csv_row_with_other_fields_than_the_header(
+    tmp_path: Path, line: str, detail: str
+) -> None:
+    path = tmp_path / "mine.csv"
+    good = "Name a fruit.,An apple.,A stone."
+    path.write_text("\n".join(["prompt,chosen,rejected", line, "", good]))
+    bad = Reject(Reason.CORRUPT_LINE, f"{path} row 0", detail)
+    assert list(read_file(str(path), "mine")) == [bad, EXPECTED]
+
+
+def test_a_csv_row_that_the_parser_refuses(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    good = "Name a fruit.,An apple.,A stone."
+    path.write_text("\n".join(["prompt,chosen,rejected", "a\rb,An apple.,A stone.", good]))
+    bad, pair = read_file(str(path), "mine")
+    assert isinstance(bad, Reject)
+    assert (bad.reason, bad.where) == (Reason.CORRUPT_LINE, f"{path} row 0")
+    assert pair == EXPECTED
+
+
+@pytest.mark.parametrize("extension", ["jsonl", "json", "csv"])
+def test_a_byte_order_mark_is_no_content(tmp_path: Path, extension: str) -> None:
+    path = tmp_path / f"mine.{extension}"
+    content = {
+        "jsonl": json.dumps(EXPLICIT),
+        "json": json.dumps([EXPLICIT]),
+        "csv": "prompt,chosen,rejected\nName a fruit.,An apple.,A stone.\n",
+    }
+    path.write_text(content[extension], encoding="utf-8-sig")
+    assert list(read_file(str(path), "mine")) == [EXPECTED]
+
+
+def test_only_replies_of_assistants_make_pairs(tmp_path: Path) -> None:
+    def message(identity: str, parent: str | None, role: str, rank: int | None) -> dict[str, Any]:
+        return {
+            "message_id": identity,
+            "parent_id": parent,
+            "role": role,
+            "text": identity,
+            "rank": rank,
+        }
+
+    messages = [
+        message("question", None, "prompter", None),
+        message("good", "question", "assistant", 0),
+        message("bad", "question", "assistant", 1),
+        message("more of the question", "question", "prompter", 2),
+    ]
+    (pair,) = read_file(write_jsonl(tmp_path / "mine.jsonl", messages), "mine")
+    assert isinstance(pair, Pair)
+    assert (pair.chosen, pair.rejected) == ("good", "bad")
+
+
 BAD_RECORDS = [
     (EXPLICIT | {"rejected": "An apple. "}, Reason.IDENTICAL, "9 characters"),
     (EXPLICIT | {"chosen": " "}, Reason.EMPTY, "chosen has no answer"),
@@ -233,6 +295,30 @@ def test_a_corrupt_file(tmp_path: Path, name: str) -> None:
     (bad,) = read_file(str(path), "mine")
     assert isinstance(bad, Reject)
     assert bad.reason is Reason.CORRUPT_FILE
+
+
+class BreaksOff(BaseHTTPRequestHandler):
+    """Promises more than it sends."""
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        self.wfile.write(json.dumps(EXPLICIT).encode() + b"\n")
+
+    def log_message(self, *arguments: object) -> None:
+        pass
+
+
+def test_a_connection_that_breaks_off_is_no_corrupt_file() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), BreaksOff) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/mine.jsonl"
+        assert message(lambda: read_file(url, "mine")).startswith(f"{url}: reading it failed: ")
+        server.shutdown()
 
 
 def message(call: Any) -> str:
