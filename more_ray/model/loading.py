@@ -88,24 +88,46 @@ def load_classifier(
         location = _location(config)
         if "gguf_file" in location:
             overrides["quantization_config"] = GgufConfig(dequantize=True)
-        elif config.layers:
-            _check_layers(config, location)
         try:
             classifier = AutoModelForSequenceClassification.from_pretrained(
                 **location, **overrides, dtype=dtype
             )
         except (OSError, ValueError) as error:
             raise ModelError(_cannot_load(config, error)) from error
-    if not hasattr(classifier, "score") or classifier.score.bias is not None:
-        raise ModelError(
-            f"model.path: {type(classifier).__name__} has no bias-free `score` head; "
-            "causal LMs (LLaMA, GPT-NeoX, Qwen, Mistral, GPT-2 ...) have one"
-        )
+    _check_head(classifier)
     if len(tokenizer) > classifier.get_input_embeddings().num_embeddings:
         classifier.resize_token_embeddings(len(tokenizer))
     classifier.config.pad_token_id = tokenizer.pad_token_id
     classifier.config.eos_token_id = tokenizer.eos_token_id
     return classifier
+
+
+def check_model(config: ModelConfig) -> None:
+    """What can be told without the weights, before any worker loads them.
+
+    Raises:
+        ModelError: no causal LM with a `score` head is at `config.path`, or it has fewer than
+            `config.layers` blocks.
+    """
+    if config.path == "tiny":
+        return
+    try:
+        shape = AutoConfig.from_pretrained(**_location(config))
+        with torch.device("meta"):
+            _check_head(AutoModelForSequenceClassification.from_config(shape))
+    except (OSError, ValueError) as error:
+        raise ModelError(_cannot_load(config, error)) from error
+    blocks = shape.num_hidden_layers
+    if config.layers and config.layers > blocks:
+        raise ModelError(f"model.layers: {config.layers} given; {config.path} has {blocks} blocks")
+
+
+def _check_head(classifier: PreTrainedModel) -> None:
+    if not hasattr(classifier, "score") or classifier.score.bias is not None:
+        raise ModelError(
+            f"model.path: {type(classifier).__name__} has no bias-free `score` head; "
+            "causal LMs (LLaMA, GPT-NeoX, Qwen, Mistral, GPT-2 ...) have one"
+        )
 
 
 def add_lora(classifier: PreTrainedModel, config: LoraConfig) -> LoraModel:
@@ -147,15 +169,6 @@ def _location(config: ModelConfig) -> dict[str, Any]:
     if config.revision:
         location["revision"] = config.revision
     return location
-
-
-def _check_layers(config: ModelConfig, location: dict[str, Any]) -> None:
-    try:
-        blocks = AutoConfig.from_pretrained(**location).num_hidden_layers
-    except (OSError, ValueError) as error:
-        raise ModelError(_cannot_load(config, error)) from error
-    if config.layers and config.layers > blocks:
-        raise ModelError(f"model.layers: {config.layers} given; {config.path} has {blocks} blocks")
 
 
 def _cannot_load(config: ModelConfig, error: Exception) -> str:

@@ -19,6 +19,7 @@ from more_ray.data.mixture import Mixture
 from more_ray.data.prepare import prepare
 from more_ray.data.prepared import Prepared
 from more_ray.data.stream import training_stream
+from more_ray.model.loading import check_model
 from more_ray.objective.weighting import make_weighting
 from more_ray.train import checkpoint
 from more_ray.train.display import RunProgress
@@ -136,6 +137,7 @@ def _config_path(config: RunConfig) -> str:
 
 def _check(config: RunConfig, prepared: Prepared) -> None:
     """What the config alone cannot tell, before a worker starts."""
+    check_model(config.model)
     if tracker := missing_tracker(config):
         raise RunError(f"log.{tracker}: pip install {tracker} first")
     try:

