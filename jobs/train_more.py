@@ -13,23 +13,15 @@ from more_ray.config import RunConfig
 
 def main() -> None:
     config = load_config(RunConfig, sys.argv[1:], __doc__)
-    # Only now: importing Ray, torch and DeepSpeed takes seconds, a wrong key should not.
-    from more_ray.cluster import connect, quieten
+    from more_ray.cluster import session
 
-    if not config.log.verbose:
-        quieten()
-    from more_ray.data.records import DataError
-    from more_ray.model.loading import ModelError
-    from more_ray.train.display import console, results_table
-    from more_ray.train.run import RunError, run, runs
+    with session(config.train.workers, config.log.verbose):
+        from more_ray.train.display import console, results_table
+        from more_ray.train.run import run, runs
 
-    try:
-        connect(config.train.workers, config.log.verbose)
         evaluations = {scheme: run(one) for scheme, one in runs(config).items()}
-    except (DataError, ModelError, RunError) as error:
-        sys.exit(f"error: {error}")
-    console.print(results_table(evaluations))
-    console.print(f"Results in {config.output_dir}")
+        console.print(results_table(evaluations))
+        console.print(f"Results in {config.output_dir}")
 
 
 if __name__ == "__main__":

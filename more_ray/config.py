@@ -175,6 +175,36 @@ class TrainConfig(Section):
         return self
 
 
+class EvaluationConfig(Section):
+    output_dir: str = "outputs/evaluation"
+    """Where `eval.json` and `scores.parquet` go: a path, or any URI that pyarrow's filesystems
+    open."""
+    name: str | None = None
+    """What to call the model; unset, the last part of `model.path` that is not `model`."""
+    model: ModelConfig
+    """The reward model: `model.path` is a run's `model` folder, or any sequence classifier with one
+    output in a folder or on the hub."""
+    against: str | None = None
+    """Folder of another evaluation or run on the same pairs: its `scores.parquet` is compared with
+    this model's, pair by pair."""
+    data: DataConfig = DataConfig()
+    """Whose test pairs are scored."""
+    bins: int = Field(10, ge=1)
+    """Bins of the calibration errors (the paper: 10)."""
+    resamples: int = Field(1_000, ge=100)
+    """Draws of each bootstrap and permutation."""
+    workers: int = Field(1, ge=1)
+    """Processes that score, one device each."""
+    use_gpu: bool | None = None
+    """A GPU for each worker. Unset: when the cluster has enough."""
+    batch_tokens: int = Field(8_192, ge=512)
+    """Tokens of one scoring batch."""
+    seed: int = Field(0, ge=0)
+    """Seed of the draws."""
+    verbose: bool = False
+    """Show the logs of Ray and the workers."""
+
+
 class LogConfig(Section):
     tensorboard: bool = False
     """Write TensorBoard events to `output_dir`/tensorboard (a local folder)."""

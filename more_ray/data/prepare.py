@@ -24,7 +24,7 @@ from more_ray.data.simulated import Simulator
 from more_ray.data.sources import SourceFiles, fingerprint, locate
 from more_ray.model.loading import load_tokenizer
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the meaning of prepared files changes, so that old ones are not reused."""
 SIMULATED_SHARD = 5_000
 """Pairs of one simulated read task."""
@@ -146,6 +146,8 @@ def _check_counts(counts: dict[str, dict[str, Any]], data: DataConfig) -> None:
         share = rejected / max(1, rejected + count["train_read"] + count["test_read"])
         reasons = ", ".join(f"{number} {reason}" for reason, number in count["rejected"].items())
         for split in ("train", "test"):
+            if split == "test" and count[split] == 1:
+                raise DataError(f"source {name}: 1 usable test pair; 2 are needed")
             if not count[split]:
                 raise DataError(
                     f"source {name}: no usable {split} pair"

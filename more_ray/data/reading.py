@@ -125,6 +125,7 @@ class ReadShard:
 def _pair_row(pair: Pair, chosen: list[int], rejected: list[int]) -> dict[str, Any]:
     shared = shared_prefix(chosen, rejected)
     return {
+        "pair": _key(pair.prompt, pair.chosen, pair.rejected) - 2**63,
         "shared": chosen[:shared],
         "chosen": chosen[shared:],
         "rejected": rejected[shared:],

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal, TypedDict
 
+from more_ray.errors import UserError
+
 ROLES = ("system", "user", "assistant")
 
 _TURN = re.compile(r"(?:\A\s*|\n\n)(?:## )?(Human|Assistant):")
@@ -65,8 +67,8 @@ class Reject:
     detail: str
 
 
-class DataError(Exception):
-    """Data that cannot be used at all; the message is one line for the user."""
+class DataError(UserError):
+    """Data that cannot be used at all."""
 
 
 class InvalidRecord(Exception):

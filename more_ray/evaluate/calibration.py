@@ -5,20 +5,18 @@ the higher score, with confidence `max(p, 1 - p)` where `p = sigmoid(delta)`, an
 `delta > 0`. Binning `p` itself against `delta > 0` would be no measure at all: whether `delta > 0`
 can be read off `p`, and a perfectly calibrated model scores 0.3 to 0.4 that way.
 
-Legend: N pairs, M bins, R resamples.
+Legend: N pairs, M bins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-
-MAX_DRAWS_IN_MEMORY = 2**21
 
 
 def sigmoid(x_N: Floats) -> Floats:
@@ -35,42 +33,41 @@ def ece(delta_N: Floats, bins: int = 10) -> float:
     form always finds the middle bin perfect.)
     """
     gap_N, bin_N = _gaps(delta_N, bins)
-    return float(_ece_of_rows(gap_N[None], bin_N[None], bins)[0])
+    # |B_m|/N cancels the mean's 1/|B_m|, so sums are enough.
+    return float(np.abs(np.bincount(bin_N, weights=gap_N, minlength=bins)).sum() / len(delta_N))
 
 
-def ece_interval(
-    delta_N: Floats, seed: int, resamples: int = 1000, bins: int = 10
-) -> tuple[float, float]:
-    """The 95% percentile bootstrap interval of `ece`, over `resamples` draws of the N pairs.
+def adaptive_ece(delta_N: Floats, bins: int = 10) -> float:
+    """The same over bins of equally many pairs, in order of confidence (Nixon et al., 2019)."""
+    confidence_N = sigmoid(np.abs(delta_N))
+    order = np.argsort(confidence_N, kind="stable")
+    gap_N = (confidence_N - (delta_N > 0))[order]
+    return float(sum(abs(part.sum()) for part in np.array_split(gap_N, bins)) / len(delta_N))
 
-    ECE is a sum of absolute values, so resampling pushes it up just as sampling did: near zero the
-    interval lies above the truth, and may lie above the estimate. There, read it together with
-    `ece_noise_floor`.
+
+def debiased_ece(delta_N: Floats, bins: int = 10) -> float:
+    """`ece` less what sampling is expected to add to it, at least 0 (Kumar et al., 2019).
+
+    The accuracy of a bin of n pairs scatters about its true value with variance `a (1 - a) / n`,
+    taken as normal; a gap's mean absolute value then exceeds its own absolute value.
     """
-    rng = np.random.default_rng(seed)
     gap_N, bin_N = _gaps(delta_N, bins)
-    ece_R = []
-    for rows in _chunks(len(delta_N), resamples):
-        pick_RN = rng.integers(len(delta_N), size=(rows, len(delta_N)))
-        ece_R.append(_ece_of_rows(gap_N[pick_RN], bin_N[pick_RN], bins))
-    low, high = np.quantile(np.concatenate(ece_R), [0.025, 0.975])
-    return float(low), float(high)
+    count_M, gap_M, right_M = (
+        np.bincount(bin_N, weights=weight, minlength=bins) for weight in (None, gap_N, delta_N > 0)
+    )
+    used = count_M > 0
+    count_M, gap_M, right_M = count_M[used], gap_M[used], right_M[used]
+    gap_M, accuracy_M = np.abs(gap_M / count_M), right_M / count_M
+    scatter_M = np.sqrt(accuracy_M * (1 - accuracy_M) / count_M)
+    excess_M = _mean_absolute_normal(gap_M, scatter_M) - gap_M
+    return max(0.0, float(count_M @ (gap_M - excess_M)) / len(delta_N))
 
 
-def ece_noise_floor(delta_N: Floats, seed: int, resamples: int = 1000, bins: int = 10) -> float:
-    """The ECE that a perfectly calibrated model with these same confidences is expected to have.
-
-    It is not zero, since a bin of few pairs misses its confidence by chance: correctness is drawn
-    from `Bernoulli(confidence)`, `resamples` times, and the ECE averaged.
-    """
-    rng = np.random.default_rng(seed)
-    confidence_N, bin_N = _confidences(delta_N, bins)
-    total = 0.0
-    for rows in _chunks(len(delta_N), resamples):
-        correct_RN = rng.random((rows, len(delta_N))) < confidence_N
-        bin_RN = np.broadcast_to(bin_N, correct_RN.shape)
-        total += _ece_of_rows(confidence_N - correct_RN, bin_RN, bins).sum()
-    return float(total / resamples)
+def _mean_absolute_normal(mean_M: Floats, deviation_M: Floats) -> Floats:
+    """`E|X|` of normal X."""
+    ratio_M = np.minimum(mean_M / np.maximum(deviation_M, 1e-300), 40.0)
+    inside_M = np.vectorize(math.erf, otypes=[float])(ratio_M / math.sqrt(2))
+    return deviation_M * math.sqrt(2 / math.pi) * np.exp(-(ratio_M**2) / 2) + mean_M * inside_M
 
 
 def brier(delta_N: Floats) -> float:
@@ -102,18 +99,3 @@ def _gaps(delta_N: Floats, bins: int) -> tuple[Floats, Ints]:
     """Confidence less correctness of each pair, and its bin."""
     confidence_N, bin_N = _confidences(delta_N, bins)
     return confidence_N - (delta_N > 0), bin_N
-
-
-def _ece_of_rows(gap_RN: Floats, bin_RN: Ints, bins: int) -> Floats:
-    """`[R]`: the ECE of each row. `|B_m|/N` cancels the mean's `1/|B_m|`, so sums are enough."""
-    rows, pairs = gap_RN.shape
-    cell_RN = bin_RN + bins * np.arange(rows)[:, None]
-    sums = np.bincount(cell_RN.ravel(), weights=gap_RN.ravel(), minlength=rows * bins)
-    return np.abs(sums.reshape(rows, bins)).sum(axis=1) / pairs
-
-
-def _chunks(pairs: int, resamples: int) -> Iterator[int]:
-    """Splits `resamples` into numbers of rows whose draws fit in memory together."""
-    rows = max(1, MAX_DRAWS_IN_MEMORY // pairs)
-    for start in range(0, resamples, rows):
-        yield min(rows, resamples - start)

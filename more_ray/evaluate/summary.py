@@ -1,13 +1,12 @@
 """The content of `eval.json`: every measure for every source, and the mean over sources.
 
-Legend: N pairs of one source, K sources.
+Legend: N pairs of one source, R resamples.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -16,83 +15,193 @@ from numpy.typing import NDArray
 
 from more_ray.evaluate.accuracy import Z_95, accuracy, accuracy_interval
 from more_ray.evaluate.baselines import longer_answer_accuracy
+from more_ray.evaluate.bootstrap import (
+    Measure,
+    calibrated_replicates,
+    calibration_interval,
+    interval,
+    paired_difference,
+    replicates,
+)
 from more_ray.evaluate.calibration import (
+    adaptive_ece,
     brier,
+    debiased_ece,
     ece,
-    ece_interval,
-    ece_noise_floor,
     nll,
     true_calibration_error,
 )
+from more_ray.evaluate.scores import SourceScores
+from more_ray.evaluate.temperature import temperature_scaled
 
-AVERAGED = ("accuracy", "ece", "ece_noise_floor", "brier", "nll", "longer_answer_accuracy")
+Floats = NDArray[np.float64]
 
-
-@dataclass(frozen=True)
-class SourceScores:
-    """The scored test pairs of one source, arrays of shape `[N]`.
-
-    `probability_N`, the true probability that chosen is preferred, is known for simulated data.
-    """
-
-    chosen_N: NDArray[np.floating]
-    rejected_N: NDArray[np.floating]
-    chosen_length_N: NDArray[np.integer]
-    rejected_length_N: NDArray[np.integer]
-    probability_N: NDArray[np.float64] | None = None
+CALIBRATION_ERRORS = ("ece", "adaptive_ece", "debiased_ece")
+WITHOUT_INTERVAL = (
+    *("accuracy", "ece_noise_floor", "longer_answer_accuracy"),
+    *("temperature", "ece_at_temperature", "nll_at_temperature"),
+)
+COMPARED = ("accuracy", "ece", "brier", "nll")
 
 
 def summarise(
-    scores: Mapping[str, SourceScores], scheme: str, step: int, seed: int
+    scores: Mapping[str, SourceScores],
+    scheme: str,
+    step: int | None,
+    seed: int,
+    bins: int = 10,
+    resamples: int = 1_000,
 ) -> dict[str, Any]:
     """Returns the `eval.json` of one model: plain floats, ready for `json.dumps`.
 
-    `scheme` and `step` say which model it is; `seed` fixes the resampling. The mean is the plain
-    mean over sources (each counts the same, whatever its size), and its `n` the total. Its
-    `accuracy_ci` is normal, with the binomial variance of each source.
+    `KEY_ci` is the 95% interval of KEY. `ece_at_temperature` and `nll_at_temperature` are those of
+    the same scores over one fitted `temperature` a source. The mean is the plain mean over sources
+    (each counts the same, whatever its size), and its `n` the total.
+
+    Args:
+        scheme, step: which model it is; the step of another's model is not known.
+        seed: of the resampling.
 
     Raises:
-        ValueError: a source has no pairs, or scores that are NaN or infinite.
+        ValueError: a source has fewer than two pairs, or scores that are NaN or infinite.
     """
-    sources = {name: _source(name, one, seed) for name, one in scores.items()}
-    return {"scheme": scheme, "step": step, "sources": sources, "mean": _mean(sources)}
+    sources, values, calibrated = {}, {}, {}
+    for name, one in scores.items():
+        sources[name], values[name], calibrated[name] = _source(name, one, seed, bins, resamples)
+    return {
+        "scheme": scheme,
+        "step": step,
+        "bins": bins,
+        "sources": sources,
+        "mean": _mean(sources, values, calibrated),
+    }
 
 
-def _source(name: str, scores: SourceScores, seed: int) -> dict[str, Any]:
+def compare(
+    scores: Mapping[str, SourceScores],
+    others: Mapping[str, SourceScores],
+    seed: int,
+    bins: int = 10,
+    resamples: int = 1_000,
+) -> dict[str, dict[str, Any]]:
+    """For each source and measure: this model less the other, its interval and p-value.
+
+    Raises:
+        ValueError: the two were not scored on the same pairs.
+    """
+    if set(scores) != set(others):
+        raise ValueError(f"sources {sorted(scores)} and {sorted(others)} are not the same")
+    differences = {}
+    for name, one in scores.items():
+        other = others[name]
+        mine, theirs = np.argsort(one.pair_N), np.argsort(other.pair_N)
+        if not np.array_equal(one.pair_N[mine], other.pair_N[theirs]):
+            common = len(np.intersect1d(one.pair_N, other.pair_N))
+            raise ValueError(
+                f"source {name!r}: the two models were scored on different pairs, "
+                f"{len(one.pair_N)} and {len(other.pair_N)} with {common} in common"
+            )
+        delta_N, other_N = _delta(name, one)[mine], _delta(name, other)[theirs]
+        measures = _measures(bins)
+        differences[name] = {
+            key: paired_difference(measures[key], delta_N, other_N, seed, resamples)
+            for key in COMPARED
+        }
+    return differences
+
+
+def _measures(bins: int) -> dict[str, Measure]:
+    """Of the reward differences `[N]`."""
+    return {
+        "accuracy": accuracy,
+        "ece": lambda delta_N: ece(delta_N, bins),
+        "adaptive_ece": lambda delta_N: adaptive_ece(delta_N, bins),
+        "debiased_ece": lambda delta_N: debiased_ece(delta_N, bins),
+        "brier": brier,
+        "nll": nll,
+        "delta_mean": lambda delta_N: float(delta_N.mean()),
+        "delta_std": lambda delta_N: float(delta_N.std()),
+    }
+
+
+def _source(
+    name: str, scores: SourceScores, seed: int, bins: int, resamples: int
+) -> tuple[dict[str, Any], dict[str, Floats], dict[str, Floats]]:
+    """The measures of one source; their values `[R]` on resampled pairs, and if calibrated."""
     delta_N = _delta(name, scores)
-    result = {
-        "n": len(delta_N),
-        "accuracy": accuracy(delta_N),
-        "accuracy_ci": list(accuracy_interval(delta_N)),
-        "ece": ece(delta_N),
-        "ece_ci": list(ece_interval(delta_N, seed)),
-        "ece_noise_floor": ece_noise_floor(delta_N, seed),
-        "brier": brier(delta_N),
-        "nll": nll(delta_N),
+    errors = {key: _measures(bins)[key] for key in CALIBRATION_ERRORS}
+    calibrated = calibrated_replicates(errors, delta_N, seed, resamples)
+    values = replicates(_measures(bins), (delta_N,), seed, resamples)
+    estimates = {key: measure(delta_N) for key, measure in _measures(bins).items()}
+    if scores.probability_N is not None:
+        arrays = (delta_N, scores.probability_N.astype(np.float64))
+        truth = {"true_calibration_error": true_calibration_error}
+        values |= replicates(truth, arrays, seed, resamples)
+        estimates["true_calibration_error"] = true_calibration_error(*arrays)
+    result: dict[str, Any] = {"n": len(delta_N)}
+    for key, estimate in estimates.items():
+        result[key] = estimate
+        result[f"{key}_ci"] = (
+            list(accuracy_interval(delta_N))
+            if key == "accuracy"
+            else _interval(key, estimate, values, calibrated)
+        )
+    scaled_N, temperature = temperature_scaled(delta_N, seed)
+    result |= {
+        "ece_noise_floor": float(calibrated["ece"].mean()),
+        "temperature": temperature,
+        "ece_at_temperature": ece(scaled_N, bins),
+        "nll_at_temperature": nll(scaled_N),
         "longer_answer_accuracy": longer_answer_accuracy(
             scores.chosen_length_N, scores.rejected_length_N
         ),
     }
-    if scores.probability_N is not None:
-        result["true_calibration_error"] = true_calibration_error(delta_N, scores.probability_N)
-    return result
+    return result, values, calibrated
 
 
-def _delta(name: str, scores: SourceScores) -> NDArray[np.float64]:
-    if len(scores.chosen_N) == 0:
-        raise ValueError(f"source {name!r} has no test pairs to evaluate")
+def _interval(
+    key: str, estimate: float, values: Mapping[str, Floats], calibrated: Mapping[str, Floats]
+) -> list[float]:
+    if key in CALIBRATION_ERRORS:
+        return calibration_interval(estimate, values[key], calibrated[key])
+    return interval(estimate, values[key])
+
+
+def _delta(name: str, scores: SourceScores) -> Floats:
+    if len(scores.chosen_N) < 2:
+        raise ValueError(f"source {name!r} has {len(scores.chosen_N)} test pairs; 2 are needed")
     score_2N = np.stack([scores.chosen_N, scores.rejected_N]).astype(np.float64)
     if bad := np.count_nonzero(~np.isfinite(score_2N)):
         raise ValueError(f"source {name!r} has {bad} of {score_2N.size} scores NaN or infinite")
     return score_2N[0] - score_2N[1]
 
 
-def _mean(sources: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+def _mean(
+    sources: Mapping[str, dict[str, Any]],
+    values: Mapping[str, dict[str, Floats]],
+    calibrated: Mapping[str, dict[str, Floats]],
+) -> dict[str, Any]:
+    """Means over sources, also of the resamples: those of different sources are independent."""
     each = sources.values()
-    everywhere = all("true_calibration_error" in one for one in each)
-    keys = (*AVERAGED, "true_calibration_error") if everywhere else AVERAGED
-    mean = {key: fmean(one[key] for one in each) for key in keys}
+    mean: dict[str, Any] = {"n": sum(one["n"] for one in each)}
+    mean_values, mean_calibrated = _mean_values(values), _mean_values(calibrated)
+    for key in mean_values:
+        mean[key] = fmean(one[key] for one in each)
+        if key != "accuracy":
+            mean[f"{key}_ci"] = _interval(key, mean[key], mean_values, mean_calibrated)
     variances = [one["accuracy"] * (1 - one["accuracy"]) / one["n"] for one in each]
     half = Z_95 * math.sqrt(sum(variances)) / len(sources)
-    interval = [max(0.0, mean["accuracy"] - half), min(1.0, mean["accuracy"] + half)]
-    return {"n": sum(one["n"] for one in each), **mean, "accuracy_ci": interval}
+    mean["accuracy_ci"] = [max(0.0, mean["accuracy"] - half), min(1.0, mean["accuracy"] + half)]
+    for key in WITHOUT_INTERVAL:
+        mean[key] = fmean(one[key] for one in each)
+    return mean
+
+
+def _mean_values(values: Mapping[str, dict[str, Floats]]) -> dict[str, Floats]:
+    """`[R]` for each measure that all sources have."""
+    everywhere = set.intersection(*(set(one) for one in values.values()))
+    return {
+        key: np.mean([one[key] for one in values.values()], axis=0)
+        for key in next(iter(values.values()))
+        if key in everywhere
+    }

@@ -10,6 +10,7 @@ import torch
 from peft import LoraConfig as PeftLoraConfig
 from peft import LoraModel
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,
@@ -23,6 +24,8 @@ from transformers import (
 
 from more_ray.config import LoraConfig, ModelConfig
 from more_ray.data.simulated import Simulator
+from more_ray.errors import UserError
+from more_ray.model.reward_model import PaddedClassifier, RewardModel, choose_batch_format
 
 TINY = {
     "hidden_size": 128,
@@ -34,8 +37,8 @@ TINY = {
 }
 
 
-class ModelError(Exception):
-    """One line for the user: what could not be loaded, from where, what is allowed."""
+class ModelError(UserError):
+    """What could not be loaded, from where, what is allowed."""
 
 
 def load_tokenizer(config: ModelConfig, max_length: int) -> PreTrainedTokenizerBase:
@@ -122,8 +125,42 @@ def check_model(config: ModelConfig) -> None:
         raise ModelError(f"model.layers: {config.layers} given; {config.path} has {blocks} blocks")
 
 
+def load_reward_model(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> nn.Module:
+    """A trained reward model, ours or another's, ready to score pairs in its own precision."""
+    classifier = AutoModelForSequenceClassification.from_pretrained(
+        **_location(config), dtype="auto"
+    ).eval()
+    classifier.config.pad_token_id = tokenizer.pad_token_id
+    if not _has_plain_head(classifier):
+        return PaddedClassifier(classifier)
+    model = RewardModel(classifier)
+    choose_batch_format(model, model, config.batch_format)
+    return model
+
+
+def check_reward_model(config: ModelConfig) -> None:
+    """Whether a checkpoint holds a reward model, told from its config alone.
+
+    Raises:
+        ModelError: there is no model at `config.path`, or it has no trained head with one output.
+    """
+    try:
+        shape = AutoConfig.from_pretrained(**_location(config))
+    except (OSError, ValueError) as error:
+        raise ModelError(_cannot_load(config, error)) from error
+    kind = next(iter(shape.architectures or []), "model of no known kind")
+    if not kind.endswith("ForSequenceClassification"):
+        raise ModelError(
+            f"model.path: {config.path} holds a {kind}; a sequence classifier is allowed"
+        )
+    if shape.num_labels != 1:
+        raise ModelError(
+            f"model.path: {config.path} has {shape.num_labels} outputs; one is allowed"
+        )
+
+
 def _check_head(classifier: PreTrainedModel) -> None:
-    if not hasattr(classifier, "score") or classifier.score.bias is not None:
+    if not _has_plain_head(classifier):
         raise ModelError(
             f"model.path: {type(classifier).__name__} has no bias-free `score` head; "
             "causal LMs (LLaMA, GPT-NeoX, Qwen, Mistral, GPT-2 ...) have one"
@@ -146,6 +183,10 @@ def add_lora(classifier: PreTrainedModel, config: LoraConfig) -> LoraModel:
     )
     classifier.score.requires_grad_(True)
     return adapted
+
+
+def _has_plain_head(classifier: PreTrainedModel) -> bool:
+    return hasattr(classifier, "score") and classifier.score.bias is None
 
 
 def _location(config: ModelConfig) -> dict[str, Any]:

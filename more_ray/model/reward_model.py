@@ -67,6 +67,20 @@ class RewardModel(nn.Module):
         self.classifier.set_attn_implementation(PAIRS_ATTENTION if packed else "sdpa")
 
 
+class PaddedClassifier(nn.Module):
+    """Scores pairs with a sequence classifier whatever its head, two padded rows a pair."""
+
+    def __init__(self, classifier: PreTrainedModel) -> None:
+        super().__init__()
+        self.classifier = classifier
+
+    def forward(self, batch: PackedBatch) -> tuple[Tensor, None]:
+        """Rewards `[N, 2]` (chosen, rejected) in fp32."""
+        input_ids, mask = batch.padded()
+        logits = self.classifier(input_ids=input_ids, attention_mask=mask).logits
+        return torch.stack(logits.squeeze(-1).float().chunk(2), dim=1), None
+
+
 def _last_block_mlp(classifier: PreTrainedModel) -> list[nn.Module]:
     """The `mlp` of the last block, where the architecture names it so."""
     blocks = [module for module in classifier.base_model.modules() if hasattr(module, "mlp")]

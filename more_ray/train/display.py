@@ -50,6 +50,11 @@ class RunProgress:
         assert self._task is not None
         self._bar.update(self._task, description=text)
 
+    def scored(self, done: int, pairs: int) -> None:
+        assert self._task is not None
+        self._bar.update(self._task, completed=done, total=pairs)
+        self.phase(f"{done:,}/{pairs:,} pairs scored")
+
     def prepared(self, pairs: int) -> None:
         self.phase(f"preparing data: {pairs:,} pairs")
 
@@ -90,14 +95,8 @@ def results_table(evaluations: Mapping[str, Mapping[str, Any]]) -> Table:
     """
     first = next(iter(evaluations.values()))
     truth = "true_calibration_error" in first["mean"]
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("source", no_wrap=True)
-    table.add_column("by", no_wrap=True)
-    table.add_column("accuracy", no_wrap=True)
-    table.add_column("ECE", no_wrap=True)
-    table.add_column("floor", no_wrap=True)
-    if truth:
-        table.add_column("to truth", no_wrap=True)
+    truth_column = ["to truth"] if truth else []
+    table = _plain_table("source", "by", "accuracy", "ECE", "floor", *truth_column)
     for source in [*first["sources"], None]:
         rows = {name: _measures(one, source) for name, one in evaluations.items()}
         for position, (name, row) in enumerate(rows.items()):
@@ -113,6 +112,46 @@ def results_table(evaluations: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+def calibration_table(evaluation: Mapping[str, Any]) -> Table:
+    """Of one model: calibration errors by other definitions, and after one fitted temperature."""
+    table = _plain_table(
+        "source", "ECE", "adaptive", "debiased", "Brier", "NLL", "T", "ECE at T", "NLL at T"
+    )
+    for name, row in [*evaluation["sources"].items(), ("mean", evaluation["mean"])]:
+        keys = ("ece", "adaptive_ece", "debiased_ece", "brier", "nll")
+        after = ("temperature", "ece_at_temperature", "nll_at_temperature")
+        table.add_row(name, *(f"{row[key]:.3f}" for key in (*keys, *after)))
+    table.caption = "T: the temperature fitted to a source's other half, what one scalar gives."
+    table.caption_justify = "left"
+    return table
+
+
+def differences_table(evaluation: Mapping[str, Any]) -> Table:
+    """One model less another on the same pairs, with 95% intervals and p-values."""
+    against = evaluation["against"]
+    table = _plain_table("source", "measure", "difference", "95% interval", "p")
+    for name, measures in against["sources"].items():
+        for position, (key, row) in enumerate(measures.items()):
+            table.add_row(
+                name if position == 0 else "",
+                key,
+                f"{row['difference']:+.3f}",
+                "{:+.3f} to {:+.3f}".format(*row["ci"]),
+                f"{row['p']:.3f}",
+            )
+        table.add_section()
+    table.caption = f"Less those of {against['path']}, pair by pair."
+    table.caption_justify = "left"
+    return table
+
+
+def _plain_table(*columns: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    return table
+
+
 def _measures(evaluation: Mapping[str, Any], source: str | None) -> Mapping[str, Any]:
     return evaluation["mean"] if source is None else evaluation["sources"][source]
 
@@ -120,8 +159,6 @@ def _measures(evaluation: Mapping[str, Any], source: str | None) -> Mapping[str,
 def _cells(row: Mapping[str, Any], truth: bool) -> list[str]:
     low, high = row["accuracy_ci"]
     accuracy = f"{row['accuracy']:.3f} ±{(high - low) / 2:.3f}"
-    ece = f"{row['ece']:.3f}"
-    if "ece_ci" in row:
-        ece += " ({:.3f}-{:.3f})".format(*row["ece_ci"])
+    ece = "{:.3f} ({:.3f}-{:.3f})".format(row["ece"], *row["ece_ci"])
     cells = [accuracy, ece, f"{row['ece_noise_floor']:.3f}"]
     return [*cells, f"{row['true_calibration_error']:.3f}"] if truth else cells

@@ -14,11 +14,13 @@ from ray.train.torch import TorchTrainer
 
 from more_ray import storage
 from more_ray.cli import dump_config
+from more_ray.cluster import WORKER_ENVIRONMENT
 from more_ray.config import RunConfig
 from more_ray.data.mixture import Mixture
 from more_ray.data.prepare import prepare
 from more_ray.data.prepared import Prepared
 from more_ray.data.stream import training_stream
+from more_ray.errors import UserError
 from more_ray.model.loading import check_model
 from more_ray.objective.weighting import make_weighting
 from more_ray.train import checkpoint
@@ -38,18 +40,8 @@ FREE_TO_CHANGE = {
 """Settings that may differ when a run goes on: they do not change what is learnt."""
 
 
-WORKER_ENVIRONMENT = {
-    # glibc hands large freed blocks back to the system and faults them in again at every step;
-    # keeping them makes a CPU step about 1.3 times as fast. Other allocators ignore these.
-    "MALLOC_MMAP_THRESHOLD_": str(4 * 2**30),
-    "MALLOC_TRIM_THRESHOLD_": str(8 * 2**30),
-    # Ray Train runs the loop in a thread, and only the first arena can grow without bounds.
-    "MALLOC_ARENA_MAX": "1",
-}
-
-
-class RunError(Exception):
-    """One line for the user: why the run cannot start or did not end."""
+class RunError(UserError):
+    """Why the run cannot start or did not end."""
 
 
 def runs(config: RunConfig) -> dict[str, RunConfig]:

@@ -21,6 +21,7 @@ from transformers import AutoTokenizer
 from more_ray import storage
 from more_ray.config import RunConfig
 from more_ray.data.prepared import Prepared
+from more_ray.evaluate.scores import scores_table
 from more_ray.evaluate.summary import summarise
 from more_ray.model.export import export
 from more_ray.model.loading import add_lora, load_classifier
@@ -30,7 +31,7 @@ from more_ray.train import checkpoint
 from more_ray.train.batches import batches
 from more_ray.train.engine import gather_weights, init_distributed, make_engine, training_dtype
 from more_ray.train.exchange import SourceStats
-from more_ray.train.scoring import score_test_pairs, scores_table
+from more_ray.train.scoring import score_test_pairs
 from more_ray.train.step import micro_step, whole_batch_step
 
 

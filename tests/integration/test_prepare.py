@@ -93,6 +93,13 @@ def test_a_source_without_a_usable_pair(tmp_path: Path) -> None:
         prepared_from(tmp_path)
 
 
+def test_a_single_test_pair_is_too_few(tmp_path: Path) -> None:
+    write(tmp_path, "a.train.jsonl", [pair(number) for number in range(9)])
+    write(tmp_path, "a.test.jsonl", [pair(9)])
+    with pytest.raises(DataError, match=r"^source a: 1 usable test pair; 2 are needed$"):
+        prepared_from(tmp_path)
+
+
 def test_more_rejects_than_the_limit(tmp_path: Path) -> None:
     records = [pair(number) for number in range(60)]
     write(tmp_path, "a.train.jsonl", records + [pair(0, chosen="")] * 40)

@@ -6,7 +6,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from more_ray.evaluate.calibration import ece, ece_interval, sigmoid
+from more_ray.evaluate.calibration import adaptive_ece, debiased_ece, ece, nll, sigmoid
+from more_ray.evaluate.temperature import fit_temperature
 
 deltas = st.lists(st.floats(-30, 30), min_size=1, max_size=60).map(np.array)
 even_bins = st.sampled_from([2, 4, 10, 20])
@@ -45,7 +46,14 @@ def test_ece_does_not_depend_on_the_order(delta_N: NDArray[np.float64], bins: in
     assert ece(shuffled_N, bins) == pytest.approx(ece(delta_N, bins), abs=1e-12)
 
 
+@given(deltas, st.integers(1, 20))
+def test_other_errors_lie_between_zero_and_one(delta_N: NDArray[np.float64], bins: int) -> None:
+    assert 0.0 <= adaptive_ece(delta_N, bins) <= 1.0
+    assert 0.0 <= debiased_ece(delta_N, bins) <= ece(delta_N, bins) + 1e-12
+
+
 @given(deltas)
-def test_the_interval_lies_between_zero_and_one(delta_N: NDArray[np.float64]) -> None:
-    low, high = ece_interval(delta_N, seed=0, resamples=50)
-    assert 0.0 <= low <= high <= 1.0
+def test_a_fitted_temperature_never_makes_the_fitted_loss_worse(
+    delta_N: NDArray[np.float64],
+) -> None:
+    assert nll(delta_N / fit_temperature(delta_N)) <= nll(delta_N) + 1e-9

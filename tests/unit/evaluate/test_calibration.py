@@ -9,14 +9,13 @@ from torchmetrics.functional.classification import (
     multiclass_calibration_error,
 )
 
-from more_ray.evaluate import calibration
 from more_ray.evaluate.accuracy import accuracy, accuracy_interval
 from more_ray.evaluate.baselines import longer_answer_accuracy
 from more_ray.evaluate.calibration import (
+    adaptive_ece,
     brier,
+    debiased_ece,
     ece,
-    ece_interval,
-    ece_noise_floor,
     nll,
     sigmoid,
     true_calibration_error,
@@ -55,13 +54,6 @@ def test_ece_equals_torchmetrics(spread: float) -> None:
     assert ece(delta_N) == pytest.approx(top_label.item(), abs=1e-6)
 
 
-def test_the_noise_floor_is_what_calibrated_models_score() -> None:
-    scored = [ece(calibrated_deltas(seed)) for seed in range(200)]
-    floor = ece_noise_floor(calibrated_deltas(seed=0), seed=0)
-    assert floor == pytest.approx(0.015, abs=0.002)
-    assert floor == pytest.approx(np.mean(scored), abs=4 * np.std(scored) / np.sqrt(200))
-
-
 def test_the_confidence_trap() -> None:
     """Binned by `p` alone, a perfectly calibrated model looks hopeless; by `max(p, 1 - p)` not."""
     delta_N = calibrated_deltas(seed=0, pairs=20_000)
@@ -71,30 +63,24 @@ def test_the_confidence_trap() -> None:
         abs(np.sum(p_N[bin_N == one] - correct_N[bin_N == one])) for one in range(1, 11)
     ) / len(delta_N)
     assert 0.3 < literal < 0.4
-    assert ece(delta_N) < 3 * ece_noise_floor(delta_N, seed=0, resamples=100)
     assert ece(delta_N) < 0.015
 
 
-def test_the_interval_covers_the_truth() -> None:
-    """An overconfident model: its scores are 2.5 times those of a calibrated one."""
+def test_adaptive_ece_of_a_case_worked_by_hand() -> None:
+    """Two bins of two: confidences 0.6 (right), 0.7 (wrong) and 0.8, 0.9 (both right)."""
+    p_N = np.array([0.6, 0.7, 0.8, 0.9])
+    delta_N = np.log(p_N / (1 - p_N)) * np.array([1, -1, 1, 1])
+    assert adaptive_ece(delta_N, 2) == pytest.approx((abs(1.3 - 1) + abs(1.7 - 2)) / 4)
+
+
+def test_debiasing_takes_most_of_the_noise_away() -> None:
+    """Of calibrated models the truth is 0; of one that is too sure, what many pairs say."""
+    calibrated = [calibrated_deltas(seed) for seed in range(100)]
+    assert np.mean([*map(debiased_ece, calibrated)]) < 0.7 * np.mean([*map(ece, calibrated)])
     truth = ece(2.5 * calibrated_deltas(seed=999, pairs=1_000_000))
-    intervals = [ece_interval(2.5 * calibrated_deltas(seed), seed, 200) for seed in range(100)]
-    assert np.mean([low <= truth <= high for low, high in intervals]) >= 0.88
-
-
-def test_resampling_is_fixed_by_the_seed() -> None:
-    delta_N = calibrated_deltas(seed=0)
-    assert ece_interval(delta_N, seed=5) == ece_interval(delta_N, seed=5)
-    assert ece_interval(delta_N, seed=5) != ece_interval(delta_N, seed=6)
-    assert ece_noise_floor(delta_N, seed=5) == ece_noise_floor(delta_N, seed=5)
-
-
-def test_bounding_the_memory_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    delta_N = calibrated_deltas(seed=0, pairs=100)
-    interval, floor = ece_interval(delta_N, 0, 50), ece_noise_floor(delta_N, 0, 50)
-    monkeypatch.setattr(calibration, "MAX_DRAWS_IN_MEMORY", 700)
-    assert ece_interval(delta_N, 0, 50) == pytest.approx(interval)
-    assert ece_noise_floor(delta_N, 0, 50) == pytest.approx(floor)
+    few = [2.5 * calibrated_deltas(seed, pairs=200) for seed in range(200)]
+    assert np.mean([*map(debiased_ece, few)]) == pytest.approx(truth, abs=0.005)
+    assert debiased_ece(np.array([100.0, 100.0])) == pytest.approx(0, abs=1e-9)
 
 
 def test_brier_and_nll_of_a_model_that_knows_nothing() -> None:

@@ -5,44 +5,47 @@ import json
 import numpy as np
 import pytest
 
-from more_ray.evaluate.summary import SourceScores, summarise
+from more_ray.evaluate.scores import SourceScores, scores_by_source, scores_table
+from more_ray.evaluate.summary import compare, summarise
 
+WITH_INTERVAL = {
+    *("accuracy", "ece", "adaptive_ece", "debiased_ece", "brier", "nll"),
+    *("delta_mean", "delta_std"),
+}
 MEASURES = {
-    "n",
-    "accuracy",
-    "accuracy_ci",
-    "ece",
-    "ece_ci",
-    "ece_noise_floor",
-    "brier",
-    "nll",
-    "longer_answer_accuracy",
+    *WITH_INTERVAL,
+    *(f"{name}_ci" for name in WITH_INTERVAL),
+    *("n", "ece_noise_floor", "longer_answer_accuracy"),
+    *("temperature", "ece_at_temperature", "nll_at_temperature"),
 }
 
 
 def scores(seed: int, pairs: int = 200, simulated: bool = False) -> SourceScores:
     rng = np.random.default_rng(seed)
     return SourceScores(
+        pair_N=np.arange(pairs),
         chosen_N=rng.normal(0.5, 1.0, pairs).astype(np.float32),
         rejected_N=rng.normal(0.0, 1.0, pairs).astype(np.float32),
         chosen_length_N=rng.integers(1, 50, pairs),
         rejected_length_N=rng.integers(1, 50, pairs),
-        probability_N=rng.random(pairs) if simulated else None,
+        probability_N=rng.random(pairs).astype(np.float32) if simulated else None,
     )
 
 
 def with_chosen(chosen: list[float]) -> SourceScores:
     chosen_N = np.array(chosen)
     length_N = np.ones(len(chosen), dtype=int)
-    return SourceScores(chosen_N, np.zeros(len(chosen)), length_N, length_N)
+    return SourceScores(np.arange(len(chosen)), chosen_N, np.zeros(len(chosen)), length_N, length_N)
 
 
 def test_the_contract() -> None:
     result = summarise({"helpful": scores(0), "webgpt": scores(1, 50)}, "more", step=40, seed=0)
-    assert set(result) == {"scheme", "step", "sources", "mean"}
+    assert set(result) == {"scheme", "step", "bins", "sources", "mean"}
     assert (result["scheme"], result["step"]) == ("more", 40)
     assert all(set(one) == MEASURES for one in result["sources"].values())
-    assert set(result["mean"]) == MEASURES - {"ece_ci"}
+    assert set(result["mean"]) == MEASURES
+    for one in [*result["sources"].values(), result["mean"]]:
+        assert all(one[f"{name}_ci"][0] <= one[f"{name}_ci"][1] for name in WITH_INTERVAL)
     assert json.loads(json.dumps(result)) == result
 
 
@@ -71,9 +74,44 @@ def test_true_calibration_error_only_where_it_is_known() -> None:
     assert "true_calibration_error" in summarise({"a": simulated}, "more", step=0, seed=0)["mean"]
 
 
-def test_a_source_without_pairs() -> None:
-    with pytest.raises(ValueError, match="source 'webgpt' has no test pairs"):
-        summarise({"helpful": scores(0), "webgpt": scores(1, 0)}, "more", step=0, seed=0)
+@pytest.mark.parametrize("pairs", [0, 1])
+def test_a_source_with_too_few_pairs(pairs: int) -> None:
+    with pytest.raises(ValueError, match=f"source 'webgpt' has {pairs} test pairs; 2 are needed"):
+        summarise({"helpful": scores(0), "webgpt": scores(1, pairs)}, "more", step=0, seed=0)
+
+
+def test_the_file_of_scores_holds_all_that_an_evaluation_needs() -> None:
+    written = {"b": scores(0, simulated=True), "a": scores(1)}
+    read = scores_by_source(scores_table(written))
+    assert summarise(read, "more", 0, 0) == summarise(written, "more", 0, 0)
+
+
+def test_two_models_are_compared_pair_by_pair() -> None:
+    one, other = scores(0), scores(1)
+    shuffled = np.random.default_rng(0).permutation(200)
+    reordered = SourceScores(
+        *(
+            array[shuffled]
+            for array in (
+                *(one.pair_N, one.chosen_N, one.rejected_N),
+                *(one.chosen_length_N, one.rejected_length_N),
+            )
+        )
+    )
+    same = compare({"a": one}, {"a": reordered}, seed=0, resamples=50)["a"]
+    assert {name: part["difference"] for name, part in same.items()} == {
+        name: pytest.approx(0, abs=1e-12) for name in ("accuracy", "ece", "brier", "nll")
+    }
+    different = compare({"a": one}, {"a": other}, seed=0, resamples=50)["a"]
+    assert different["accuracy"]["difference"] != 0
+    assert different["accuracy"]["ci"][0] < different["accuracy"]["ci"][1]
+
+
+def test_scores_of_two_models_on_different_pairs() -> None:
+    with pytest.raises(ValueError, match="different pairs, 200 and 150 with 150 in common"):
+        compare({"a": scores(0)}, {"a": scores(1, 150)}, seed=0)
+    with pytest.raises(ValueError, match=r"sources \['a'\] and \['b'\] are not the same"):
+        compare({"a": scores(0)}, {"b": scores(0)}, seed=0)
 
 
 def test_scores_that_are_not_finite() -> None:

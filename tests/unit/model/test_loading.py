@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlamaForSequenceClassification,
+)
 
 from more_ray.config import LoraConfig, ModelConfig
 from more_ray.model.export import export
@@ -13,6 +21,7 @@ from more_ray.model.loading import (
     ModelError,
     add_lora,
     check_model,
+    check_reward_model,
     load_classifier,
     load_tokenizer,
 )
@@ -79,6 +88,19 @@ def test_a_model_without_a_score_head(tmp_path: Path) -> None:
     )
     with pytest.raises(ModelError, match="BertForSequenceClassification has no bias-free `score`"):
         check_model(ModelConfig(path=str(tmp_path)))
+
+
+def test_what_is_no_reward_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"model\.path: cannot load /nowhere"):
+        check_reward_model(ModelConfig(path="/nowhere"))
+    shape = LlamaConfig(hidden_size=8, num_attention_heads=1, intermediate_size=8, num_labels=2)
+    for kind, message in (
+        (LlamaForCausalLM, "holds a LlamaForCausalLM; a sequence classifier is allowed"),
+        (LlamaForSequenceClassification, "has 2 outputs; one is allowed"),
+    ):
+        kind(shape).save_pretrained(tmp_path)
+        with pytest.raises(ModelError, match=message):
+            check_reward_model(ModelConfig(path=str(tmp_path)))
 
 
 def test_more_layers_than_there_are(tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""The scores of test pairs, and the file that holds them.
+
+Legend: N test pairs of one source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class SourceScores:
+    """The scored test pairs of one source, arrays of shape `[N]`.
+
+    `pair_N` names each pair by its content, the same for every model and tokenizer.
+    `probability_N`, the true probability that chosen is preferred, is known for simulated data.
+    """
+
+    pair_N: NDArray[np.integer]
+    chosen_N: NDArray[np.floating]
+    rejected_N: NDArray[np.floating]
+    chosen_length_N: NDArray[np.integer]
+    rejected_length_N: NDArray[np.integer]
+    probability_N: NDArray[np.floating] | None = None
+
+
+def scores_table(scores: Mapping[str, SourceScores]) -> pa.Table:
+    """`scores.parquet`: a row a test pair."""
+    return pa.concat_tables(
+        pa.table(
+            {
+                "source": pa.array([name] * len(one.pair_N), pa.string()),
+                "pair": pa.array(one.pair_N, pa.int64()),
+                "chosen": pa.array(one.chosen_N, pa.float32()),
+                "rejected": pa.array(one.rejected_N, pa.float32()),
+                "chosen_characters": pa.array(one.chosen_length_N, pa.int32()),
+                "rejected_characters": pa.array(one.rejected_length_N, pa.int32()),
+                "probability": pa.nulls(len(one.pair_N), pa.float32())
+                if one.probability_N is None
+                else pa.array(one.probability_N, pa.float32()),
+            }
+        )
+        for name, one in scores.items()
+    )
+
+
+def scores_by_source(table: pa.Table) -> dict[str, SourceScores]:
+    """The inverse of `scores_table`; sources in the order in which they first come."""
+    scores = {}
+    for name in table["source"].unique().to_pylist():
+        rows = table.filter(pa.compute.equal(table["source"], name))
+        probability = rows["probability"]
+        scores[name] = SourceScores(
+            *(
+                rows[column].to_numpy()
+                for column in (
+                    *("pair", "chosen", "rejected"),
+                    *("chosen_characters", "rejected_characters"),
+                )
+            ),
+            None if probability.null_count else probability.to_numpy(),
+        )
+    return scores

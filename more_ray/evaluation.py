@@ -1,0 +1,128 @@
+"""Score test pairs with any reward model on Ray Data, and say how good it is.
+
+Legend: N test pairs of all sources.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+import torch
+
+from more_ray import storage
+from more_ray.cluster import WORKER_ENVIRONMENT
+from more_ray.config import EvaluationConfig, ModelConfig
+from more_ray.data.prepare import prepare
+from more_ray.data.prepared import Prepared
+from more_ray.data.test_pairs import EvaluationPairs, pack_rows
+from more_ray.errors import UserError
+from more_ray.evaluate.scores import SourceScores, scores_by_source, scores_table
+from more_ray.evaluate.summary import compare, summarise
+from more_ray.model.loading import check_reward_model, load_reward_model, load_tokenizer
+
+
+class EvaluationError(UserError):
+    """Why there is no evaluation."""
+
+
+def evaluate(
+    config: EvaluationConfig,
+    preparing: Callable[[int], None] = lambda pairs: None,
+    scoring: Callable[[int, int], None] = lambda done, pairs: None,
+) -> dict[str, Any]:
+    """Score, write `scores.parquet` and `eval.json`, and return the latter's content.
+
+    With `config.against`, `against` holds the differences from that model.
+
+    Args:
+        preparing: told the pairs prepared so far.
+        scoring: told the pairs scored so far, and all that there are.
+
+    Raises:
+        DataError, ModelError: the inputs cannot be used.
+        EvaluationError: scores that are not finite, or a model to compare with that was scored on
+            other pairs.
+    """
+    check_reward_model(config.model)
+    others = _read_scores(config.against) if config.against else None
+    scores = score(prepare(config.data, config.model, preparing), config, scoring)
+    try:
+        result = summarise(scores, _name(config), None, config.seed, config.bins, config.resamples)
+        if others:
+            differences = compare(scores, others, config.seed, config.bins, config.resamples)
+            result["against"] = {"path": config.against, "sources": differences}
+    except ValueError as error:
+        raise EvaluationError(str(error)) from error
+    filesystem, path = storage.locate(storage.join(config.output_dir, "scores.parquet"))
+    filesystem.create_dir(path.rpartition("/")[0], recursive=True)
+    pq.write_table(scores_table(scores), path, filesystem=filesystem)
+    storage.write_json(storage.join(config.output_dir, "eval.json"), result)
+    return result
+
+
+def score(
+    prepared: Prepared, config: EvaluationConfig, progress: Callable[[int, int], None]
+) -> dict[str, SourceScores]:
+    """The scores of all test pairs, by source."""
+    pairs = EvaluationPairs(prepared, config.batch_tokens)
+    blocks = [pairs.table.take(rows).append_column("row", pa.array(rows)) for rows in pairs.batches]
+    use_gpu = config.use_gpu
+    if use_gpu is None:
+        use_gpu = ray.cluster_resources().get("GPU", 0) >= config.workers
+    scored = ray.data.from_arrow(blocks).map_batches(
+        Scorer,
+        fn_constructor_args=(config.model, config.data.max_length, config.workers),
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=config.workers),
+        num_gpus=int(use_gpu),
+        num_cpus=1,
+        runtime_env={"env_vars": WORKER_ENVIRONMENT},
+    )
+    score_N2 = np.zeros((len(pairs.table), 2), dtype=np.float32)
+    done = 0
+    for batch in scored.iter_batches(batch_size=None, batch_format="numpy"):
+        score_N2[batch["row"]] = np.stack([batch["chosen"], batch["rejected"]], axis=1)
+        done += len(batch["row"])
+        progress(done, len(pairs.table))
+    return pairs.scores(score_N2)
+
+
+class Scorer:
+    """A Ray Data actor that holds the model."""
+
+    def __init__(self, model: ModelConfig, max_length: int, workers: int) -> None:
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+        tokenizer = load_tokenizer(model, max_length)
+        self._model = load_reward_model(model, tokenizer).to(self._device)
+
+    @torch.no_grad()
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        reward_N2, _ = self._model(pack_rows(rows).to(self._device))
+        chosen_N, rejected_N = reward_N2.cpu().numpy().T
+        return pa.table({"row": rows["row"], "chosen": chosen_N, "rejected": rejected_N})
+
+
+def _name(config: EvaluationConfig) -> str:
+    if config.name:
+        return config.name
+    parts = [part for part in config.model.path.split("/") if part not in ("", "model")]
+    return parts[-1] if parts else config.model.path
+
+
+def _read_scores(folder: str) -> dict[str, SourceScores]:
+    uri = storage.join(folder, "scores.parquet")
+    filesystem, path = storage.locate(uri)
+    try:
+        return scores_by_source(pq.read_table(path, filesystem=filesystem))
+    except FileNotFoundError as error:
+        raise EvaluationError(f"against: no file {uri}") from error
+    except (KeyError, pa.ArrowException) as error:
+        raise EvaluationError(f"against: {uri} holds no scores that can be compared") from error

@@ -1,0 +1,109 @@
+"""Any reward model, scored on Ray Data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertForSequenceClassification
+
+from more_ray.config import EvaluationConfig, ModelConfig
+from more_ray.evaluate.scores import SourceScores, scores_by_source
+from more_ray.evaluation import EvaluationError, evaluate
+from more_ray.model.loading import load_tokenizer
+
+pytestmark = pytest.mark.integration
+MakeConfig = Callable[..., EvaluationConfig]
+
+
+@pytest.fixture
+def config(prepared_folder: str, tmp_path: Path) -> MakeConfig:
+    """The simulator's test pairs that the trained run was evaluated on."""
+
+    def make(model: Path, **changes: Any) -> EvaluationConfig:
+        simulator = {"sources": 3, "pairs": 96, "test_pairs": 60}
+        values = {
+            "output_dir": str(tmp_path / "evaluation"),
+            "model": {"path": str(model)},
+            "data": {"simulator": simulator, "prepared": prepared_folder},
+            "resamples": 100,
+            **changes,
+        }
+        return EvaluationConfig.model_validate(values)
+
+    return make
+
+
+def read_scores(folder: Path) -> dict[str, SourceScores]:
+    return scores_by_source(pq.read_table(folder / "scores.parquet"))
+
+
+def test_a_trained_model_gets_the_scores_of_its_run(
+    trained: Path, config: MakeConfig, tmp_path: Path
+) -> None:
+    pairs = []
+    result = evaluate(
+        config(trained / "model", against=str(trained), workers=2),
+        scoring=lambda done, of: pairs.append((done, of)),
+    )
+    assert pairs[-1] == (180, 180)
+    assert result["scheme"] == trained.name
+    assert json.loads((tmp_path / "evaluation" / "eval.json").read_text()) == result
+    before = json.loads((trained / "eval.json").read_text())
+    mine, theirs = read_scores(tmp_path / "evaluation"), read_scores(trained)
+    assert list(mine) == list(theirs) == list(before["sources"])
+    for name, one in mine.items():
+        here, there = np.argsort(one.pair_N), np.argsort(theirs[name].pair_N)
+        for column in ("chosen_N", "rejected_N"):
+            np.testing.assert_allclose(
+                getattr(one, column)[here], getattr(theirs[name], column)[there], atol=1e-5
+            )
+        for measure in result["against"]["sources"][name].values():
+            assert measure["difference"] == pytest.approx(0, abs=1e-5)
+
+
+def test_a_reward_model_of_another_kind(cluster: None, config: MakeConfig, tmp_path: Path) -> None:
+    """Not a causal LM: a pooled classifier, which can only be run padded."""
+    tokenizer = load_tokenizer(ModelConfig(), 512)
+    shape = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
+    torch.manual_seed(0)
+    bert = BertForSequenceClassification(
+        BertConfig(vocab_size=len(tokenizer), **shape, num_hidden_layers=1, num_labels=1)
+    )
+    bert.save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(tmp_path / "bert")
+    result = evaluate(config(tmp_path / "bert", name="theirs"))
+    assert result["scheme"] == "theirs"
+    assert result["mean"]["n"] == 180
+
+
+def test_scores_that_are_not_finite(trained: Path, config: MakeConfig, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in (trained / "model").iterdir():
+        (broken / file.name).write_bytes(file.read_bytes())
+    weights = load_file(broken / "model.safetensors")
+    weights["score.weight"][0, 0] = float("nan")
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    with pytest.raises(EvaluationError, match="'population_1' has 120 of 120 scores NaN"):
+        evaluate(config(broken))
+
+
+def test_a_model_that_was_scored_on_other_pairs(
+    trained: Path, config: MakeConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(EvaluationError, match=r"against: no file .*/nothing/scores\.parquet"):
+        evaluate(config(trained / "model", against=str(tmp_path / "nothing")))
+    other = tmp_path / "other"
+    other.mkdir()
+    table = pq.read_table(trained / "scores.parquet")
+    pq.write_table(table.slice(1), other / "scores.parquet")
+    with pytest.raises(EvaluationError, match="different pairs, 60 and 59 with 59 in common"):
+        evaluate(config(trained / "model", against=str(other)))
