@@ -77,6 +77,8 @@ class PaddedClassifier(nn.Module):
     def forward(self, batch: PackedBatch) -> tuple[Tensor, None]:
         """Rewards `[N, 2]` (chosen, rejected) in fp32."""
         input_ids, mask = batch.padded()
+        # Some find the last token by its not being the pad token.
+        input_ids = input_ids.masked_fill(mask == 0, self.classifier.config.pad_token_id)
         logits = self.classifier(input_ids=input_ids, attention_mask=mask).logits
         return torch.stack(logits.squeeze(-1).float().chunk(2), dim=1), None
 
