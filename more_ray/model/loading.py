@@ -98,10 +98,7 @@ def load_classifier(
         except (OSError, ValueError) as error:
             raise ModelError(_cannot_load(config, error)) from error
     _check_head(classifier)
-    if len(tokenizer) > classifier.get_input_embeddings().num_embeddings:
-        classifier.resize_token_embeddings(len(tokenizer))
-    classifier.config.pad_token_id = tokenizer.pad_token_id
-    classifier.config.eos_token_id = tokenizer.eos_token_id
+    _agree_on_tokens(classifier, tokenizer)
     return classifier
 
 
@@ -130,7 +127,7 @@ def load_reward_model(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -
     classifier = AutoModelForSequenceClassification.from_pretrained(
         **_location(config), dtype="auto"
     ).eval()
-    classifier.config.pad_token_id = tokenizer.pad_token_id
+    _agree_on_tokens(classifier, tokenizer)
     if not _has_plain_head(classifier):
         return PaddedClassifier(classifier)
     model = RewardModel(classifier)
@@ -183,6 +180,13 @@ def add_lora(classifier: PreTrainedModel, config: LoraConfig) -> LoraModel:
     )
     classifier.score.requires_grad_(True)
     return adapted
+
+
+def _agree_on_tokens(classifier: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    if len(tokenizer) > classifier.get_input_embeddings().num_embeddings:
+        classifier.resize_token_embeddings(len(tokenizer))
+    classifier.config.pad_token_id = tokenizer.pad_token_id
+    classifier.config.eos_token_id = tokenizer.eos_token_id
 
 
 def _has_plain_head(classifier: PreTrainedModel) -> bool:
