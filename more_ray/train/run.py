@@ -189,6 +189,11 @@ def _fit(config: RunConfig, prepared: Prepared, mixture: Mixture, job: Job) -> N
 
 def _cause(error: BaseException) -> str:
     """The worker's own last line, out of the report around it."""
+    if "running low on memory" in str(error):
+        return (
+            "a node ran out of memory; train.pairs_per_source with train.accumulation, "
+            "train.gradient_checkpointing and train.zero_stage make a step need less"
+        )
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
