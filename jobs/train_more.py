@@ -10,17 +10,24 @@ import sys
 from more_ray.cli import load_config
 from more_ray.config import RunConfig
 
+SIDE_BY_SIDE = 3
+"""More models than these are shown as a row each."""
+
 
 def main() -> None:
     config = load_config(RunConfig, sys.argv[1:], __doc__)
     from more_ray.cluster import session
 
     with session(config.train.workers, config.log.verbose):
-        from more_ray.train.display import console, results_table
-        from more_ray.train.run import run, runs
+        from more_ray.train.comparison import train_all
+        from more_ray.train.display import console, matrix_table, results_table
 
-        evaluations = {scheme: run(one) for scheme, one in runs(config).items()}
-        console.print(results_table(evaluations))
+        evaluations = train_all(config)
+        if len(evaluations) <= SIDE_BY_SIDE:
+            console.print(results_table(evaluations))
+        else:
+            console.print(matrix_table(evaluations, "accuracy", "Accuracy"))
+            console.print(matrix_table(evaluations, "ece", "ECE"))
         console.print(f"Results in {config.output_dir}")
 
 

@@ -34,6 +34,8 @@ class DataConfig(Section):
     sources: list[str] = []
     """Names in `root`, names on the hub (helpful, harmless, oasst1, webgpt, summarize), paths or
     URIs, or `name=path`. Empty: every source in `root`, or the simulator where root is unset."""
+    train_on: list[str] = []
+    """Names of the sources to train on, where that is not all of them; all are evaluated."""
     simulator: SimulatorConfig = SimulatorConfig()
     """The built-in simulator, used when neither `root` nor `sources` is set."""
     pairs_per_source: int | None = Field(40_000, ge=1)
@@ -140,8 +142,8 @@ class TrainConfig(Section):
     """Micro-batches an optimizer step; each has its own lam unless objective.scope=batch."""
     epochs: int = Field(1, ge=1)
     """Passes over the largest source (resample) or over all pairs."""
-    max_steps: int | None = Field(None, ge=1)
-    """Stop after this many micro-batches."""
+    max_steps: int | None = Field(None, ge=0)
+    """Stop after this many micro-batches; 0 evaluates the untrained model."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 on a GPU, fp32 on a CPU."""
     zero_stage: Literal[0, 1, 2, 3] = 0
@@ -219,8 +221,10 @@ class LogConfig(Section):
 class RunConfig(Section):
     output_dir: str = "outputs/more"
     """The run's folder: a path, or any URI that pyarrow's filesystems open."""
-    compare: list[Literal["more", "uniform", "proportional"]] = []
-    """Train these schemes too, each in `output_dir`/SCHEME, and show them side by side."""
+    compare: list[Literal["more", "uniform", "proportional", "raw", "single", "averaging"]] = []
+    """Show these beside the run, all in folders of `output_dir`: other schemes; raw, the untrained
+    model; single, a model for each source (the paper's Top); averaging, the mean of their
+    rewards."""
     data: DataConfig = DataConfig()
     """What to learn from."""
     model: ModelConfig = ModelConfig()

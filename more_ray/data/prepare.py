@@ -52,7 +52,7 @@ def prepare(
     names = [file.name for file in files] if files else simulator.names()
     identity = {
         "format": FORMAT,
-        "data": data.model_dump(exclude={"prepared", "root", "sources", "resample"}),
+        "data": data.model_dump(exclude={"prepared", "root", "sources", "train_on", "resample"}),
         "inputs": [fingerprint(file) for file in files] if files else asdict(simulator),
         "tokenizer": _digest([tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template]),
     }
@@ -75,6 +75,13 @@ def prepare(
     _check_counts(counts, data)
     storage.write_json(storage.join(folder, "manifest.json"), manifest)
     return Prepared.open(folder)
+
+
+def source_names(data: DataConfig) -> list[str]:
+    """The sources that `data` means, in order; raises DataError for those that there are not."""
+    if data.sources or data.root:
+        return [file.name for file in locate(data.sources, data.root)]
+    return Simulator(data.simulator.sources).names()
 
 
 def _file_shards(files: list[SourceFiles]) -> list[Shard]:

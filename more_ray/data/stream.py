@@ -42,7 +42,7 @@ class _Assemble:
         self.ranks, self.first_step = ranks, first_step
 
     def __call__(self, index: dict[str, np.ndarray]) -> pa.Table:
-        files = [self.prepared.file(name, "train") for name in self.prepared.names]
+        files = [self.prepared.file(name, "train") for name in self.mixture.names]
         rows = []
         for number in index["id"]:
             block, inside = divmod(int(number), STEPS_A_BLOCK)

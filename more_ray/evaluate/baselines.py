@@ -1,9 +1,14 @@
-"""What needs no reward model, and so what a reward model must beat. Legend: N pairs."""
+"""What a reward model should beat. Legend: N pairs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
+
+from more_ray.evaluate.scores import SourceScores
 
 
 def longer_answer_accuracy(
@@ -11,3 +16,15 @@ def longer_answer_accuracy(
 ) -> float:
     """The accuracy of preferring the longer answer; equal lengths count one half."""
     return float(np.mean(0.5 + 0.5 * np.sign(chosen_lengths_N - rejected_lengths_N)))
+
+
+def average_scores(models: Sequence[Mapping[str, SourceScores]]) -> dict[str, SourceScores]:
+    """The mean reward of several models of the same pairs, in the same order (Averaging)."""
+    return {
+        name: replace(
+            one,
+            chosen_N=np.mean([model[name].chosen_N for model in models], axis=0),
+            rejected_N=np.mean([model[name].rejected_N for model in models], axis=0),
+        )
+        for name, one in models[0].items()
+    }

@@ -112,6 +112,20 @@ def results_table(evaluations: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
+def matrix_table(evaluations: Mapping[str, Mapping[str, Any]], key: str, title: str) -> Table:
+    """One measure of many models: a row a model, a column a source (the paper's Table 2)."""
+    first = next(iter(evaluations.values()))
+    table = _plain_table(title, *first["sources"], "mean (95% interval)")
+    for name, one in evaluations.items():
+        low, high = one["mean"][f"{key}_ci"]
+        table.add_row(
+            name,
+            *(f"{source[key]:.3f}" for source in one["sources"].values()),
+            f"{one['mean'][key]:.3f} ({low:.3f}-{high:.3f})",
+        )
+    return table
+
+
 def calibration_table(evaluation: Mapping[str, Any]) -> Table:
     """Of one model: calibration errors by other definitions, and after one fitted temperature."""
     table = _plain_table(

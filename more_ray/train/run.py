@@ -44,23 +44,6 @@ class RunError(UserError):
     """Why the run cannot start or did not end."""
 
 
-def runs(config: RunConfig) -> dict[str, RunConfig]:
-    """The run by its scheme, or with `compare` a run a scheme, each in a folder of its own."""
-    schemes = list(dict.fromkeys([config.objective.scheme, *config.compare]))
-    if len(schemes) == 1:
-        return {schemes[0]: config}
-    return {
-        scheme: config.model_copy(
-            update={
-                "output_dir": storage.join(config.output_dir, scheme),
-                "compare": [],
-                "objective": config.objective.model_copy(update={"scheme": scheme}),
-            }
-        )
-        for scheme in schemes
-    }
-
-
 def run(config: RunConfig) -> dict[str, Any]:
     """Train as `config` says and return its evaluation (the content of `eval.json`).
 
@@ -76,17 +59,9 @@ def run(config: RunConfig) -> dict[str, Any]:
     with RunProgress(config.objective.scheme) as progress:
         progress.phase("preparing data")
         prepared = prepare(config.data, config.model, progress.prepared)
-        train = config.train
-        mixture = Mixture(
-            prepared.names,
-            prepared.sizes("train"),
-            train.pairs_per_source,
-            train.epochs,
-            config.data.resample,
-            train.seed,
-        )
-        steps = _whole_updates(min(mixture.steps, train.max_steps or mixture.steps), config)
-        _check(config, prepared)
+        mixture = _mixture(config, prepared)
+        steps = _steps(config, mixture)
+        _check(config, mixture)
         finished = _finished(config, steps)
         if finished:
             return finished
@@ -95,16 +70,34 @@ def run(config: RunConfig) -> dict[str, Any]:
         run_log = start_run_log(config.output_dir, config)
         progress.phase("starting workers")
         with _followed(run_log, progress, steps):
-            _fit(config, prepared, mixture, Job(config, prepared, steps, run_log))
+            _fit(Job(config, prepared, mixture, steps, run_log))
         ray.get(run_log.close.remote())
         ray.kill(run_log)
     return storage.read_json(storage.join(config.output_dir, "eval.json"))
 
 
-def _whole_updates(micro_steps: int, config: RunConfig) -> int:
-    """Rounded up, so that the last accumulation is complete."""
-    accumulation = config.train.accumulation
-    return -(-micro_steps // accumulation) * accumulation
+def _mixture(config: RunConfig, prepared: Prepared) -> Mixture:
+    """The training pairs of the sources that `data.train_on` names, or of all."""
+    sizes = dict(zip(prepared.names, prepared.sizes("train"), strict=True))
+    names = tuple(config.data.train_on or sizes)
+    if unknown := [name for name in names if name not in sizes]:
+        raise RunError(f"data.train_on: no source {unknown[0]}; there are {', '.join(sizes)}")
+    train = config.train
+    return Mixture(
+        names,
+        tuple(sizes[name] for name in names),
+        train.pairs_per_source,
+        train.epochs,
+        config.data.resample,
+        train.seed,
+    )
+
+
+def _steps(config: RunConfig, mixture: Mixture) -> int:
+    """Micro-batches of the run, rounded up so that the last accumulation is complete."""
+    limit = config.train.max_steps
+    steps = mixture.steps if limit is None else min(limit, mixture.steps)
+    return -(-steps // config.train.accumulation) * config.train.accumulation
 
 
 def _check_folder(config: RunConfig) -> None:
@@ -127,17 +120,17 @@ def _config_path(config: RunConfig) -> str:
     return storage.join(config.output_dir, "config.yaml")
 
 
-def _check(config: RunConfig, prepared: Prepared) -> None:
+def _check(config: RunConfig, mixture: Mixture) -> None:
     """What the config alone cannot tell, before a worker starts."""
     check_model(config.model)
     if tracker := missing_tracker(config):
         raise RunError(f"log.{tracker}: pip install {tracker} first")
     try:
-        make_weighting(config.objective, prepared.names, prepared.sizes("train"))
+        make_weighting(config.objective, mixture.names, mixture.sizes)
     except ValueError as error:
         raise RunError(str(error)) from error
-    pairs = config.train.pairs_per_source * len(prepared.names)
-    spare = 0 if config.data.resample else len(prepared.names)
+    pairs = config.train.pairs_per_source * len(mixture.names)
+    spare = 0 if config.data.resample else len(mixture.names)
     if pairs - spare < config.train.workers:
         raise RunError(
             f"train.pairs_per_source: {config.train.pairs_per_source} given; "
@@ -155,7 +148,8 @@ def _finished(config: RunConfig, steps: int) -> dict[str, Any] | None:
     return None
 
 
-def _fit(config: RunConfig, prepared: Prepared, mixture: Mixture, job: Job) -> None:
+def _fit(job: Job) -> None:
+    config = job.config
     workers = config.train.workers
     use_gpu = config.train.use_gpu
     if use_gpu is None:
@@ -164,7 +158,7 @@ def _fit(config: RunConfig, prepared: Prepared, mixture: Mixture, job: Job) -> N
     def stream() -> ray.data.Dataset:
         # Called at every start of the workers, so a restart streams from where they resume.
         done = checkpoint.steps_done(config.output_dir)
-        return training_stream(prepared, mixture, workers, done, job.steps)
+        return training_stream(job.prepared, job.mixture, workers, done, job.steps)
 
     execution = ray.data.ExecutionOptions(preserve_order=True)
     trainer = TorchTrainer(

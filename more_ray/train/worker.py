@@ -20,6 +20,7 @@ from transformers import AutoTokenizer
 
 from more_ray import storage
 from more_ray.config import RunConfig
+from more_ray.data.mixture import Mixture
 from more_ray.data.prepared import Prepared
 from more_ray.evaluate.scores import scores_table
 from more_ray.evaluate.summary import summarise
@@ -41,6 +42,7 @@ class Job:
 
     config: RunConfig
     prepared: Prepared
+    mixture: Mixture
     steps: int
     run_log: ray.actor.ActorHandle
 
@@ -68,8 +70,8 @@ def train_loop(arguments: dict[str, Job]) -> None:
     choose_batch_format(engine, model, job.config.model.batch_format)
     engine.train()
 
-    names = job.prepared.names
-    weighting = make_weighting(job.config.objective, names, job.prepared.sizes("train"))
+    names = job.mixture.names
+    weighting = make_weighting(job.config.objective, names, job.mixture.sizes)
     first = checkpoint.load(engine, weighting)
     if rank == 0:
         job.run_log.resume.remote(first)

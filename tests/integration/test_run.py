@@ -25,6 +25,7 @@ from more_ray.config import ModelConfig, RunConfig
 from more_ray.data.formatting import render
 from more_ray.data.simulated import Simulator
 from more_ray.model.loading import load_tokenizer
+from more_ray.train.comparison import train_all
 from more_ray.train.run import RunError, run
 
 pytestmark = pytest.mark.integration
@@ -181,6 +182,37 @@ def test_llama_with_lora_is_exported_merged(
     assert torch.equal(exported.state_dict()[embedding], base.state_dict()[embedding])
     for line in metrics(tmp_path / "run"):
         assert list(line["lam"].values()) == pytest.approx([1 / 3] * 3)
+
+
+def test_the_baselines_of_the_paper(
+    cluster: None, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    compare = ["raw", "single", "averaging"]
+    evaluations = train_all(
+        small_config(
+            tmp_path,
+            compare=compare,
+            data={"simulator": {"sources": 2, "pairs": 96, "test_pairs": 60}},
+            train={"max_steps": 2},
+        )
+    )
+    singles = [f"single population_{number}" for number in (1, 2)]
+    assert list(evaluations) == ["more", "raw", *singles, "averaging"]
+    assert [one["step"] for one in evaluations.values()] == [2, 0, 2, 2, 2]
+    for one in evaluations.values():
+        assert list(one["sources"]) == ["population_1", "population_2"]
+    assert not (tmp_path / "raw" / "metrics.jsonl").read_text()
+    assert list(metrics(tmp_path / "single" / "population_2")[0]["lam"]) == ["population_2"]
+    both = [scores(tmp_path / "single" / f"population_{number}") for number in (1, 2)]
+    assert not np.allclose(*both, atol=1e-4)
+    np.testing.assert_allclose(scores(tmp_path / "averaging"), np.mean(both, axis=0), atol=1e-6)
+
+
+def test_training_on_a_source_that_there_is_not(
+    cluster: None, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(RunError, match=r"data\.train_on: no source other; there are population_1"):
+        run(small_config(tmp_path / "run", data={"train_on": ["other"]}))
 
 
 def test_a_finished_run_is_not_run_again(trained: Path, small_config: MakeConfig) -> None:
