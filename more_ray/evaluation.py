@@ -56,7 +56,7 @@ def evaluate(
         result = summarise(scores, _name(config), None, config.seed, config.bins, config.resamples)
         if others:
             differences = compare(scores, others, config.seed, config.bins, config.resamples)
-            result["against"] = {"path": config.against, "sources": differences}
+            result["against"] = {"path": config.against, **differences}
     except ValueError as error:
         raise EvaluationError(str(error)) from error
     filesystem, path = storage.locate(storage.join(config.output_dir, "scores.parquet"))

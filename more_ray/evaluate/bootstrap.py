@@ -5,7 +5,8 @@ Legend: N pairs, R resamples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -72,26 +73,37 @@ def calibration_interval(estimate: float, value_R: Floats, calibrated_R: Floats)
 
 
 def paired_difference(
-    measure: Measure, one_N: Floats, other_N: Floats, seed: int, resamples: int = 1_000
+    measure: Measure, pairs: Sequence[tuple[Floats, Floats]], seed: int, resamples: int = 1_000
 ) -> dict[str, Any]:
     """What a measure of two models on the same pairs differs by, one less the other.
+
+    Args:
+        pairs: for each source, the reward differences `[N]` of the one model and of the other; the
+            measure is averaged over sources.
 
     Returns:
         `difference`; `ci`, its basic bootstrap interval over pairs; `p`, two-sided, of a
         permutation test in which each pair's reward differences change models or not.
     """
-    difference = measure(one_N) - measure(other_N)
-    values = replicates(
-        {"": lambda one, other: measure(one) - measure(other)}, (one_N, other_N), seed, resamples
-    )
-    rng = np.random.default_rng([seed, 1])
+
+    def mean_difference(sources: Iterable[tuple[Floats, Floats]]) -> float:
+        return fmean(measure(one_N) - measure(other_N) for one_N, other_N in sources)
+
+    difference = mean_difference(pairs)
+    rng = np.random.default_rng(seed)
+    value_R = np.empty(resamples)
     as_large = 0
-    for _ in range(resamples):
-        swap_N = rng.random(len(one_N)) < 0.5
-        first, second = np.where(swap_N, other_N, one_N), np.where(swap_N, one_N, other_N)
-        as_large += abs(measure(first) - measure(second)) >= abs(difference) - 1e-12
+    for number in range(resamples):
+        drawn, swapped = [], []
+        for one_N, other_N in pairs:
+            draw = rng.integers(len(one_N), size=len(one_N))
+            drawn.append((one_N[draw], other_N[draw]))
+            swap_N = rng.random(len(one_N)) < 0.5
+            swapped.append((np.where(swap_N, other_N, one_N), np.where(swap_N, one_N, other_N)))
+        value_R[number] = mean_difference(drawn)
+        as_large += abs(mean_difference(swapped)) >= abs(difference) - 1e-12
     return {
         "difference": difference,
-        "ci": interval(difference, values[""]),
+        "ci": interval(difference, value_R),
         "p": (1 + as_large) / (1 + resamples),
     }

@@ -6,7 +6,7 @@ Legend: N pairs of one source, R resamples.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -83,31 +83,39 @@ def compare(
     seed: int,
     bins: int = 10,
     resamples: int = 1_000,
-) -> dict[str, dict[str, Any]]:
-    """For each source and measure: this model less the other, its interval and p-value.
+) -> dict[str, Any]:
+    """This model less the other, measure by measure, with intervals and p-values.
+
+    Returns:
+        `sources`, by name, and `mean`, of the means over sources.
 
     Raises:
         ValueError: the two were not scored on the same pairs.
     """
     if set(scores) != set(others):
         raise ValueError(f"sources {sorted(scores)} and {sorted(others)} are not the same")
-    differences = {}
-    for name, one in scores.items():
-        other = others[name]
-        mine, theirs = np.argsort(one.pair_N), np.argsort(other.pair_N)
-        if not np.array_equal(one.pair_N[mine], other.pair_N[theirs]):
-            common = len(np.intersect1d(one.pair_N, other.pair_N))
-            raise ValueError(
-                f"source {name!r}: the two models were scored on different pairs, "
-                f"{len(one.pair_N)} and {len(other.pair_N)} with {common} in common"
-            )
-        delta_N, other_N = _delta(name, one)[mine], _delta(name, other)[theirs]
-        measures = _measures(bins)
-        differences[name] = {
-            key: paired_difference(measures[key], delta_N, other_N, seed, resamples)
-            for key in COMPARED
-        }
-    return differences
+    measures = _measures(bins)
+    pairs = {name: _aligned(name, one, others[name]) for name, one in scores.items()}
+
+    def differences(of: Sequence[tuple[Floats, Floats]]) -> dict[str, Any]:
+        return {key: paired_difference(measures[key], of, seed, resamples) for key in COMPARED}
+
+    return {
+        "sources": {name: differences([both]) for name, both in pairs.items()},
+        "mean": differences(list(pairs.values())),
+    }
+
+
+def _aligned(name: str, one: SourceScores, other: SourceScores) -> tuple[Floats, Floats]:
+    """The reward differences of two models, in the same order of pairs."""
+    mine, theirs = np.argsort(one.pair_N), np.argsort(other.pair_N)
+    if not np.array_equal(one.pair_N[mine], other.pair_N[theirs]):
+        common = len(np.intersect1d(one.pair_N, other.pair_N))
+        raise ValueError(
+            f"source {name!r}: the two models were scored on different pairs, "
+            f"{len(one.pair_N)} and {len(other.pair_N)} with {common} in common"
+        )
+    return _delta(name, one)[mine], _delta(name, other)[theirs]
 
 
 def _measures(bins: int) -> dict[str, Measure]:

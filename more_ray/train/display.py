@@ -144,7 +144,7 @@ def differences_table(evaluation: Mapping[str, Any]) -> Table:
     """One model less another on the same pairs, with 95% intervals and p-values."""
     against = evaluation["against"]
     table = _plain_table("source", "measure", "difference", "95% interval", "p")
-    for name, measures in against["sources"].items():
+    for name, measures in [*against["sources"].items(), ("mean", against["mean"])]:
         for position, (key, row) in enumerate(measures.items()):
             table.add_row(
                 name if position == 0 else "",

@@ -98,11 +98,11 @@ def test_two_models_are_compared_pair_by_pair() -> None:
             )
         )
     )
-    same = compare({"a": one}, {"a": reordered}, seed=0, resamples=50)["a"]
+    same = compare({"a": one}, {"a": reordered}, seed=0, resamples=50)["sources"]["a"]
     assert {name: part["difference"] for name, part in same.items()} == {
         name: pytest.approx(0, abs=1e-12) for name in ("accuracy", "ece", "brier", "nll")
     }
-    different = compare({"a": one}, {"a": other}, seed=0, resamples=50)["a"]
+    different = compare({"a": one}, {"a": other}, seed=0, resamples=50)["sources"]["a"]
     assert different["accuracy"]["difference"] != 0
     assert different["accuracy"]["ci"][0] < different["accuracy"]["ci"][1]
 
