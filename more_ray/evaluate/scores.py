@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 
@@ -53,7 +54,7 @@ def scores_by_source(table: pa.Table) -> dict[str, SourceScores]:
     """The inverse of `scores_table`; sources in the order in which they first come."""
     scores = {}
     for name in table["source"].unique().to_pylist():
-        rows = table.filter(pa.compute.equal(table["source"], name))
+        rows = table.filter(pc.equal(table["source"], name))
         probability = rows["probability"]
         scores[name] = SourceScores(
             *(
