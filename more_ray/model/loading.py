@@ -50,16 +50,19 @@ def load_tokenizer(config: ModelConfig, max_length: int) -> PreTrainedTokenizerB
     Raises:
         ModelError: there is no tokenizer at `config.path`.
     """
+    # As arguments, not attributes: only these are saved with the tokenizer.
+    sides = {
+        "truncation_side": "left",
+        "padding_side": "right",
+        "model_max_length": max_length,
+    }
     if config.path == "tiny":
-        tokenizer = _simulator_tokenizer()
+        tokenizer = _simulator_tokenizer(sides)
     else:
         try:
-            tokenizer = AutoTokenizer.from_pretrained(**_location(config))
+            tokenizer = AutoTokenizer.from_pretrained(**_location(config), **sides)
         except (OSError, ValueError) as error:
             raise ModelError(_cannot_load(config, error)) from error
-    tokenizer.truncation_side = "left"
-    tokenizer.padding_side = "right"
-    tokenizer.model_max_length = max_length
     if tokenizer.eos_token is None:
         raise ModelError(f"model.path: the tokenizer of {config.path} has no EOS token")
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
@@ -220,7 +223,7 @@ def _cannot_load(config: ModelConfig, error: Exception) -> str:
     return f"model.path: cannot load {config.path}: {str(error).strip().splitlines()[0]}"
 
 
-def _simulator_tokenizer() -> PreTrainedTokenizerBase:
+def _simulator_tokenizer(sides: dict[str, Any]) -> PreTrainedTokenizerBase:
     """Byte-level BPE over the simulator's words; other text is spelt out in bytes."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -233,5 +236,5 @@ def _simulator_tokenizer() -> PreTrainedTokenizerBase:
     )
     tokenizer.train_from_iterator(Simulator().corpus(), trainer)
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|eos|>"
+        tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|eos|>", **sides
     )

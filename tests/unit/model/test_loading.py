@@ -16,6 +16,7 @@ from transformers import (
 )
 
 from more_ray.config import LoraConfig, ModelConfig
+from more_ray.data.formatting import encode
 from more_ray.model.export import export
 from more_ray.model.loading import (
     ModelError,
@@ -36,6 +37,17 @@ def test_the_tiny_model_needs_nothing_from_outside() -> None:
     one, other = (load_classifier(ModelConfig(), tokenizer, torch.float32, 0) for _ in range(2))
     assert torch.equal(one.score.weight, other.score.weight)
     assert one.score.bias is None
+
+
+def test_a_saved_tokenizer_truncates_as_training_does(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(ModelConfig(), 8)
+    tokenizer.save_pretrained(tmp_path)
+    again = load_tokenizer(ModelConfig(path=str(tmp_path)), 6)
+    again.save_pretrained(tmp_path)
+    text = "one two three four five six seven eight nine ten"
+    plain = AutoTokenizer.from_pretrained(tmp_path)
+    assert plain(text, truncation=True)["input_ids"] == encode(tokenizer, [text], 6)[0]
+    assert plain(text)["input_ids"][-6:] == plain(text, truncation=True)["input_ids"]
 
 
 @pytest.mark.skipif(
