@@ -70,7 +70,7 @@ def test_rejects_are_counted_and_written_with_their_reasons(tmp_path: Path) -> N
         pair(3, rejected="A good answer to 3."),
     ]
     write(tmp_path, "a.train.jsonl", [pair(number) for number in range(60)] + bad)
-    write(tmp_path, "a.test.jsonl", [pair(100)])
+    write(tmp_path, "a.test.jsonl", [pair(100), pair(101)])
     prepared = prepared_from(tmp_path, max_length=16)
     assert prepared.manifest["sources"]["a"]["rejected"] == {
         "empty field": 1,
