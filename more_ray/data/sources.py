@@ -227,7 +227,7 @@ def _reader(url: str) -> Reader:
 def _until_corrupt(reader: Reader, stream: Any, url: str) -> Iterator[Row | Reject]:
     try:
         yield from reader(stream, url)
-    except (OSError, EOFError, ValueError, RecursionError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error, csv.Error) as error:
         if getattr(error, "errno", None):  # the disk or the network, not the content
             raise DataError(f"{url}: reading it failed: {error}") from error
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__

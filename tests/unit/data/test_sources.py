@@ -182,6 +182,14 @@ def test_a_csv_row_that_the_parser_refuses(tmp_path: Path) -> None:
     assert pair == EXPECTED
 
 
+def test_a_csv_header_that_the_parser_refuses_is_a_corrupt_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("prompt\rchosen,rejected\nName a fruit.,An apple.,A stone.")
+    (bad,) = read_file(str(path), "mine")
+    assert isinstance(bad, Reject)
+    assert (bad.reason, bad.where) == (Reason.CORRUPT_FILE, str(path))
+
+
 @pytest.mark.parametrize("extension", ["jsonl", "json", "csv"])
 def test_a_byte_order_mark_is_no_content(tmp_path: Path, extension: str) -> None:
     path = tmp_path / f"mine.{extension}"
