@@ -77,6 +77,11 @@ def connect(workers: int, verbose: bool) -> None:
     ray.data.DataContext.get_current().enable_progress_bars = verbose
 
 
+def uses_gpu(wanted: bool | None, workers: int) -> bool:
+    """What `use_gpu` means: unset, a GPU for each worker where the cluster has that many."""
+    return ray.cluster_resources().get("GPU", 0) >= workers if wanted is None else wanted
+
+
 def _token_file() -> Path:
     if not TOKEN_FILE.exists():
         TOKEN_FILE.parent.mkdir(parents=True, exist_ok=True)

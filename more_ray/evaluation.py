@@ -11,18 +11,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 import torch
 
 from more_ray import storage
-from more_ray.cluster import WORKER_ENVIRONMENT
+from more_ray.cluster import WORKER_ENVIRONMENT, uses_gpu
 from more_ray.config import EvaluationConfig, ModelConfig
 from more_ray.data.prepare import prepare
 from more_ray.data.prepared import Prepared
 from more_ray.data.test_pairs import EvaluationPairs, pack_rows
 from more_ray.errors import UserError
-from more_ray.evaluate.scores import SourceScores, scores_by_source, scores_table
+from more_ray.evaluate.scores import SourceScores, read_scores, write_scores
 from more_ray.evaluate.summary import compare, summarise
 from more_ray.model.loading import check_reward_model, load_reward_model, load_tokenizer
 
@@ -59,9 +58,7 @@ def evaluate(
             result["against"] = {"path": config.against, **differences}
     except ValueError as error:
         raise EvaluationError(str(error)) from error
-    filesystem, path = storage.locate(storage.join(config.output_dir, "scores.parquet"))
-    filesystem.create_dir(path.rpartition("/")[0], recursive=True)
-    pq.write_table(scores_table(scores), path, filesystem=filesystem)
+    write_scores(scores, config.output_dir)
     storage.write_json(storage.join(config.output_dir, "eval.json"), result)
     return result
 
@@ -72,16 +69,13 @@ def score(
     """The scores of all test pairs, by source."""
     pairs = EvaluationPairs(prepared, config.batch_tokens)
     blocks = [pairs.table.take(rows).append_column("row", pa.array(rows)) for rows in pairs.batches]
-    use_gpu = config.use_gpu
-    if use_gpu is None:
-        use_gpu = ray.cluster_resources().get("GPU", 0) >= config.workers
     scored = ray.data.from_arrow(blocks).map_batches(
         Scorer,
         fn_constructor_args=(config.model, config.data.max_length, config.workers),
         batch_size=None,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=config.workers),
-        num_gpus=int(use_gpu),
+        num_gpus=int(uses_gpu(config.use_gpu, config.workers)),
         num_cpus=1,
         runtime_env={"env_vars": WORKER_ENVIRONMENT},
     )
@@ -119,9 +113,8 @@ def _name(config: EvaluationConfig) -> str:
 
 def _read_scores(folder: str) -> dict[str, SourceScores]:
     uri = storage.join(folder, "scores.parquet")
-    filesystem, path = storage.locate(uri)
     try:
-        return scores_by_source(pq.read_table(path, filesystem=filesystem))
+        return read_scores(folder)
     except FileNotFoundError as error:
         raise EvaluationError(f"against: no file {uri}") from error
     except (KeyError, pa.ArrowException) as error:

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
+from more_ray import storage
 
 
 @dataclass(frozen=True)
@@ -67,3 +70,21 @@ def scores_by_source(table: pa.Table) -> dict[str, SourceScores]:
             None if probability.null_count else probability.to_numpy(),
         )
     return scores
+
+
+def write_scores(scores: Mapping[str, SourceScores], folder: str) -> None:
+    """`scores.parquet` in a folder (a path or URI), which is made where it is not there."""
+    filesystem, path = storage.locate(folder)
+    filesystem.create_dir(path, recursive=True)
+    pq.write_table(scores_table(scores), f"{path}/scores.parquet", filesystem=filesystem)
+
+
+def read_scores(folder: str) -> dict[str, SourceScores]:
+    """The inverse of `write_scores`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        KeyError: it lacks a column.
+    """
+    filesystem, path = storage.locate(storage.join(folder, "scores.parquet"))
+    return scores_by_source(pq.read_table(path, filesystem=filesystem))

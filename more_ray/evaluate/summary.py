@@ -137,10 +137,11 @@ def _source(
 ) -> tuple[dict[str, Any], dict[str, Floats], dict[str, Floats]]:
     """The measures of one source; their values `[R]` on resampled pairs, and if calibrated."""
     delta_N = _delta(name, scores)
-    errors = {key: _measures(bins)[key] for key in CALIBRATION_ERRORS}
+    measures = _measures(bins)
+    errors = {key: measures[key] for key in CALIBRATION_ERRORS}
     calibrated = calibrated_replicates(errors, delta_N, seed, resamples)
-    values = replicates(_measures(bins), (delta_N,), seed, resamples)
-    estimates = {key: measure(delta_N) for key, measure in _measures(bins).items()}
+    values = replicates(measures, (delta_N,), seed, resamples)
+    estimates = {key: measure(delta_N) for key, measure in measures.items()}
     if scores.probability_N is not None:
         arrays = (delta_N, scores.probability_N.astype(np.float64))
         truth = {"true_calibration_error": true_calibration_error}

@@ -17,6 +17,7 @@ from transformers import (
     AutoTokenizer,
     GgufConfig,
     LlamaConfig,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -114,8 +115,8 @@ def check_model(config: ModelConfig) -> None:
     """
     if config.path == "tiny":
         return
+    shape = _shape(config)
     try:
-        shape = AutoConfig.from_pretrained(**_location(config))
         with torch.device("meta"):
             _check_head(AutoModelForSequenceClassification.from_config(shape))
     except (OSError, ValueError) as error:
@@ -144,10 +145,7 @@ def check_reward_model(config: ModelConfig) -> None:
     Raises:
         ModelError: there is no model at `config.path`, or it has no trained head with one output.
     """
-    try:
-        shape = AutoConfig.from_pretrained(**_location(config))
-    except (OSError, ValueError) as error:
-        raise ModelError(_cannot_load(config, error)) from error
+    shape = _shape(config)
     kind = next(iter(shape.architectures or []), "model of no known kind")
     if not kind.endswith("ForSequenceClassification"):
         raise ModelError(
@@ -157,6 +155,13 @@ def check_reward_model(config: ModelConfig) -> None:
         raise ModelError(
             f"model.path: {config.path} has {shape.num_labels} outputs; one is allowed"
         )
+
+
+def _shape(config: ModelConfig) -> PretrainedConfig:
+    try:
+        return AutoConfig.from_pretrained(**_location(config))
+    except (OSError, ValueError) as error:
+        raise ModelError(_cannot_load(config, error)) from error
 
 
 def _check_head(classifier: PreTrainedModel) -> None:

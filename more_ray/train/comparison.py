@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from more_ray import storage
 from more_ray.config import RunConfig
 from more_ray.data.prepare import source_names
 from more_ray.evaluate.baselines import average_scores
-from more_ray.evaluate.scores import SourceScores, scores_by_source, scores_table
+from more_ray.evaluate.scores import read_scores, write_scores
 from more_ray.evaluate.summary import summarise
 from more_ray.train.run import run
 
@@ -68,16 +66,10 @@ def _average(config: RunConfig) -> dict[str, Any]:
     scores = []
     for one in _single_source_runs(config).values():
         step = run(one)["step"]
-        scores.append(_read_scores(one.output_dir))
+        scores.append(read_scores(one.output_dir))
     average = average_scores(scores)
     folder = storage.join(config.output_dir, "averaging")
     result = summarise(average, "averaging", step, config.train.seed)
     storage.write_json(storage.join(folder, "eval.json"), result)
-    filesystem, path = storage.locate(storage.join(folder, "scores.parquet"))
-    pq.write_table(scores_table(average), path, filesystem=filesystem)
+    write_scores(average, folder)
     return result
-
-
-def _read_scores(folder: str) -> dict[str, SourceScores]:
-    filesystem, path = storage.locate(storage.join(folder, "scores.parquet"))
-    return scores_by_source(pq.read_table(path, filesystem=filesystem))

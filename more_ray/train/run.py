@@ -14,7 +14,7 @@ from ray.train.torch import TorchTrainer
 
 from more_ray import storage
 from more_ray.cli import dump_config
-from more_ray.cluster import WORKER_ENVIRONMENT
+from more_ray.cluster import WORKER_ENVIRONMENT, uses_gpu
 from more_ray.config import RunConfig
 from more_ray.data.mixture import Mixture
 from more_ray.data.prepare import prepare
@@ -151,9 +151,7 @@ def _finished(config: RunConfig, steps: int) -> dict[str, Any] | None:
 def _fit(job: Job) -> None:
     config = job.config
     workers = config.train.workers
-    use_gpu = config.train.use_gpu
-    if use_gpu is None:
-        use_gpu = ray.cluster_resources().get("GPU", 0) >= workers
+    use_gpu = uses_gpu(config.train.use_gpu, workers)
 
     def stream() -> ray.data.Dataset:
         # Called at every start of the workers, so a restart streams from where they resume.

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import deepspeed
-import pyarrow.parquet as pq
 import ray
 import ray.train
 import ray.train.torch
@@ -22,7 +21,7 @@ from more_ray import storage
 from more_ray.config import RunConfig
 from more_ray.data.mixture import Mixture
 from more_ray.data.prepared import Prepared
-from more_ray.evaluate.scores import scores_table
+from more_ray.evaluate.scores import write_scores
 from more_ray.evaluate.summary import summarise
 from more_ray.model.export import export
 from more_ray.model.loading import add_lora, load_classifier
@@ -159,8 +158,7 @@ def _evaluate(engine: deepspeed.DeepSpeedEngine, job: Job, done: int, device: to
     scores = score_test_pairs(engine, job.prepared, job.config.train.eval_tokens, device)
     if engine.global_rank == 0:
         output_dir = job.config.output_dir
-        filesystem, path = storage.locate(storage.join(output_dir, "scores.parquet"))
-        pq.write_table(scores_table(scores), path, filesystem=filesystem)
+        write_scores(scores, output_dir)
         result = summarise(scores, job.config.objective.scheme, done, job.config.train.seed)
         storage.write_json(storage.join(output_dir, "eval.json"), result)
 
