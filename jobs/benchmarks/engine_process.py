@@ -1,0 +1,91 @@
+"""A worker without Ray: processes that hold one process group and a DeepSpeed engine each."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from deepspeed import DeepSpeedEngine
+from transformers import PreTrainedModel
+
+from more_ray.cluster import WORKER_ENVIRONMENT
+from more_ray.config import ModelConfig, RunConfig
+from more_ray.model.loading import load_classifier, load_tokenizer
+from more_ray.model.reward_model import RewardModel, choose_batch_format
+from more_ray.train.engine import init_distributed, make_engine
+
+MIB = 1024
+
+
+def in_processes(
+    function: Callable[..., Any], *arguments: Any, workers: int = 1, tuned_malloc: bool = True
+) -> Any:
+    """What `function(rank, workers, port, *arguments)` returns on rank 0, each in a new process.
+
+    Args:
+        tuned_malloc: give the processes the allocator settings that training gives its workers.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    spawn = multiprocessing.get_context("spawn")
+    with (
+        _environment(WORKER_ENVIRONMENT if tuned_malloc else {}),
+        ProcessPoolExecutor(workers, spawn) as pool,
+    ):
+        ranks = [pool.submit(function, rank, workers, port, *arguments) for rank in range(workers)]
+        results = [rank.result() for rank in ranks]
+    return results[0]
+
+
+def peak_memory_mib() -> float:
+    """Of this process since it started."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB
+
+
+@contextmanager
+def engine(
+    rank: int, workers: int, port: int, config: RunConfig, steps: int
+) -> Iterator[DeepSpeedEngine]:
+    """The engine that a training worker would have, on the CPU in fp32."""
+    os.environ.update(
+        RANK=str(rank),
+        LOCAL_RANK=str(rank),
+        WORLD_SIZE=str(workers),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+    )
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+    dist.init_process_group("gloo")
+    init_distributed()
+    model = RewardModel(classifier(config.model, config.data.max_length))
+    made = make_engine(model, config, torch.float32, steps)
+    choose_batch_format(made, model, config.model.batch_format)
+    made.train()
+    yield made
+    dist.destroy_process_group()
+
+
+def classifier(model: ModelConfig, max_length: int) -> PreTrainedModel:
+    """The same weights and score head in every process."""
+    return load_classifier(model, load_tokenizer(model, max_length), torch.float32, seed=0)
+
+
+@contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    yield
+    for name, value in before.items():
+        if value is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = value
