@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,11 @@ def main() -> None:
     config = load_config(IngestBenchmark, sys.argv[1:], __doc__)
     from record import record
 
-    context = multiprocessing.get_context("spawn")
+    spawn = multiprocessing.get_context("spawn")
     rows = []
     for scale in config.scales:
-        with context.Pool(1) as fresh:
-            rows.append(fresh.apply(measure, (config, scale)))
+        with ProcessPoolExecutor(1, spawn) as fresh:
+            rows.append(fresh.submit(measure, config, scale).result())
     record("ingest", config.model_dump(mode="json"), rows)
 
 

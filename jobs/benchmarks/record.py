@@ -32,6 +32,6 @@ def record(name: str, settings: dict[str, Any], rows: Sequence[Row]) -> None:
         table.add_row(
             *(f"{value:.4g}" if isinstance(value, float) else str(value) for value in row.values())
         )
-    console = Console()
+    console = Console(width=120)
     console.print(table)
     console.print(f"Written to {path}")
