@@ -10,25 +10,23 @@ import sys
 from more_ray.cli import load_config
 from more_ray.config import RunConfig
 
-SIDE_BY_SIDE = 3
-"""More models than these are shown as a row each."""
-
 
 def main() -> None:
     config = load_config(RunConfig, sys.argv[1:], __doc__)
     from more_ray.cluster import session
 
     with session(config.train.workers, config.log.verbose):
+        from more_ray import storage
+        from more_ray.report.models import read_models
+        from more_ray.report.page import write_report
         from more_ray.train.comparison import train_all
-        from more_ray.train.display import console, matrix_table, results_table
+        from more_ray.train.display import console, evaluation_tables
 
-        evaluations = train_all(config)
-        if len(evaluations) <= SIDE_BY_SIDE:
-            console.print(results_table(evaluations))
-        else:
-            console.print(matrix_table(evaluations, "accuracy", "Accuracy"))
-            console.print(matrix_table(evaluations, "ece", "ECE"))
-        console.print(f"Results in {config.output_dir}")
+        models = read_models(train_all(config))
+        report = storage.join(config.output_dir, "report.html")
+        write_report(models, report)
+        console.print(*evaluation_tables({model.name: model.evaluation for model in models}))
+        console.print(f"Results in {config.output_dir}, with figures in {report}")
 
 
 if __name__ == "__main__":

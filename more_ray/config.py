@@ -207,6 +207,13 @@ class EvaluationConfig(Section):
     """Show the logs of Ray and the workers."""
 
 
+class ReportConfig(Section):
+    runs: list[str] = Field(min_length=1)
+    """Folders of runs or evaluations of the same pairs; the page is about the first."""
+    output: str = "report.html"
+    """The page: a path, or any URI that pyarrow's filesystems open."""
+
+
 class LogConfig(Section):
     tensorboard: bool = False
     """Write TensorBoard events to `output_dir`/tensorboard (a local folder)."""

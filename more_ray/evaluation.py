@@ -54,7 +54,7 @@ def evaluate(
     try:
         result = summarise(scores, _name(config), None, config.seed, config.bins, config.resamples)
         if others:
-            differences = compare(scores, others, config.seed, config.bins, config.resamples)
+            differences = compare([scores], [others], config.seed, config.bins, config.resamples)
             result["against"] = {"path": config.against, **differences}
     except ValueError as error:
         raise EvaluationError(str(error)) from error

@@ -73,3 +73,14 @@ def download(uri: str, folder: Path) -> None:
     fs.copy_files(
         path, str(folder), source_filesystem=filesystem, destination_filesystem=fs.LocalFileSystem()
     )
+
+
+def folders(uri: str) -> list[str]:
+    """The folders in a folder, in order of their names; none where it is not there."""
+    filesystem, path = locate(uri)
+    found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
+    return [
+        join(uri, one.base_name)
+        for one in sorted(found, key=lambda one: one.path)
+        if one.type is fs.FileType.Directory
+    ]

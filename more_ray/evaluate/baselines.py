@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from more_ray.evaluate.scores import SourceScores
+from more_ray.evaluate.temperature import temperature_scaled
 
 
 def longer_answer_accuracy(
@@ -27,4 +28,19 @@ def average_scores(models: Sequence[Mapping[str, SourceScores]]) -> dict[str, So
             rejected_N=np.mean([model[name].rejected_N for model in models], axis=0),
         )
         for name, one in models[0].items()
+    }
+
+
+def with_temperature(scores: Mapping[str, SourceScores], seed: int) -> dict[str, SourceScores]:
+    """The same model with one temperature a source, fitted to the half that a pair is not in.
+
+    Only differences of rewards are scaled: the rejected answers get reward 0.
+    """
+    return {
+        name: replace(
+            one,
+            chosen_N=temperature_scaled(one.delta_N, seed)[0],
+            rejected_N=np.zeros(len(one.pair_N)),
+        )
+        for name, one in scores.items()
     }

@@ -1,6 +1,6 @@
 """How sure a measure of N pairs is: bootstrap intervals, and a paired test of two models.
 
-Legend: N pairs, R resamples.
+Legend: N pairs, S seeds of a model, R resamples.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def paired_difference(
     """What a measure of two models on the same pairs differs by, one less the other.
 
     Args:
-        pairs: for each source, the reward differences `[N]` of the one model and of the other; the
-            measure is averaged over sources.
+        pairs: for each source, the reward differences `[N, S]` of the one model and of the other;
+            the measure is averaged over sources.
 
     Returns:
         `difference`; `ci`, its basic bootstrap interval over pairs; `p`, two-sided, of a
@@ -87,7 +87,7 @@ def paired_difference(
     """
 
     def mean_difference(sources: Iterable[tuple[Floats, Floats]]) -> float:
-        return fmean(measure(one_N) - measure(other_N) for one_N, other_N in sources)
+        return fmean(measure(one_NS) - measure(other_NS) for one_NS, other_NS in sources)
 
     difference = mean_difference(pairs)
     rng = np.random.default_rng(seed)
@@ -95,11 +95,13 @@ def paired_difference(
     as_large = 0
     for number in range(resamples):
         drawn, swapped = [], []
-        for one_N, other_N in pairs:
-            draw = rng.integers(len(one_N), size=len(one_N))
-            drawn.append((one_N[draw], other_N[draw]))
-            swap_N = rng.random(len(one_N)) < 0.5
-            swapped.append((np.where(swap_N, other_N, one_N), np.where(swap_N, one_N, other_N)))
+        for one_NS, other_NS in pairs:
+            draw = rng.integers(len(one_NS), size=len(one_NS))
+            drawn.append((one_NS[draw], other_NS[draw]))
+            swap_N1 = rng.random((len(one_NS), 1)) < 0.5
+            swapped.append(
+                (np.where(swap_N1, other_NS, one_NS), np.where(swap_N1, one_NS, other_NS))
+            )
         value_R[number] = mean_difference(drawn)
         as_large += abs(mean_difference(swapped)) >= abs(difference) - 1e-12
     return {

@@ -32,6 +32,11 @@ class SourceScores:
     rejected_length_N: NDArray[np.integer]
     probability_N: NDArray[np.floating] | None = None
 
+    @property
+    def delta_N(self) -> NDArray[np.float64]:
+        """Chosen less rejected score."""
+        return self.chosen_N.astype(np.float64) - self.rejected_N.astype(np.float64)
+
 
 def scores_table(scores: Mapping[str, SourceScores]) -> pa.Table:
     """`scores.parquet`: a row a test pair."""

@@ -1,6 +1,6 @@
 """The content of `eval.json`: every measure for every source, and the mean over sources.
 
-Legend: N pairs of one source, R resamples.
+Legend: N pairs of one source, S seeds, R resamples.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from more_ray.evaluate.calibration import (
     nll,
     true_calibration_error,
 )
+from more_ray.evaluate.outliers import outliers
 from more_ray.evaluate.scores import SourceScores
 from more_ray.evaluate.temperature import temperature_scaled
 
@@ -78,13 +79,18 @@ def summarise(
 
 
 def compare(
-    scores: Mapping[str, SourceScores],
-    others: Mapping[str, SourceScores],
+    scores: Sequence[Mapping[str, SourceScores]],
+    others: Sequence[Mapping[str, SourceScores]],
     seed: int,
     bins: int = 10,
     resamples: int = 1_000,
 ) -> dict[str, Any]:
     """This model less the other, measure by measure, with intervals and p-values.
+
+    Args:
+        scores, others: of each model one for every seed that it was trained with. Measures are
+            means over the seeds (as many as both have), and pairs are resampled for all at once:
+            intervals are about other pairs, not about other seeds.
 
     Returns:
         `sources`, by name, and `mean`, of the means over sources.
@@ -92,10 +98,12 @@ def compare(
     Raises:
         ValueError: the two were not scored on the same pairs.
     """
-    if set(scores) != set(others):
-        raise ValueError(f"sources {sorted(scores)} and {sorted(others)} are not the same")
-    measures = _measures(bins)
-    pairs = {name: _aligned(name, one, others[name]) for name, one in scores.items()}
+    seeds = list(zip(scores, others, strict=False))
+    for one, other in seeds:
+        if set(one) != set(other):
+            raise ValueError(f"sources {sorted(one)} and {sorted(other)} are not the same")
+    measures = {key: _over_seeds(measure) for key, measure in _measures(bins).items()}
+    pairs = {name: _aligned(name, seeds) for name in scores[0]}
 
     def differences(of: Sequence[tuple[Floats, Floats]]) -> dict[str, Any]:
         return {key: paired_difference(measures[key], of, seed, resamples) for key in COMPARED}
@@ -106,16 +114,46 @@ def compare(
     }
 
 
-def _aligned(name: str, one: SourceScores, other: SourceScores) -> tuple[Floats, Floats]:
-    """The reward differences of two models, in the same order of pairs."""
-    mine, theirs = np.argsort(one.pair_N), np.argsort(other.pair_N)
-    if not np.array_equal(one.pair_N[mine], other.pair_N[theirs]):
-        common = len(np.intersect1d(one.pair_N, other.pair_N))
-        raise ValueError(
-            f"source {name!r}: the two models were scored on different pairs, "
-            f"{len(one.pair_N)} and {len(other.pair_N)} with {common} in common"
-        )
-    return _delta(name, one)[mine], _delta(name, other)[theirs]
+def mean_over_seeds(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One evaluation out of those of a model's seeds: every number is their mean.
+
+    So are the ends of intervals; the interval of a mean of seeds is no wider than that.
+    """
+    result = {}
+    for key, first in evaluations[0].items():
+        values = [one.get(key) for one in evaluations]
+        if isinstance(first, Mapping):
+            result[key] = mean_over_seeds(values)
+        elif isinstance(first, list):
+            result[key] = [fmean(ends) for ends in zip(*values, strict=True)]
+        elif isinstance(first, float):
+            result[key] = fmean(value for value in values if value is not None)
+        else:
+            result[key] = first
+    return result
+
+
+def _over_seeds(measure: Measure) -> Measure:
+    return lambda delta_NS: fmean(measure(delta_N) for delta_N in delta_NS.T)
+
+
+def _aligned(
+    name: str, seeds: Sequence[tuple[Mapping[str, SourceScores], Mapping[str, SourceScores]]]
+) -> tuple[Floats, Floats]:
+    """The reward differences `[N, S]` of two models, in the same order of pairs."""
+    first = seeds[0][0][name]
+    columns: tuple[list[Floats], list[Floats]] = ([], [])
+    for both in seeds:
+        for column, model in zip(columns, both, strict=True):
+            one = model[name]
+            if not np.array_equal(np.sort(first.pair_N), np.sort(one.pair_N)):
+                common = len(np.intersect1d(first.pair_N, one.pair_N))
+                raise ValueError(
+                    f"source {name!r}: the two models were scored on different pairs, "
+                    f"{len(first.pair_N)} and {len(one.pair_N)} with {common} in common"
+                )
+            column.append(_delta(name, one)[np.argsort(one.pair_N)])
+    return np.stack(columns[0], axis=1), np.stack(columns[1], axis=1)
 
 
 def _measures(bins: int) -> dict[str, Measure]:
@@ -164,6 +202,7 @@ def _source(
         "longer_answer_accuracy": longer_answer_accuracy(
             scores.chosen_length_N, scores.rejected_length_N
         ),
+        **outliers(delta_N),
     }
     return result, values, calibrated
 
@@ -179,10 +218,10 @@ def _interval(
 def _delta(name: str, scores: SourceScores) -> Floats:
     if len(scores.chosen_N) < 2:
         raise ValueError(f"source {name!r} has {len(scores.chosen_N)} test pairs; 2 are needed")
-    score_2N = np.stack([scores.chosen_N, scores.rejected_N]).astype(np.float64)
+    score_2N = np.stack([scores.chosen_N, scores.rejected_N])
     if bad := np.count_nonzero(~np.isfinite(score_2N)):
         raise ValueError(f"source {name!r} has {bad} of {score_2N.size} scores NaN or infinite")
-    return score_2N[0] - score_2N[1]
+    return scores.delta_N
 
 
 def _mean(

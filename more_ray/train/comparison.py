@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from more_ray import storage
@@ -13,8 +14,8 @@ from more_ray.evaluate.summary import summarise
 from more_ray.train.run import run
 
 
-def train_all(config: RunConfig) -> dict[str, dict[str, Any]]:
-    """The run of `config` and those that `config.compare` names: evaluations by the name to show.
+def train_all(config: RunConfig) -> list[str]:
+    """The run of `config` and those that `config.compare` names; returns their folders.
 
     Each has a folder of its own below `output_dir` and goes on where it stopped; without `compare`
     the run has `output_dir` itself.
@@ -24,19 +25,26 @@ def train_all(config: RunConfig) -> dict[str, dict[str, Any]]:
     """
     kinds = list(dict.fromkeys([config.objective.scheme, *config.compare]))
     if len(kinds) == 1:
-        return {kinds[0]: run(config)}
-    evaluations: dict[str, dict[str, Any]] = {}
+        return [_train(config)]
+    folders: list[str] = []
+    singles: list[str] = []
+    if {"single", "averaging"} & set(kinds):
+        singles = [_train(one) for one in _single_source_runs(config)]
     for kind in kinds:
-        if kind == "raw":
-            evaluations[kind] = run(_changed(config, kind, train={"max_steps": 0}))
-        elif kind == "single":
-            for name, one in _single_source_runs(config).items():
-                evaluations[f"single {name}"] = run(one)
+        if kind == "single":
+            folders += singles
         elif kind == "averaging":
-            evaluations[kind] = _average(config)
+            folders.append(_average(config, singles))
+        elif kind == "raw":
+            folders.append(_train(_changed(config, kind, train={"max_steps": 0})))
         else:
-            evaluations[kind] = run(_changed(config, kind, objective={"scheme": kind}))
-    return evaluations
+            folders.append(_train(_changed(config, kind, objective={"scheme": kind})))
+    return folders
+
+
+def _train(config: RunConfig) -> str:
+    run(config)
+    return config.output_dir
 
 
 def _changed(config: RunConfig, folder: str, **sections: dict[str, Any]) -> RunConfig:
@@ -52,24 +60,20 @@ def _changed(config: RunConfig, folder: str, **sections: dict[str, Any]) -> RunC
     )
 
 
-def _single_source_runs(config: RunConfig) -> dict[str, RunConfig]:
+def _single_source_runs(config: RunConfig) -> list[RunConfig]:
     names = config.data.train_on or source_names(config.data)
     alone = {"scheme": "uniform", "weights": None}
-    return {
-        name: _changed(config, f"single/{name}", data={"train_on": [name]}, objective=alone)
+    return [
+        _changed(config, f"single/{name}", data={"train_on": [name]}, objective=alone)
         for name in names
-    }
+    ]
 
 
-def _average(config: RunConfig) -> dict[str, Any]:
-    """Write and return the evaluation of the mean reward of the single-source models."""
-    scores = []
-    for one in _single_source_runs(config).values():
-        step = run(one)["step"]
-        scores.append(read_scores(one.output_dir))
-    average = average_scores(scores)
+def _average(config: RunConfig, singles: Sequence[str]) -> str:
+    """Write the evaluation of the mean reward of the single-source models; returns its folder."""
+    average = average_scores([read_scores(folder) for folder in singles])
     folder = storage.join(config.output_dir, "averaging")
-    result = summarise(average, "averaging", step, config.train.seed)
-    storage.write_json(storage.join(folder, "eval.json"), result)
     write_scores(average, folder)
-    return result
+    result = summarise(average, "averaging", None, config.train.seed)
+    storage.write_json(storage.join(folder, "eval.json"), result)
+    return folder

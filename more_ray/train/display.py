@@ -20,12 +20,14 @@ from rich.table import Table
 from more_ray.data.prepared import Prepared
 
 console = Console()
+SIDE_BY_SIDE = 3
+"""More models than these are shown as a row each."""
 
 
 class RunProgress:
     """One bar for a whole run: its phase, then loss, lam of each source, speed and time left."""
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, quiet: bool = False) -> None:
         self._bar = Progress(
             TextColumn("[bold]{task.fields[title]}"),
             BarColumn(bar_width=12),
@@ -34,6 +36,7 @@ class RunProgress:
             TextColumn("left"),
             TimeRemainingColumn(),
             console=console,
+            disable=quiet,
         )
         self._title = title
         self._task: TaskID | None = None
@@ -85,6 +88,16 @@ def prepared_table(prepared: Prepared) -> Table:
     table.caption = f"Each reject with its reason: {prepared.folder}/rejects.jsonl"
     table.caption_justify = "left"
     return table
+
+
+def evaluation_tables(evaluations: Mapping[str, Mapping[str, Any]]) -> list[Table]:
+    """What fits the number of models: all measures of few, or accuracy and ECE of many."""
+    if len(evaluations) <= SIDE_BY_SIDE:
+        return [results_table(evaluations)]
+    return [
+        matrix_table(evaluations, "accuracy", "Accuracy"),
+        matrix_table(evaluations, "ece", "ECE"),
+    ]
 
 
 def results_table(evaluations: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from more_ray.data.mixture import Mixture
 from more_ray.data.prepare import prepare
 from more_ray.data.prepared import Prepared
 from more_ray.data.stream import training_stream
+from more_ray.environment import environment
 from more_ray.errors import UserError
 from more_ray.model.loading import check_model
 from more_ray.objective.weighting import make_weighting
@@ -44,11 +45,19 @@ class RunError(UserError):
     """Why the run cannot start or did not end."""
 
 
-def run(config: RunConfig) -> dict[str, Any]:
+def run(
+    config: RunConfig,
+    on_evaluation: Callable[[dict[str, Any]], None] = lambda evaluation: None,
+    quiet: bool = False,
+) -> dict[str, Any]:
     """Train as `config` says and return its evaluation (the content of `eval.json`).
 
     A run whose folder holds checkpoints of the same config goes on from the newest; a finished one
     returns at once.
+
+    Args:
+        on_evaluation: told, in another thread, of each evaluation on the way (`train.eval_every`).
+        quiet: show no progress.
 
     Raises:
         DataError, ModelError: the inputs cannot be used.
@@ -56,7 +65,7 @@ def run(config: RunConfig) -> dict[str, Any]:
     """
     config = config.model_copy(update={"output_dir": storage.absolute(config.output_dir)})
     _check_folder(config)
-    with RunProgress(config.objective.scheme) as progress:
+    with RunProgress(config.objective.scheme, quiet) as progress:
         progress.phase("preparing data")
         prepared = prepare(config.data, config.model, progress.prepared)
         mixture = _mixture(config, prepared)
@@ -67,9 +76,10 @@ def run(config: RunConfig) -> dict[str, Any]:
             return finished
 
         storage.write_text(_config_path(config), dump_config(config))
+        storage.write_json(storage.join(config.output_dir, "environment.json"), environment())
         run_log = start_run_log(config.output_dir, config)
         progress.phase("starting workers")
-        with _followed(run_log, progress, steps):
+        with _followed(run_log, progress, steps, on_evaluation):
             _fit(Job(config, prepared, mixture, steps, run_log))
         ray.get(run_log.close.remote())
         ray.kill(run_log)
@@ -191,13 +201,24 @@ def _cause(error: BaseException) -> str:
 
 
 @contextmanager
-def _followed(run_log: ray.actor.ActorHandle, progress: RunProgress, steps: int) -> Iterator[None]:
-    """Show the newest state of the run while the driver waits for it."""
+def _followed(
+    run_log: ray.actor.ActorHandle,
+    progress: RunProgress,
+    steps: int,
+    on_evaluation: Callable[[dict[str, Any]], None],
+) -> Iterator[None]:
+    """Show the newest state of the run, and hand on evaluations, while the driver waits for it."""
     over = threading.Event()
 
     def follow() -> None:
+        told = None
         while not over.wait(0.5):
-            progress.show(ray.get(run_log.state.remote()), steps)
+            state = ray.get(run_log.state.remote())
+            progress.show(state, steps)
+            evaluation = state["evaluation"]
+            if evaluation and evaluation["step"] not in (told, steps):
+                told = evaluation["step"]
+                on_evaluation(evaluation)
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()

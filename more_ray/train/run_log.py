@@ -28,6 +28,7 @@ class RunLog:
             self._lines = storage.read_text(self._path).splitlines()
         self._trackers: list[Tracker] = make_trackers(output_dir, config)
         self._state: dict[str, Any] = {"phase": "starting workers"}
+        self._evaluation: dict[str, Any] | None = None
         self._flushed = 0.0
 
     def resume(self, done: int) -> None:
@@ -48,9 +49,13 @@ class RunLog:
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
 
+    def evaluated(self, evaluation: dict[str, Any]) -> None:
+        """The content of a new `eval.json`."""
+        self._evaluation = evaluation
+
     def state(self) -> dict[str, Any]:
-        """The newest line and the phase."""
-        return self._state
+        """The newest line, the phase and the newest evaluation."""
+        return {**self._state, "evaluation": self._evaluation}
 
     def close(self) -> None:
         self.flush()

@@ -161,6 +161,7 @@ def _evaluate(engine: deepspeed.DeepSpeedEngine, job: Job, done: int, device: to
         write_scores(scores, output_dir)
         result = summarise(scores, job.config.objective.scheme, done, job.config.train.seed)
         storage.write_json(storage.join(output_dir, "eval.json"), result)
+        job.run_log.evaluated.remote(result)
 
 
 def _export(engine: deepspeed.DeepSpeedEngine, job: Job, tokenizer: Any) -> None:

@@ -25,6 +25,7 @@ from more_ray.config import ModelConfig, RunConfig
 from more_ray.data.formatting import render
 from more_ray.data.simulated import Simulator
 from more_ray.model.loading import load_tokenizer
+from more_ray.report.models import read_models
 from more_ray.train.comparison import train_all
 from more_ray.train.run import RunError, run
 
@@ -188,7 +189,7 @@ def test_the_baselines_of_the_paper(
     cluster: None, small_config: MakeConfig, tmp_path: Path
 ) -> None:
     compare = ["raw", "single", "averaging"]
-    evaluations = train_all(
+    folders = train_all(
         small_config(
             tmp_path,
             compare=compare,
@@ -196,11 +197,12 @@ def test_the_baselines_of_the_paper(
             train={"max_steps": 2},
         )
     )
+    models = read_models(folders)
     singles = [f"single population_{number}" for number in (1, 2)]
-    assert list(evaluations) == ["more", "raw", *singles, "averaging"]
-    assert [one["step"] for one in evaluations.values()] == [2, 0, 2, 2, 2]
-    for one in evaluations.values():
-        assert list(one["sources"]) == ["population_1", "population_2"]
+    assert [model.name for model in models] == ["more", "raw", *singles, "averaging"]
+    assert [model.evaluation["step"] for model in models] == [2, 0, 2, 2, None]
+    for model in models:
+        assert list(model.evaluation["sources"]) == ["population_1", "population_2"]
     assert not (tmp_path / "raw" / "metrics.jsonl").read_text()
     assert list(metrics(tmp_path / "single" / "population_2")[0]["lam"]) == ["population_2"]
     both = [scores(tmp_path / "single" / f"population_{number}") for number in (1, 2)]

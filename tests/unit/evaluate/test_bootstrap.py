@@ -68,11 +68,14 @@ def test_resampling_is_fixed_by_the_seed() -> None:
 
 def test_a_paired_test_finds_a_difference_that_is_there_and_none_that_is_not() -> None:
     delta_N = calibrated_deltas(0, 400)
-    sure = paired_difference(nll, [(4 * delta_N, delta_N)], seed=0, resamples=300)
+    sharper = [(4 * delta_N[:, None], delta_N[:, None])]
+    sure = paired_difference(nll, sharper, seed=0, resamples=300)
     assert sure["difference"] > 0
     assert sure["ci"][0] > 0
     assert sure["p"] < 0.01
-    same = paired_difference(accuracy, [(4 * delta_N, delta_N)], seed=0, resamples=300)
+    same = paired_difference(
+        accuracy, [(4 * delta_N[:, None], delta_N[:, None])], seed=0, resamples=300
+    )
     assert (same["difference"], same["p"]) == (0, 1)
 
 
@@ -83,7 +86,9 @@ def test_p_values_of_equally_good_models_are_uniform() -> None:
         rng = np.random.default_rng(seed)
         truth_N = calibrated_deltas(seed, 100)
         one_N, other_N = (truth_N + rng.normal(size=100) for _ in range(2))
-        p_values.append(paired_difference(nll, [(one_N, other_N)], seed, 100)["p"])
+        p_values.append(
+            paired_difference(nll, [(one_N[:, None], other_N[:, None])], seed, 100)["p"]
+        )
     assert np.mean(np.array(p_values) < 0.05) <= 0.12
     assert np.mean(p_values) == pytest.approx(0.5, abs=0.12)
 

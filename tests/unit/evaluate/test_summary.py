@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from more_ray.evaluate.scores import SourceScores, scores_by_source, scores_table
-from more_ray.evaluate.summary import compare, summarise
+from more_ray.evaluate.summary import compare, mean_over_seeds, summarise
 
 WITH_INTERVAL = {
     *("accuracy", "ece", "adaptive_ece", "debiased_ece", "brier", "nll"),
@@ -17,6 +17,9 @@ MEASURES = {
     *(f"{name}_ci" for name in WITH_INTERVAL),
     *("n", "ece_noise_floor", "longer_answer_accuracy"),
     *("temperature", "ece_at_temperature", "nll_at_temperature"),
+}
+OUTLIERS = {
+    f"{side}_{key}" for side in ("positive", "negative") for key in ("outliers", "outlier_mean")
 }
 
 
@@ -42,7 +45,7 @@ def test_the_contract() -> None:
     result = summarise({"helpful": scores(0), "webgpt": scores(1, 50)}, "more", step=40, seed=0)
     assert set(result) == {"scheme", "step", "bins", "sources", "mean"}
     assert (result["scheme"], result["step"]) == ("more", 40)
-    assert all(set(one) == MEASURES for one in result["sources"].values())
+    assert all(set(one) == MEASURES | OUTLIERS for one in result["sources"].values())
     assert set(result["mean"]) == MEASURES
     for one in [*result["sources"].values(), result["mean"]]:
         assert all(one[f"{name}_ci"][0] <= one[f"{name}_ci"][1] for name in WITH_INTERVAL)
@@ -98,23 +101,41 @@ def test_two_models_are_compared_pair_by_pair() -> None:
             )
         )
     )
-    same = compare({"a": one}, {"a": reordered}, seed=0, resamples=50)["sources"]["a"]
+    same = compare([{"a": one}], [{"a": reordered}], seed=0, resamples=50)["sources"]["a"]
     assert {name: part["difference"] for name, part in same.items()} == {
         name: pytest.approx(0, abs=1e-12) for name in ("accuracy", "ece", "brier", "nll")
     }
-    different = compare({"a": one}, {"a": other}, seed=0, resamples=50)["sources"]["a"]
+    different = compare([{"a": one}], [{"a": other}], seed=0, resamples=50)["sources"]["a"]
     assert different["accuracy"]["difference"] != 0
     assert different["accuracy"]["ci"][0] < different["accuracy"]["ci"][1]
 
 
 def test_scores_of_two_models_on_different_pairs() -> None:
     with pytest.raises(ValueError, match="different pairs, 200 and 150 with 150 in common"):
-        compare({"a": scores(0)}, {"a": scores(1, 150)}, seed=0)
+        compare([{"a": scores(0)}], [{"a": scores(1, 150)}], seed=0)
     with pytest.raises(ValueError, match=r"sources \['a'\] and \['b'\] are not the same"):
-        compare({"a": scores(0)}, {"b": scores(0)}, seed=0)
+        compare([{"a": scores(0)}], [{"b": scores(0)}], seed=0)
 
 
 def test_scores_that_are_not_finite() -> None:
     broken = with_chosen([1.0, np.nan, np.inf])
     with pytest.raises(ValueError, match="source 'gpt4' has 2 of 6 scores NaN or infinite"):
         summarise({"gpt4": broken}, "more", step=0, seed=0)
+
+
+def test_the_mean_over_seeds_is_that_of_every_number() -> None:
+    one = {"scheme": "more", "n": 10, "a": 0.25, "a_ci": [0.0, 0.5], "deeper": {"mean": None}}
+    other = {"scheme": "more", "n": 10, "a": 0.75, "a_ci": [0.5, 1.0], "deeper": {"mean": None}}
+    expected = {"scheme": "more", "n": 10, "a": 0.5, "a_ci": [0.25, 0.75], "deeper": {"mean": None}}
+    assert mean_over_seeds([one, other]) == expected
+
+
+def test_seeds_are_compared_on_the_same_draws_of_pairs() -> None:
+    one, other, third = ({"a": scores(seed)} for seed in (0, 1, 2))
+    once = compare([one], [other], seed=0, resamples=50)
+    assert compare([one, one], [other, other, third], seed=0, resamples=50) == once
+    both = compare([one, other], [third, third], seed=0, resamples=50)["mean"]
+    each = [compare([first], [third], seed=0, resamples=50)["mean"] for first in (one, other)]
+    for key, measure in both.items():
+        differences = [first[key]["difference"] for first in each]
+        assert measure["difference"] == pytest.approx(np.mean(differences), abs=1e-12)

@@ -1,0 +1,30 @@
+"""Over-rewarding: reward differences far outside the rest (the paper's Tables 4 to 6).
+
+Legend: N pairs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def outliers(delta_N: NDArray[np.float64]) -> dict[str, Any]:
+    """Counts and means of positive and negative outliers, by Tukey's rule.
+
+    An outlier lies more than 1.5 interquartile ranges above the third quartile or below the first;
+    of these, the positive ones reward the chosen answer and the negative ones the rejected one. A
+    mean of none is None.
+    """
+    first, third = np.quantile(delta_N, [0.25, 0.75])
+    reach = 1.5 * (third - first)
+    far_N = delta_N[(delta_N > third + reach) | (delta_N < first - reach)]
+    positive_N, negative_N = far_N[far_N > 0], far_N[far_N < 0]
+    return {
+        "positive_outliers": len(positive_N),
+        "positive_outlier_mean": float(positive_N.mean()) if len(positive_N) else None,
+        "negative_outliers": len(negative_N),
+        "negative_outlier_mean": float(negative_N.mean()) if len(negative_N) else None,
+    }

@@ -1,0 +1,1 @@
+"""One page about runs: what was trained on what, how good it is, and how sure that is."""

@@ -1,0 +1,185 @@
+"""Models to one self-contained page: no script, no network, fit for a phone, light or dark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from more_ray import storage
+from more_ray.evaluate.baselines import with_temperature
+from more_ray.evaluate.summary import compare
+from more_ray.report.drawing import Rows
+from more_ray.report.figures import make_figures
+from more_ray.report.models import Model, ReportError
+
+RESAMPLES = 500
+"""Draws of each comparison."""
+
+Differences = dict[str, dict[str, Any]]
+"""The first model less another, by the other's name and the measure."""
+
+
+def write_report(models: Sequence[Model], uri: str) -> None:
+    """Write the page about `models`; the first is the one that it is about.
+
+    Raises:
+        ReportError: the models were not evaluated on the same pairs.
+    """
+    storage.write_text(uri, render_page(models))
+
+
+def render_page(models: Sequence[Model]) -> str:
+    """The page as HTML; raises as `write_report` does."""
+    differences = _differences(models)
+    templates = Environment(
+        loader=PackageLoader("more_ray.report", "."), autoescape=True, undefined=StrictUndefined
+    )
+    templates.filters |= {"number": _number, "facts": _facts}
+    sources = list(models[0].first.scores)
+    return templates.get_template("page.html.j2").render(
+        title=f"{models[0].name} on {_listed(sources)}",
+        verdict=_verdict(models[0], differences),
+        first=models[0],
+        measures=[_measures_row(model, name) for name in [*sources, "mean"] for model in models],
+        seeds=[_seed_row(model) for model in models if len(model.runs) > 1],
+        outliers=[_outlier_row(model, name) for name in sources for model in models],
+        differences=[
+            {
+                "less": other,
+                "measure": key,
+                "difference": f"{one['difference']:+.3f}",
+                "95% interval": "{:+.3f} to {:+.3f}".format(*one["ci"]),
+                "p": one["p"],
+            }
+            for other, measures in differences.items()
+            for key, one in measures.items()
+        ],
+        figures=list(make_figures(models)),
+        models=models,
+    )
+
+
+def _differences(models: Sequence[Model]) -> Differences:
+    """Of the means over sources; MultiTask also with a temperature a source."""
+    others = {model.name: model.scores for model in models[1:]}
+    if "proportional" in others:
+        others["proportional + temperature"] = [
+            with_temperature(scores, seed=0) for scores in others["proportional"]
+        ]
+    try:
+        return {
+            name: compare(models[0].scores, scores, seed=0, resamples=RESAMPLES)["mean"]
+            for name, scores in others.items()
+        }
+    except ValueError as error:
+        raise ReportError(f"runs: {error}") from error
+
+
+def _measures_row(model: Model, source: str) -> dict[str, Any]:
+    evaluation = model.evaluation
+    one = evaluation["mean"] if source == "mean" else evaluation["sources"][source]
+    truth = {"to truth": one["true_calibration_error"]} if "true_calibration_error" in one else {}
+    return {
+        "source": source,
+        "model": model.name,
+        "pairs": one["n"],
+        "accuracy": _with_interval(one, "accuracy"),
+        "ECE": _with_interval(one, "ece"),
+        "floor": one["ece_noise_floor"],
+        "Brier": one["brier"],
+        "NLL": one["nll"],
+        "T": one["temperature"],
+        "ECE at T": one["ece_at_temperature"],
+        **truth,
+        "longer": one["longer_answer_accuracy"],
+    }
+
+
+def _seed_row(model: Model) -> dict[str, Any]:
+    means = [run.evaluation["mean"] for run in model.runs]
+    return {"model": model.name, "seeds": len(means)} | {
+        title: f"{min(one[key] for one in means):.3f} to {max(one[key] for one in means):.3f}"
+        for key, title in (("accuracy", "accuracy"), ("ece", "ECE"), ("nll", "NLL"))
+    }
+
+
+def _outlier_row(model: Model, source: str) -> dict[str, Any]:
+    one = model.first.evaluation["sources"][source]
+    return {
+        "source": source,
+        "model": model.name,
+        **{
+            f"{side} {title}": one[f"{side}_{key}"]
+            for side in ("positive", "negative")
+            for key, title in (("outliers", "outliers"), ("outlier_mean", "mean"))
+        },
+    }
+
+
+def _with_interval(measures: dict[str, Any], key: str) -> str:
+    return "{:.3f} ({:.3f}-{:.3f})".format(measures[key], *measures[f"{key}_ci"])
+
+
+def _verdict(model: Model, differences: Mapping[str, Mapping[str, Any]]) -> str:
+    """What can be said, and no more than that."""
+    mean = model.evaluation["mean"]
+    low, high = mean["accuracy_ci"]
+    sentence = (
+        f"{model.name} prefers the answer that people chose in {mean['accuracy']:.1%} of pairs "
+        f"({low:.1%} to {high:.1%}); "
+    )
+    start, end = mean["ece_ci"]
+    sentence += (
+        f"no miscalibration was found (ECE {mean['ece']:.3f}, noise floor "
+        f"{mean['ece_noise_floor']:.3f}, true value at most {end:.3f})."
+        if start == 0
+        else f"it is miscalibrated (ECE {mean['ece']:.3f}, true value {start:.3f} to {end:.3f})."
+    )
+    comparisons = {other: _comparison(one) for other, one in differences.items()}
+    for other, words in comparisons.items():
+        if words:
+            sentence += f" It is {words} than {other}."
+    if equal := [other for other, words in comparisons.items() if not words]:
+        sentence += f" These test pairs do not tell it from {_listed(equal)}."
+    return sentence
+
+
+def _comparison(measures: Mapping[str, Any]) -> str:
+    """In words what differs with p < 0.05."""
+    return _listed(
+        [
+            f"{better if (one['difference'] > 0) == (key == 'accuracy') else worse} "
+            f"({one['difference']:+.3f}, {one['ci'][0]:+.3f} to {one['ci'][1]:+.3f})"
+            for key, better, worse in (
+                ("accuracy", "more accurate", "less accurate"),
+                ("ece", "better calibrated", "worse calibrated"),
+            )
+            for one in [measures[key]]
+            if one["p"] < 0.05
+        ]
+    )
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}".rstrip("0").rstrip(".") if abs(value) >= 1000 else f"{value:.3f}"
+    return "" if value is None else str(value)
+
+
+def _facts(environment: dict[str, Any]) -> Rows:
+    return [
+        {
+            "": key.replace("_", " "),
+            " ": ", ".join(f"{k} {v}" for k, v in value.items())
+            if isinstance(value, dict)
+            else value,
+        }
+        for key, value in environment.items()
+        if key != "command" and value not in (None, "")
+    ]
