@@ -228,6 +228,9 @@ class LogConfig(Section):
 class RunConfig(Section):
     output_dir: str = "outputs/more"
     """The run's folder: a path, or any URI that pyarrow's filesystems open."""
+    init_from: str | None = None
+    """Folder of a run whose model training starts from, instead of `model.path`: with
+    `data.train_on=[NAME]` it specialises a shared model to one preference."""
     compare: list[Literal["more", "uniform", "proportional", "raw", "single", "averaging"]] = []
     """Show these beside the run, all in folders of `output_dir`: other schemes; raw, the untrained
     model; single, a model for each source (the paper's Top); averaging, the mean of their
@@ -244,3 +247,14 @@ class RunConfig(Section):
     """Workers, batches, precision, checkpoints."""
     log: LogConfig = LogConfig()
     """Where metrics go besides `output_dir`."""
+
+
+FREE_TO_CHANGE = {
+    "prepared",
+    "eval_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "max_failures",
+    "threads",
+}
+"""Settings that may differ when a run goes on: they do not change what is learnt."""

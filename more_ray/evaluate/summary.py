@@ -115,9 +115,10 @@ def compare(
 
 
 def mean_over_seeds(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One evaluation out of those of a model's seeds: every number is their mean.
+    """One evaluation out of those of a model's seeds: every float is their mean.
 
-    So are the ends of intervals; the interval of a mean of seeds is no wider than that.
+    So are the ends of intervals; the interval of a mean of seeds is no wider than that. Counts and
+    names are those of the first.
     """
     result = {}
     for key, first in evaluations[0].items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 from collections.abc import Sequence
@@ -50,6 +51,10 @@ class Figure:
     svg: str
     text: str
     rows: Rows
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return f"{self.svg}<p>{html.escape(self.text)}</p>"
 
 
 def heatmap(
@@ -111,11 +116,11 @@ def legend(canvas: Canvas, axes: Axes) -> None:
 def svg(canvas: Canvas, text: str) -> str:
     """The figure as an element of the page, in the page's own colours and width."""
     stream = io.StringIO()
-    with matplotlib.rc_context({"svg.hashsalt": text}):
+    with matplotlib.rc_context({**STYLE, "svg.hashsalt": text}):
         canvas.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     svg = stream.getvalue()[stream.getvalue().index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' id="[^"]*_\d+"', "", svg)  # names of groups, the same in every figure
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    return svg.replace(INK, "currentColor").replace(LINE, "var(--line)")
+    return svg.replace(INK, "currentColor").replace(LINE, "var(--line, #b0b0b0)")

@@ -29,7 +29,7 @@ from more_ray.report.drawing import (
     outline,
     svg,
 )
-from more_ray.report.models import Model, RunFiles
+from more_ray.report.models import Model, RunFiles, mixtures
 
 
 def make_figures(models: Sequence[Model]) -> Iterator[Figure]:
@@ -37,12 +37,13 @@ def make_figures(models: Sequence[Model]) -> Iterator[Figure]:
 
     Of a model with several seeds, course and distributions are those of the first.
     """
-    singles = [model for model in models if len(model.trained_on) == 1]
-    mixed = [model for model in models if model not in singles] or models
-    yield measures_by_source(models, "accuracy", "Accuracy")
-    yield measures_by_source(models, "ece", "Expected calibration error")
+    singles = [model for model in models if model.single]
+    mixed = mixtures(models)
+    yield measures_by_source(mixed, "accuracy", "Accuracy")
+    yield measures_by_source(mixed, "ece", "Expected calibration error")
     yield reliability(mixed)
-    yield reward_differences(mixed)
+    trained = [model for model in mixed if model.evaluation["step"] != 0]
+    yield reward_differences(trained or mixed)  # the untrained model's would dwarf the others
     yield rewards(models[0])
     if models[0].trained_on:
         yield over_time(models[0], "lam", "Weight of each source (lam)")
@@ -50,7 +51,8 @@ def make_figures(models: Sequence[Model]) -> Iterator[Figure]:
     if len(models[0].trained_on) > 1:
         yield conflicts(models[0])
     if len(singles) > 1:
-        yield single_sources(singles)
+        yield single_sources(singles, "accuracy", "Accuracy", middle=0.5)
+        yield single_sources(singles, "ece", "ECE", middle=0.0)
 
 
 def measures_by_source(models: Sequence[Model], key: str, title: str) -> Figure:
@@ -108,8 +110,8 @@ def reliability(models: Sequence[Model]) -> Figure:
             x = [row["confidence"] for row in part]
             y = [row["accuracy"] for row in part]
             spread = [
-                [row["accuracy"] - row["from"] for row in part],
-                [row["to"] - row["accuracy"] for row in part],
+                [max(0.0, row["accuracy"] - row["from"]) for row in part],  # rounding
+                [max(0.0, row["to"] - row["accuracy"]) for row in part],
             ]
             axes.errorbar(
                 x, y, spread, fmt=f"{marker(place)}-", color=colour(place), label=model.name,
@@ -165,7 +167,7 @@ def reward_differences(models: Sequence[Model]) -> Figure:
     """Reward of the chosen less the rejected answer, by source (the paper's Figures 1 and 5)."""
     names = list(models[0].first.scores)
     everything = np.concatenate([_delta(model, name) for model in models for name in names])
-    edges = np.linspace(*np.quantile(everything, [0.005, 0.995]), 31)
+    edges = _edges(everything, 0.005)
     rows: Rows = []
     with matplotlib.rc_context(STYLE):
         canvas = Canvas(figsize=(WIDTH, 0.6 + 1.0 * len(names)))
@@ -196,7 +198,7 @@ def rewards(model: Model) -> Figure:
         (one.chosen_N.astype(float), one.rejected_N.astype(float))
         for one in model.first.scores.values()
     ]
-    edges = np.linspace(*np.quantile(np.concatenate([*map(np.concatenate, both)]), [0, 1]), 31)
+    edges = _edges(np.concatenate([*map(np.concatenate, both)]), 0.0)
     rows: Rows = []
     with matplotlib.rc_context(STYLE):
         canvas = Canvas(figsize=(WIDTH, 0.6 + 1.0 * len(names)))
@@ -219,7 +221,7 @@ def rewards(model: Model) -> Figure:
 
 
 def over_time(model: Model, key: str, title: str) -> Figure:
-    """A value of each source over the steps, averaged over a twentieth of the model."""
+    """A value of each source over the steps, averaged over a twentieth of the run."""
     names = list(model.first.metrics[0][key])
     value_SK = np.array([[line[key][name] for name in names] for line in model.first.metrics])
     step_S = np.array([line["step"] for line in model.first.metrics])
@@ -264,22 +266,23 @@ def conflicts(model: Model) -> Figure:
     return heatmap("Which sources fight", text, cosine_KK, names, names, 1.0, "source")
 
 
-def single_sources(models: Sequence[Model]) -> Figure:
-    """Accuracy of models of one source on every source (the paper's Figure 1, left)."""
+def single_sources(models: Sequence[Model], key: str, title: str, middle: float) -> Figure:
+    """A measure of models of one source on every source (the paper's Figure 1, left)."""
     names = list(models[0].first.scores)
     trained = [model.trained_on[0] for model in models]
-    accuracy_KK = np.array(
-        [[model.evaluation["sources"][name]["accuracy"] for name in names] for model in models]
+    value_KK = np.array(
+        [[model.evaluation["sources"][name][key] for name in names] for model in models]
     )
-    best = [trained[row] for row in accuracy_KK.argmax(axis=0)]
-    home = sum(one == name for one, name in zip(best, names, strict=True))
+    best_row = value_KK.argmax(axis=0) if key == "accuracy" else value_KK.argmin(axis=0)
+    home = sum(trained[row] == name for row, name in zip(best_row, names, strict=True))
     text = (
-        "Accuracy of models that were each trained on one source (rows) on every source (columns). "
+        f"{title} of models that were each trained on one source (rows) on every source (columns). "
         f"On {home} of {len(names)} sources the source's own model is the best."
     )
     return heatmap(
-        "Models of one source", text, accuracy_KK - 0.5, trained, names, 0.5, "trained on", 0.5
-    )
+        f"{title} of models of one source", text, value_KK - middle, trained, names, 0.5,
+        "trained on", middle,
+    )  # fmt: skip
 
 
 def _measures(model: Model | RunFiles, source: str) -> dict[str, Any]:
@@ -288,6 +291,12 @@ def _measures(model: Model | RunFiles, source: str) -> dict[str, Any]:
 
 def _delta(model: Model, source: str) -> NDArray[np.float64]:
     return model.first.scores[source].delta_N
+
+
+def _edges(value_N: NDArray[np.floating], outside: float) -> NDArray[np.float64]:
+    """Thirty bins over all values but a share of `outside` at each end."""
+    low, high = np.quantile(value_N, [outside, 1 - outside])
+    return np.linspace(low, high, 31) if low < high else np.linspace(low - 1, high + 1, 31)
 
 
 def _spread(value_N: NDArray[np.float64]) -> dict[str, float]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 import yaml
 
 from more_ray import storage
+from more_ray.config import FREE_TO_CHANGE
 from more_ray.errors import UserError
 from more_ray.evaluate.scores import SourceScores, read_scores
 from more_ray.evaluate.summary import mean_over_seeds
@@ -52,25 +55,51 @@ class Model:
         return list(self.first.metrics[0]["lam"]) if self.first.metrics else []
 
     @property
+    def single(self) -> bool:
+        """Whether it was trained on one of several sources."""
+        return len(self.trained_on) == 1 and len(self.first.scores) > 1
+
+    @property
     def scores(self) -> list[dict[str, SourceScores]]:
         """Of every seed."""
         return [run.scores for run in self.runs]
 
 
 def read_models(folders: Sequence[str]) -> list[Model]:
-    """The models in folders (paths or URIs); those of one name are taken as seeds of one model.
+    """The models in folders (paths or URIs); runs that differ in their seed only are one model.
 
     Raises:
         ReportError: a folder holds no finished run or evaluation.
     """
-    by_name: dict[str, list[RunFiles]] = {}
+    same: dict[str, dict[str, RunFiles]] = {}
     for folder in folders:
         run = read_run(folder)
-        by_name.setdefault(run.name, []).append(run)
-    return [
-        Model(name, runs, mean_over_seeds([run.evaluation for run in runs]))
-        for name, runs in by_name.items()
-    ]
+        same.setdefault(_identity(run), {})[folder] = run
+    names = Counter(next(iter(runs.values())).name for runs in same.values())
+    models = []
+    for runs in same.values():
+        folder, first = next(iter(runs.items()))
+        name = first.name if names[first.name] == 1 else f"{first.name} ({folder})"
+        evaluation = mean_over_seeds([run.evaluation for run in runs.values()])
+        models.append(Model(name, list(runs.values()), evaluation))
+    return models
+
+
+def _identity(run: RunFiles) -> str:
+    """The same for runs that differ in their seed only."""
+    tree = yaml.safe_load(run.config) if run.config else {}
+    for key in ("output_dir", "compare", "log"):
+        tree.pop(key, None)
+    for section in ("data", "train"):
+        for key in FREE_TO_CHANGE:
+            tree.get(section, {}).pop(key, None)
+    tree.get("train", {}).pop("seed", None)
+    return json.dumps([run.name, sorted(run.scores), tree])
+
+
+def mixtures(models: Sequence[Model]) -> Sequence[Model]:
+    """The models that were not trained on one source only; all where there is no other."""
+    return [model for model in models if not model.single] or models
 
 
 def read_run(folder: str) -> RunFiles:
@@ -78,7 +107,10 @@ def read_run(folder: str) -> RunFiles:
 
     def there(file: str) -> str | None:
         uri = storage.join(folder, file)
-        return storage.read_text(uri) if storage.exists(uri) else None
+        try:
+            return storage.read_text(uri) if storage.exists(uri) else None
+        except pa.ArrowException as error:
+            raise ReportError(f"runs: {folder}: {error}") from error
 
     evaluation = there("eval.json")
     if evaluation is None:
@@ -87,8 +119,8 @@ def read_run(folder: str) -> RunFiles:
         scores = read_scores(folder)
     except FileNotFoundError as error:
         raise ReportError(f"runs: {folder} holds no scores.parquet") from error
-    except KeyError as error:
-        raise ReportError(f"runs: {folder}/scores.parquet has no column {error}") from error
+    except (KeyError, pa.ArrowException) as error:
+        raise ReportError(f"runs: {folder}/scores.parquet holds no scores of pairs") from error
     content, config, environment = json.loads(evaluation), there("config.yaml"), there(ENVIRONMENT)
     return RunFiles(
         _name(content, config),
@@ -102,9 +134,11 @@ def read_run(folder: str) -> RunFiles:
 
 def _name(evaluation: dict[str, Any], config: str | None) -> str:
     """The scheme, or what else a run was: untrained, or trained on some sources only."""
-    train_on = yaml.safe_load(config)["data"]["train_on"] if config else []
     if evaluation["step"] == 0:
         return "raw"
-    if len(train_on) == 1:
-        return f"single {train_on[0]}"
-    return " ".join([evaluation["scheme"], *(["on", ", ".join(train_on)] if train_on else [])])
+    tree = yaml.safe_load(config) if config else {"data": {"train_on": []}}
+    train_on = tree["data"]["train_on"]
+    name = f"single {train_on[0]}" if len(train_on) == 1 else evaluation["scheme"]
+    if len(train_on) > 1:
+        name += f" on {', '.join(train_on)}"
+    return f"{name} from {tree['init_from']}" if tree.get("init_from") else name

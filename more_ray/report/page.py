@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from more_ray import storage
 from more_ray.evaluate.baselines import with_temperature
+from more_ray.evaluate.outliers import outliers
 from more_ray.evaluate.summary import compare
-from more_ray.report.drawing import Rows
 from more_ray.report.figures import make_figures
-from more_ray.report.models import Model, ReportError
+from more_ray.report.models import Model, ReportError, mixtures
+from more_ray.report.templates import render
 
 RESAMPLES = 500
 """Draws of each comparison."""
@@ -33,18 +32,21 @@ def write_report(models: Sequence[Model], uri: str) -> None:
 def render_page(models: Sequence[Model]) -> str:
     """The page as HTML; raises as `write_report` does."""
     differences = _differences(models)
-    templates = Environment(
-        loader=PackageLoader("more_ray.report", "."), autoescape=True, undefined=StrictUndefined
-    )
-    templates.filters |= {"number": _number, "facts": _facts}
     sources = list(models[0].first.scores)
-    return templates.get_template("page.html.j2").render(
+    mixed = mixtures(models)
+    return render(
+        "page.html.j2",
         title=f"{models[0].name} on {_listed(sources)}",
         verdict=_verdict(models[0], differences),
         first=models[0],
-        measures=[_measures_row(model, name) for name in [*sources, "mean"] for model in models],
+        measures=[
+            _measures_row(model, name)
+            for name in [*sources, "mean"]
+            for model in models
+            if model in mixed or model.trained_on == [name]
+        ],
         seeds=[_seed_row(model) for model in models if len(model.runs) > 1],
-        outliers=[_outlier_row(model, name) for name in sources for model in models],
+        outliers=[_outlier_row(model, name) for name in sources for model in mixed],
         differences=[
             {
                 "less": other,
@@ -106,7 +108,7 @@ def _seed_row(model: Model) -> dict[str, Any]:
 
 
 def _outlier_row(model: Model, source: str) -> dict[str, Any]:
-    one = model.first.evaluation["sources"][source]
+    one = outliers(model.first.scores[source].delta_N)
     return {
         "source": source,
         "model": model.name,
@@ -130,14 +132,18 @@ def _verdict(model: Model, differences: Mapping[str, Mapping[str, Any]]) -> str:
         f"{model.name} prefers the answer that people chose in {mean['accuracy']:.1%} of pairs "
         f"({low:.1%} to {high:.1%}); "
     )
-    start, end = mean["ece_ci"]
+    end = mean["ece_ci"][1]
+    start = min(run.evaluation["mean"]["ece_ci"][0] for run in model.runs)
     sentence += (
         f"no miscalibration was found (ECE {mean['ece']:.3f}, noise floor "
         f"{mean['ece_noise_floor']:.3f}, true value at most {end:.3f})."
         if start == 0
         else f"it is miscalibrated (ECE {mean['ece']:.3f}, true value {start:.3f} to {end:.3f})."
     )
-    comparisons = {other: _comparison(one) for other, one in differences.items()}
+    multitask = {other: one for other, one in differences.items() if "proportional" in other}
+    shown = multitask or differences
+    level = 0.05 / max(1, 2 * len(shown))  # accuracy and ECE of each: Bonferroni
+    comparisons = {other: _comparison(one, level) for other, one in shown.items()}
     for other, words in comparisons.items():
         if words:
             sentence += f" It is {words} than {other}."
@@ -146,8 +152,8 @@ def _verdict(model: Model, differences: Mapping[str, Mapping[str, Any]]) -> str:
     return sentence
 
 
-def _comparison(measures: Mapping[str, Any]) -> str:
-    """In words what differs with p < 0.05."""
+def _comparison(measures: Mapping[str, Any], level: float) -> str:
+    """In words what differs with p < `level`."""
     return _listed(
         [
             f"{better if (one['difference'] > 0) == (key == 'accuracy') else worse} "
@@ -157,29 +163,10 @@ def _comparison(measures: Mapping[str, Any]) -> str:
                 ("ece", "better calibrated", "worse calibrated"),
             )
             for one in [measures[key]]
-            if one["p"] < 0.05
+            if one["p"] < level
         ]
     )
 
 
 def _listed(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
-
-
-def _number(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3f}".rstrip("0").rstrip(".") if abs(value) >= 1000 else f"{value:.3f}"
-    return "" if value is None else str(value)
-
-
-def _facts(environment: dict[str, Any]) -> Rows:
-    return [
-        {
-            "": key.replace("_", " "),
-            " ": ", ".join(f"{k} {v}" for k, v in value.items())
-            if isinstance(value, dict)
-            else value,
-        }
-        for key, value in environment.items()
-        if key != "command" and value not in (None, "")
-    ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
@@ -128,14 +129,34 @@ def results_table(evaluations: Mapping[str, Mapping[str, Any]]) -> Table:
 def matrix_table(evaluations: Mapping[str, Mapping[str, Any]], key: str, title: str) -> Table:
     """One measure of many models: a row a model, a column a source (the paper's Table 2)."""
     first = next(iter(evaluations.values()))
-    table = _plain_table(title, *first["sources"], "mean (95% interval)")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in (title, *first["sources"], "mean", "95% interval"):
+        table.add_column(column, overflow="fold", no_wrap=column not in first["sources"])
     for name, one in evaluations.items():
         low, high = one["mean"][f"{key}_ci"]
         table.add_row(
             name,
             *(f"{source[key]:.3f}" for source in one["sources"].values()),
-            f"{one['mean'][key]:.3f} ({low:.3f}-{high:.3f})",
+            f"{one['mean'][key]:.3f}",
+            f"{low:.3f}-{high:.3f}",
         )
+    return table
+
+
+def ranking_table(ranked: pd.DataFrame, shown: int = 20) -> Table:
+    """Configurations of a sweep, best first, by the settings that differ between them."""
+    measures = ["seeds", "accuracy", "ece", "ece_noise_floor", "brier", "nll"]
+    varied = [
+        column
+        for column in ranked.columns
+        if column not in measures and ranked[column].nunique(dropna=False) > 1
+    ]
+    table = _plain_table(*varied, *measures)
+    for row in ranked[[*varied, *measures]].head(shown).itertuples(index=False):
+        table.add_row(*(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row))
+    if len(ranked) > shown:
+        table.caption = f"The first {shown} of {len(ranked)} configurations."
+        table.caption_justify = "left"
     return table
 
 

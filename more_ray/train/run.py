@@ -15,13 +15,13 @@ from ray.train.torch import TorchTrainer
 from more_ray import storage
 from more_ray.cli import dump_config
 from more_ray.cluster import WORKER_ENVIRONMENT, uses_gpu
-from more_ray.config import RunConfig
+from more_ray.config import FREE_TO_CHANGE, RunConfig
 from more_ray.data.mixture import Mixture
 from more_ray.data.prepare import prepare
 from more_ray.data.prepared import Prepared
 from more_ray.data.stream import training_stream
 from more_ray.environment import environment
-from more_ray.errors import UserError
+from more_ray.errors import UserError, last_line
 from more_ray.model.loading import check_model
 from more_ray.objective.weighting import make_weighting
 from more_ray.train import checkpoint
@@ -29,16 +29,6 @@ from more_ray.train.display import RunProgress
 from more_ray.train.run_log import start_run_log
 from more_ray.train.trackers import missing_tracker
 from more_ray.train.worker import Job, train_loop
-
-FREE_TO_CHANGE = {
-    "prepared",
-    "eval_every",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "max_failures",
-    "threads",
-}
-"""Settings that may differ when a run goes on: they do not change what is learnt."""
 
 
 class RunError(UserError):
@@ -49,6 +39,7 @@ def run(
     config: RunConfig,
     on_evaluation: Callable[[dict[str, Any]], None] = lambda evaluation: None,
     quiet: bool = False,
+    made_with: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train as `config` says and return its evaluation (the content of `eval.json`).
 
@@ -58,12 +49,14 @@ def run(
     Args:
         on_evaluation: told, in another thread, of each evaluation on the way (`train.eval_every`).
         quiet: show no progress.
+        made_with: what `environment.json` says, where this process is not the one that was started.
 
     Raises:
         DataError, ModelError: the inputs cannot be used.
         RunError: the folder belongs to another run, or training failed for good.
     """
     config = config.model_copy(update={"output_dir": storage.absolute(config.output_dir)})
+    config = with_initial_model(config)
     _check_folder(config)
     with RunProgress(config.objective.scheme, quiet) as progress:
         progress.phase("preparing data")
@@ -76,7 +69,7 @@ def run(
             return finished
 
         storage.write_text(_config_path(config), dump_config(config))
-        storage.write_json(storage.join(config.output_dir, "environment.json"), environment())
+        storage.write_json(_environment_path(config), made_with or environment())
         run_log = start_run_log(config.output_dir, config)
         progress.phase("starting workers")
         with _followed(run_log, progress, steps, on_evaluation):
@@ -84,6 +77,23 @@ def run(
         ray.get(run_log.close.remote())
         ray.kill(run_log)
     return storage.read_json(storage.join(config.output_dir, "eval.json"))
+
+
+def with_initial_model(config: RunConfig) -> RunConfig:
+    """`config` with the model of the run that `init_from` names, with all its blocks.
+
+    Raises:
+        RunError: there is no such model.
+    """
+    if not config.init_from:
+        return config
+    path = storage.join(storage.absolute(config.init_from), "model")
+    if "://" in path:
+        raise RunError(f"init_from: {config.init_from} given; a path, no URI, is allowed")
+    if not storage.exists(storage.join(path, "config.json")):
+        raise RunError(f"init_from: {config.init_from} holds no trained model")
+    model = config.model.model_copy(update={"path": path, "layers": None})
+    return config.model_copy(update={"model": model})
 
 
 def _mixture(config: RunConfig, prepared: Prepared) -> Mixture:
@@ -128,6 +138,10 @@ def _check_folder(config: RunConfig) -> None:
 
 def _config_path(config: RunConfig) -> str:
     return storage.join(config.output_dir, "config.yaml")
+
+
+def _environment_path(config: RunConfig) -> str:
+    return storage.join(config.output_dir, "environment.json")
 
 
 def _check(config: RunConfig, mixture: Mixture) -> None:
@@ -196,8 +210,7 @@ def _cause(error: BaseException) -> str:
             "a node ran out of memory; train.pairs_per_source with train.accumulation, "
             "train.gradient_checkpointing and train.zero_stage make a step need less"
         )
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    return last_line(error)
 
 
 @contextmanager

@@ -210,6 +210,20 @@ def test_the_baselines_of_the_paper(
     np.testing.assert_allclose(scores(tmp_path / "averaging"), np.mean(both, axis=0), atol=1e-6)
 
 
+def test_a_shared_model_is_specialised(
+    trained: Path, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    """Before its first step the new run scores as the old one; then it learns its one source."""
+    start = {"init_from": str(trained), "data": {"train_on": ["population_2"]}}
+    run(small_config(tmp_path / "start", **start, train={"max_steps": 0}))
+    np.testing.assert_allclose(scores(tmp_path / "start"), scores(trained), atol=1e-5)
+    run(small_config(tmp_path / "special", **start, train={"max_steps": 2}))
+    assert not np.allclose(scores(tmp_path / "special"), scores(trained), atol=1e-3)
+    assert list(metrics(tmp_path / "special")[0]["lam"]) == ["population_2"]
+    with pytest.raises(RunError, match=r"init_from: .*nowhere holds no trained model"):
+        run(small_config(tmp_path / "run", init_from=str(tmp_path / "nowhere")))
+
+
 def test_training_on_a_source_that_there_is_not(
     cluster: None, small_config: MakeConfig, tmp_path: Path
 ) -> None:

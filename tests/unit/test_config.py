@@ -6,13 +6,31 @@ import pytest
 
 from more_ray.cli import load_config
 from more_ray.config import RunConfig
+from more_ray.sweep.config import SweepConfig
 
-CONFIGS = sorted((Path(__file__).parents[2] / "jobs" / "configs").glob("*.yaml"))
+FOLDER = Path(__file__).parents[2] / "jobs" / "configs"
+CONFIGS = sorted(FOLDER.glob("*.yaml"))
+SWEEPS = sorted((FOLDER / "sweeps").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_loads(path: Path) -> None:
     load_config(RunConfig, ["--config", str(path)], "")
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_every_sweep_loads(path: Path) -> None:
+    load_config(SweepConfig, ["--config", str(path)], "")
+
+
+def test_a_bad_point_of_a_sweep_ends_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        load_config(SweepConfig, ["space={optimizer.lr: [1e-3, -1]}"], "")
+    assert exit_.value.code == 2
+    error = capsys.readouterr().err.strip()
+    assert "space.optimizer.lr" in error
+    assert "greater than 0" in error
+    assert "\n" not in error
 
 
 def test_the_papers_values_are_in_the_papers_configs() -> None:

@@ -117,7 +117,7 @@ def test_a_temperature_undoes_over_rewarding() -> None:
 
 def test_every_figure_has_its_numbers_and_its_text(page: str) -> None:
     figures = re.findall(r"<figure .*?</details>", page, re.S)
-    assert len(figures) == 9
+    assert len(figures) == 10
     for figure in figures:
         assert re.search(r'<div role="img" aria-label="[^"]{40,}">\s*<svg', figure)
         assert "<tbody>" in figure
@@ -174,4 +174,32 @@ def test_a_browser_shows_it_without_a_complaint(page: str, tmp_path: Path, width
     measured: Any = re.search(r"<title>(\d+) (\d+)</title>", shown.stdout)
     assert measured, shown.stderr
     assert int(measured[1]) <= width
-    assert int(measured[2]) == 9
+    assert int(measured[2]) == 10
+
+
+def test_runs_of_other_settings_are_other_models(folders: list[str], tmp_path: Path) -> None:
+    """Seeds of one model have the same config but for the seed."""
+    other = Path(save(tmp_path / "other", "more", 0, 1.0))
+    config = {"data": {"train_on": []}, "optimizer": {"lr": 1}}
+    (other / "config.yaml").write_text(yaml.safe_dump(config))
+    models = read_models([folders[0], folders[1], str(other)])
+    assert [len(model.runs) for model in models] == [2, 1]
+    assert [model.name for model in models] == [f"more ({folders[0]})", f"more ({other})"]
+    special = {"data": {"train_on": ["helpful"]}, "init_from": "outputs/mine"}
+    (other / "config.yaml").write_text(yaml.safe_dump(special))
+    assert read_models([str(other)])[0].name == "single helpful from outputs/mine"
+
+
+@pytest.mark.parametrize("pairs", [10, 13, 25])
+def test_a_bin_whose_pairs_are_all_right(tmp_path: Path, pairs: int) -> None:
+    """The ends of its interval may miss 1 by rounding."""
+    sure = {
+        name: SourceScores(
+            *(np.arange(pairs), np.full(pairs, 3.0), np.zeros(pairs)),
+            *(np.ones(pairs), np.ones(pairs)),
+        )
+        for name in SOURCES
+    }
+    folder = save(tmp_path / "sure", "more", 0, 1.0)
+    write_scores(sure, folder)
+    assert "Reliability" in render_page(read_models([folder]))

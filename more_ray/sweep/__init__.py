@@ -1,0 +1,1 @@
+"""Sweeps over learning rates, schemes, seeds and combinations of sources, on Ray Tune."""

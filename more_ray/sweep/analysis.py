@@ -1,0 +1,131 @@
+"""What a sweep found: a tidy table of its trials, and the best of them.
+
+    from more_ray.sweep.analysis import read_sweep
+    from more_ray.sweep.figures import ece_versus_k
+    ece_versus_k(read_sweep("outputs/sweep"))
+
+in a notebook shows the figure.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+from ray import tune
+
+from more_ray import storage
+from more_ray.errors import UserError
+from more_ray.sweep.trial import DESCRIPTION, is_over
+
+MEASURES = (
+    *("n", "accuracy", "ece", "ece_noise_floor", "brier", "nll"),
+    *("temperature", "ece_at_temperature", "longer_answer_accuracy"),
+)
+WITH_INTERVAL = ("accuracy", "ece")
+KNOWN_KEYS = ("data.train_on", "objective.scheme", "optimizer.lr", "train.seed")
+"""Swept keys that have a column by a shorter name."""
+NOT_SETTINGS = {
+    *("trial", "seed", "source", "own", "step"),
+    *MEASURES,
+    *(f"{key}_{end}" for key in WITH_INTERVAL for end in ("low", "high")),
+}
+
+
+def read_sweep(sweep: str | tune.ResultGrid | tune.ExperimentAnalysis) -> pd.DataFrame:
+    """The trials of a sweep that ended: a row for each and each source, and one for their mean.
+
+    Columns: `trial`, `K`, `trained_on`, `scheme`, `lr`, `seed`, every other swept key; `source` (or
+    `mean`), `own` (whether the trial was trained on that source); the measures of `eval.json`, with
+    `_low` and `_high` for 95% intervals.
+
+    Args:
+        sweep: the folder of a sweep (a path or URI), or what Tune itself returned or read.
+
+    Raises:
+        UserError: there is no trial that ended.
+    """
+    if isinstance(sweep, str):
+        trials = _from_folder(sweep)
+    elif isinstance(sweep, tune.ResultGrid):
+        trials = [result.metrics for result in sweep if result.metrics and not result.error]
+    else:
+        trials = [one.last_result for one in sweep.trials if one.status == one.TERMINATED]
+    described = [trial for trial in trials if "trial" in trial and "mean" in trial]
+    if not described:
+        raise UserError(f"output_dir: {sweep} holds no trial of a sweep that ended")
+    return pd.DataFrame([row for trial in described for row in _rows(trial)])
+
+
+def _from_folder(folder: str) -> list[dict[str, Any]]:
+    return [
+        {
+            **storage.read_json(storage.join(trial, "eval.json")),
+            "trial": storage.read_json(storage.join(trial, DESCRIPTION)),
+        }
+        for trial in storage.folders(storage.join(folder, "trials"))
+        if is_over(trial)
+    ]
+
+
+def _rows(trial: dict[str, Any]) -> list[dict[str, Any]]:
+    described = trial["trial"]
+    trained_on = described["trained_on"]
+    settings = {
+        "trial": described["output_dir"].rsplit("/", 1)[-1],
+        "K": len(trained_on),
+        "trained_on": "+".join(trained_on),
+        **{key: described[key] for key in ("scheme", "lr", "seed")},
+        **{
+            key: value if isinstance(value, str | int | float) else json.dumps(value)
+            for key, value in described["values"].items()
+            if key not in KNOWN_KEYS
+        },
+        "step": trial["step"],
+    }
+    return [
+        {
+            **settings,
+            "source": source,
+            "own": source == "mean" or source in trained_on,
+            **{key: measures[key] for key in MEASURES},
+            **{
+                f"{key}_{end}": measures[f"{key}_ci"][place]
+                for key in WITH_INTERVAL
+                for place, end in enumerate(("low", "high"))
+            },
+        }
+        for source, measures in [*trial["sources"].items(), ("mean", trial["mean"])]
+    ]
+
+
+def settings(table: pd.DataFrame) -> list[str]:
+    """The columns that tell configurations apart, seeds aside."""
+    return [column for column in table.columns if column not in NOT_SETTINGS]
+
+
+def ranking(table: pd.DataFrame, metric: str = "ece") -> pd.DataFrame:
+    """Configurations, best first: means over seeds of the measures' means over sources."""
+    means = table[table["source"] == "mean"]
+    grouped = means.groupby(settings(table), as_index=False, dropna=False)
+    result = grouped.agg(
+        seeds=("seed", "nunique"),
+        **{key: (key, "mean") for key in ("accuracy", "ece", "ece_noise_floor", "brier", "nll")},
+    )
+    return result.sort_values(metric, ascending=metric != "accuracy", ignore_index=True)
+
+
+def mixed(table: pd.DataFrame) -> pd.DataFrame:
+    """The trials of more than one source; all where there is no such trial."""
+    several = table[table["K"] > 1]
+    return several if len(several) else table
+
+
+def best_trial(table: pd.DataFrame, metric: str = "ece") -> str:
+    """The first seed's trial of the best mixture."""
+    mixtures = mixed(table)
+    keys = settings(mixtures)
+    first = ranking(mixtures, metric).iloc[0]
+    same = mixtures[(mixtures[keys] == first[keys]).all(axis=1)]
+    return str(same.sort_values("seed").iloc[0]["trial"])

@@ -1,0 +1,193 @@
+"""The figures of a sweep, from the table of its trials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+from pandas.api.types import is_numeric_dtype
+from scipy.stats import t as student
+
+from more_ray.report.drawing import (
+    INK,
+    LINE,
+    STYLE,
+    WIDTH,
+    Figure,
+    Rows,
+    colour,
+    legend,
+    marker,
+    svg,
+)
+from more_ray.sweep.analysis import ranking, settings
+
+TITLES = {"accuracy": "accuracy", "ece": "ECE"}
+
+
+def make_figures(table: pd.DataFrame) -> Iterator[Figure]:
+    """All figures that the sweep has data for."""
+    if table[table["K"] > 1]["K"].nunique() > 1:
+        yield ece_versus_k(table)
+    for key in settings(table):
+        if key != "K" and is_numeric_dtype(table[key]) and table[key].nunique() > 1:
+            yield against(table, key)
+    yield pareto(table)
+
+
+def ece_versus_k(table: pd.DataFrame) -> Figure:
+    """ECE against the number of sources trained on (the paper's Figure 6).
+
+    A panel a source, over the trials that were trained on it, and one for the mean over the
+    sources that all mixtures share. Bars are 95% intervals over seeds, or over test pairs where
+    there is one seed; Top is the best of the models trained on that source alone.
+    """
+    table, places = _with_lines(table, "K")
+    mixed = table[(table["K"] > 1) & table["own"] & (table["source"] != "mean")]
+    alone = table[(table["K"] == 1) & table["own"] & (table["source"] != "mean")]
+    sources = [name for name in table["source"].unique() if name in set(mixed["source"])]
+    trials = mixed["trial"].nunique()
+    common = [name for name in sources if (mixed["source"] == name).sum() == trials]
+    shared = mixed[mixed["source"].isin(common)]
+    panels = {f"mean of {', '.join(common)}": _mean_of_sources(shared)} if common else {}
+    panels |= {name: mixed[mixed["source"] == name] for name in sources}
+    rows: Rows = []
+    with matplotlib.rc_context(STYLE):
+        canvas = Canvas(figsize=(WIDTH, 0.6 + 1.5 * len(panels)))
+        drawn = canvas.subplots(len(panels), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+        for axes, (title, part) in zip(drawn, panels.items(), strict=True):
+            floor = part.groupby("K")["ece_noise_floor"].mean()
+            axes.fill_between(floor.index, 0, floor, color=LINE, alpha=0.5, label="noise floor")
+            top = alone[alone["source"].isin(common if title not in sources else [title])]
+            if len(top):
+                best = top.groupby("line")["ece"].mean().min()
+                axes.axhline(best, color=INK, linestyle="--", linewidth=1, label="Top")
+            rows += _lines(axes, part, "K", "ece", title, places)
+            axes.set_title(title)
+            axes.set_ylabel("ECE")
+            axes.set_ylim(bottom=0)
+        drawn[-1].set_xticks(sorted(mixed["K"].unique()))
+        drawn[-1].set_xlabel("K, sources trained on")
+        legend(canvas, drawn[0])
+    first = rows[: sum(row["panel"] == rows[0]["panel"] for row in rows)]
+    low, high = (ends(first, key=lambda row: row["ece"]) for ends in (min, max))
+    text = (
+        f"ECE against the number of sources, {len(panels)} panels. {low['panel']}: lowest "
+        f"{low['ece']:.3f} (K = {low['K']}), highest {high['ece']:.3f} (K = {high['K']})."
+    )
+    return Figure("ECE versus K", svg(canvas, text), text, rows)
+
+
+def _mean_of_sources(part: pd.DataFrame) -> pd.DataFrame:
+    """A row a trial. The ends of intervals are averaged too, which makes them no narrower."""
+    keys = [*settings(part), "trial", "seed", "line"]
+    return part.groupby(keys, as_index=False, dropna=False).mean(numeric_only=True)
+
+
+def against(table: pd.DataFrame, key: str) -> Figure:
+    """Accuracy and ECE, means over all sources, against one swept number."""
+    means, places = _with_lines(table[table["source"] == "mean"], key)
+    values = sorted(means[key].unique())
+    rows: Rows = []
+    with matplotlib.rc_context(STYLE):
+        canvas = Canvas(figsize=(WIDTH, 4.6))
+        panels = canvas.subplots(2, 1, sharex=True)
+        for axes, measure in zip(panels, TITLES, strict=True):
+            rows += _lines(axes, means, key, measure, TITLES[measure], places)
+            axes.set_ylabel(TITLES[measure])
+            axes.grid(axis="y")
+        if values[0] > 0 and values[-1] / values[0] >= 4:
+            panels[0].set_xscale("log")
+            panels[0].set_xticks([], minor=True)
+        panels[0].set_xticks(values, [f"{value:g}" for value in values])
+        panels[1].set_xlabel(key)
+        legend(canvas, panels[0])
+    by_value = means.groupby(key)[["accuracy", "ece"]].mean()
+    text = (
+        f"Accuracy and ECE, means over all sources, against {key}. Averaged over everything else, "
+        f"accuracy is best at {by_value['accuracy'].idxmax():g} and ECE at "
+        f"{by_value['ece'].idxmin():g}."
+    )
+    return Figure(f"Accuracy and ECE against {key}", svg(canvas, text), text, rows)
+
+
+def pareto(table: pd.DataFrame) -> Figure:
+    """Configurations by accuracy and ECE; on the line those that no other beats in both."""
+    configurations = ranking(table, "ece").sort_values("accuracy", ascending=False, kind="stable")
+    best_ece = configurations["ece"].cummin()
+    front = configurations[configurations["ece"] <= best_ece]
+    with matplotlib.rc_context(STYLE):
+        canvas = Canvas(figsize=(WIDTH, 3.2))
+        axes = canvas.add_subplot()
+        for place, (sources, part) in enumerate(configurations.groupby("K")):
+            axes.plot(
+                part["accuracy"], part["ece"], marker(place), color=colour(place), markersize=5,
+                label=f"K = {sources}",
+            )  # fmt: skip
+        axes.plot(front["accuracy"], front["ece"], color=INK, linewidth=1, label="front")
+        axes.set_xlabel("accuracy")
+        axes.set_ylabel("ECE")
+        axes.grid()
+        legend(canvas, axes)
+    text = (
+        f"{len(configurations)} configurations by accuracy and ECE, means over all sources and "
+        f"seeds; {len(front)} of them are beaten by no other in both."
+    )
+    return Figure(
+        "Accuracy and calibration", svg(canvas, text), text, configurations.to_dict("records")
+    )
+
+
+def _with_lines(table: pd.DataFrame, key: str) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The table with a column `line`, what tells configurations apart besides `key`.
+
+    Combinations of the same number of sources are on one line. Returns also the place of each
+    line's colour.
+    """
+    rest = [
+        column
+        for column in settings(table)
+        if column not in (key, "trained_on") and table[column].nunique() > 1
+    ]
+    line = [
+        ", ".join(f"{column}={value}" for column, value in zip(rest, values, strict=True)) or "all"
+        for values in table[rest].itertuples(index=False)
+    ]
+    return table.assign(line=line), {one: place for place, one in enumerate(dict.fromkeys(line))}
+
+
+def _lines(
+    axes: Axes, part: pd.DataFrame, key: str, measure: str, panel: str, places: dict[str, int]
+) -> Rows:
+    """A line for each configuration, with intervals."""
+    rows: Rows = []
+    for line, group in part.groupby("line", sort=False):
+        points = [
+            {"panel": panel, "line": line, key: x, **_interval(one, measure)}
+            for x, one in group.groupby(key)
+        ]
+        x = [point[key] for point in points]
+        low, high = ([point[end] for point in points] for end in ("from", "to"))
+        ink, shape = colour(places[line]), marker(places[line])
+        axes.vlines(x, low, high, color=ink, linewidth=1.2, alpha=0.6)
+        axes.plot(
+            x, [point[measure] for point in points], f"{shape}-", color=ink, markersize=4,
+            linewidth=1.2, label=line if len(places) > 1 else None,
+        )  # fmt: skip
+        rows += points
+    return rows
+
+
+def _interval(part: pd.DataFrame, measure: str) -> dict[str, float]:
+    """Mean and 95% interval over seeds (Student's t), or over test pairs where there is one."""
+    by_seed = part.groupby("seed")[[measure, f"{measure}_low", f"{measure}_high"]].mean()
+    value, low, high = by_seed.mean()
+    if len(by_seed) > 1:
+        scatter = by_seed[measure].std(ddof=1) / np.sqrt(len(by_seed))
+        half = student.ppf(0.975, len(by_seed) - 1) * scatter
+        low, high = value - half, value + half
+    return {measure: float(value), "from": float(low), "to": float(high), "seeds": len(by_seed)}

@@ -1,0 +1,79 @@
+"""The report of a sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+import yaml
+
+from more_ray import storage
+from more_ray.cli import dump_config
+from more_ray.config import RunConfig
+from more_ray.environment import environment
+from more_ray.report.drawing import Rows
+from more_ray.report.templates import render
+from more_ray.sweep.analysis import best_trial, mixed, ranking, read_sweep, settings
+from more_ray.sweep.config import SweepConfig
+from more_ray.sweep.figures import make_figures
+
+
+def write_results(config: SweepConfig, failed: Mapping[str, str]) -> pd.DataFrame:
+    """Write `trials.csv`, `best.yaml` and `report.html`; returns the configurations, best first.
+
+    Args:
+        failed: trials that failed for good, and why.
+
+    Raises:
+        UserError: no trial ended.
+    """
+    table = read_sweep(config.output_dir)
+    best = dump_config(_best(config, table))
+    ranked = ranking(table, config.metric)
+    storage.write_text(storage.join(config.output_dir, "trials.csv"), table.to_csv(index=False))
+    storage.write_text(storage.join(config.output_dir, "best.yaml"), best)
+    page = render(
+        "sweep.html.j2",
+        title=f"A sweep over {', '.join(varied(table)) or 'seeds'}",
+        verdict=_verdict(config, table, failed),
+        ranking=ranked[[*varied(table), *ranked.columns[len(settings(table)) :]]].to_dict(
+            "records"
+        ),
+        figures=list(make_figures(table)),
+        best=best,
+        failed=_failed_rows(failed),
+        environment=environment(),
+        sweep=dump_config(config),
+    )
+    storage.write_text(storage.join(config.output_dir, "report.html"), page)
+    return ranked
+
+
+def varied(table: pd.DataFrame) -> list[str]:
+    """The settings that differ between trials."""
+    return [column for column in settings(table) if table[column].nunique(dropna=False) > 1]
+
+
+def _best(config: SweepConfig, table: pd.DataFrame) -> RunConfig:
+    """The best configuration as a run of its own."""
+    folder = storage.join(config.output_dir, "trials", best_trial(table, config.metric))
+    tree = yaml.safe_load(storage.read_text(storage.join(folder, "config.yaml")))
+    run = RunConfig.model_validate(tree)
+    train = run.train.model_copy(update={"threads": config.run.train.threads})
+    return run.model_copy(update={"output_dir": config.run.output_dir, "train": train})
+
+
+def _verdict(config: SweepConfig, table: pd.DataFrame, failed: Mapping[str, str]) -> str:
+    best = ranking(mixed(table), config.metric).iloc[0]
+    words = ", ".join(f"{column} {best[column]}" for column in varied(table))
+    floor = f" (noise floor {best['ece_noise_floor']:.3f})" if config.metric == "ece" else ""
+    sentence = (
+        f"In {table['trial'].nunique()} trials the best mixture by {config.metric} is "
+        f"{words or 'the only one'}: {config.metric} {best[config.metric]:.3f}{floor}, "
+        f"accuracy {best['accuracy']:.3f}."
+    )
+    return f"{sentence} Trials that failed: {len(failed)}." if failed else sentence
+
+
+def _failed_rows(failed: Mapping[str, str]) -> Rows:
+    return [{"trial": trial, "why": why} for trial, why in failed.items()]

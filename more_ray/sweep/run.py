@@ -1,0 +1,199 @@
+"""A sweep on Ray Tune: trials side by side, and what is left of them after a kill."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import Any
+
+import ray
+import yaml
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import Searcher
+
+from more_ray import storage
+from more_ray.cli import dump_config
+from more_ray.cluster import uses_gpu
+from more_ray.data.prepare import prepare
+from more_ray.environment import environment
+from more_ray.errors import last_line
+from more_ray.sweep.config import Range, SweepConfig, trial_config
+from more_ray.sweep.progress import SweepProgress
+from more_ray.sweep.space import Point, SweepError, decoded, points, tune_space
+from more_ray.sweep.trial import DESCRIPTION, is_over, run_trial, trial_folder
+from more_ray.train.run import with_initial_model
+
+DRIVER_CPUS = 0.01
+"""What a trial asks for itself: it only waits for its workers. Tune does not take 0."""
+DATA_CPUS = 1
+"""For the data tasks of trials, which ask for parts of a CPU."""
+FREE_TO_CHANGE = {"concurrent", "max_failures", "trials", "verbose"}
+"""Settings that may differ when a sweep goes on."""
+
+
+def run_sweep(config: SweepConfig) -> dict[str, str]:
+    """Run all trials, or after a kill those that are left.
+
+    Trials that ended are kept, others go on from their checkpoints, and failed ones are tried
+    again. Only Optuna draws other points in their place.
+
+    Returns:
+        For each trial that failed for good, its values and why.
+
+    Raises:
+        DataError, ModelError: the inputs cannot be used.
+        SweepError: the folder belongs to another sweep, the cluster is too small, or every trial
+            failed.
+    """
+    config = config.model_copy(update={"output_dir": storage.absolute(config.output_dir)})
+    _check_folder(config)
+    # Trials start where the job does, so that relative paths of data and models hold.
+    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
+    concurrent = _concurrent(config)
+    if config.search == "optuna":
+        total, seen = config.trials, _seen(config)
+        space, search, samples = tune_space(config), _optuna(config, seen), total - len(seen)
+        done = len(seen)
+    else:
+        every = points(config)
+        waiting = [point for point in every if not is_over(trial_folder(config, point))]
+        total, done = len(every), len(every) - len(waiting)
+        space, search, samples = tune.grid_search(waiting), None, 1
+    _prepare_once(config)
+    storage.write_text(_config_path(config), dump_config(config))
+    if done >= total:
+        return {}
+    with SweepProgress.shown(total, done) as progress:
+        results = tune.Tuner(
+            tune.with_resources(_trainable(config, concurrent), {"CPU": DRIVER_CPUS}),
+            param_space={"point": space},
+            tune_config=tune.TuneConfig(
+                metric=config.metric,
+                mode=config.better,
+                num_samples=samples,
+                max_concurrent_trials=concurrent,
+                search_alg=search,
+                scheduler=_early_stopping(config) if config.early_stopping else None,
+            ),
+            run_config=tune.RunConfig(
+                name=datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S"),
+                storage_path=storage.join(config.output_dir, "tune"),
+                failure_config=tune.FailureConfig(max_failures=config.max_failures),
+                callbacks=[progress],
+                verbose=0,
+            ),
+        ).fit()
+    failed = {
+        said(result.config["point"]): last_line(result.error) for result in results if result.error
+    }
+    if len(failed) == total:
+        raise SweepError(f"every trial failed, the first with: {next(iter(failed.values()))}")
+    return failed
+
+
+def said(point: Point) -> str:
+    """A point in words."""
+    return ", ".join(f"{key}={value}" for key, value in decoded(point).items())
+
+
+def _trainable(config: SweepConfig, concurrent: int) -> Callable[[dict[str, Any]], None]:
+    made_with = environment()
+    threads = None
+    if _is_local():
+        threads = max(1, _cores() // (concurrent * config.run.train.workers))
+
+    def trial(drawn: dict[str, Any]) -> None:
+        run_trial(drawn["point"], config, threads, made_with)
+
+    return trial
+
+
+def _config_path(config: SweepConfig) -> str:
+    return storage.join(config.output_dir, "sweep.yaml")
+
+
+def _check_folder(config: SweepConfig) -> None:
+    """A folder that holds a sweep must hold this one."""
+    path = _config_path(config)
+    if storage.exists(path):
+        before = SweepConfig.model_validate(yaml.safe_load(storage.read_text(path)))
+        for key in SweepConfig.model_fields.keys() - FREE_TO_CHANGE:
+            if getattr(before, key) != getattr(config, key):
+                raise SweepError(
+                    f"output_dir: {config.output_dir} holds a sweep with another {key} (see "
+                    "sweep.yaml there); choose another folder or remove that one"
+                )
+
+
+def _is_local() -> bool:
+    return "RAY_ADDRESS" not in os.environ
+
+
+def _cores() -> int:
+    return os.cpu_count() or 1
+
+
+def _concurrent(config: SweepConfig) -> int:
+    """Trials at a time; what the cluster has no room for is refused before anything starts."""
+    workers = config.run.train.workers
+    gpus = uses_gpu(config.run.train.use_gpu, workers)
+    kind = "GPU" if gpus else "CPU"
+    have = int(ray.cluster_resources().get(kind, 0))
+    beside = 0 if gpus else DATA_CPUS
+    wanted = config.concurrent or 1
+    if wanted * workers + beside > have:
+        raise SweepError(
+            f"concurrent: {wanted} at a time with train.workers={workers} need "
+            f"{wanted * workers + beside} {kind}s; the cluster has {have}"
+        )
+    if _is_local() and not gpus:
+        return config.at_once(_cores())
+    return config.concurrent or (have - beside) // workers
+
+
+def _prepare_once(config: SweepConfig) -> None:
+    """Make the prepared data that trials share, where it is known before they start."""
+    lists = {
+        key: values
+        for key, values in config.space.items()
+        if key.split(".")[0] in ("data", "model") and not isinstance(values, Range)
+    }
+    for values in itertools.product(*lists.values()):
+        run = trial_config(config.run, dict(zip(lists, values, strict=True)))
+        prepare(run.data, with_initial_model(run).model)
+
+
+def _early_stopping(config: SweepConfig) -> ASHAScheduler:
+    every = config.run.train.eval_every
+    return ASHAScheduler(time_attr="step", grace_period=every, reduction_factor=3, max_t=10**9)
+
+
+def _seen(config: SweepConfig) -> list[tuple[Point, float]]:
+    """Points of trials that ended, and how good they were."""
+    return [
+        (trial["point"], evaluation["mean"][config.metric])
+        for folder in storage.folders(storage.join(config.output_dir, "trials"))
+        if is_over(folder)
+        for trial in [storage.read_json(storage.join(folder, DESCRIPTION))]
+        for evaluation in [storage.read_json(storage.join(folder, "eval.json"))]
+    ]
+
+
+def _optuna(config: SweepConfig, seen: list[tuple[Point, float]]) -> Searcher:
+    try:
+        from ray.tune.search.optuna import OptunaSearch
+
+        return OptunaSearch(
+            points_to_evaluate=[
+                {f"point/{key}": value for key, value in point.items()} for point, _ in seen
+            ]
+            or None,
+            evaluated_rewards=[value for _, value in seen] or None,
+            # Another seed after a restart: it would draw the same points again.
+            seed=config.seed + len(seen),
+        )
+    except (ImportError, AssertionError) as error:
+        raise SweepError("search: pip install optuna first") from error

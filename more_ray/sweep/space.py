@@ -1,0 +1,106 @@
+"""The points of a sweep."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from ray import tune
+
+from more_ray.data.prepare import source_names
+from more_ray.errors import UserError
+from more_ray.sweep.config import TRAIN_ON, Range, SweepConfig
+
+Point = dict[str, Any]
+"""A value for each dotted key that is swept."""
+
+
+class SweepError(UserError):
+    """Why the sweep cannot start or did not end."""
+
+
+def combinations(config: SweepConfig) -> list[str]:
+    """The combinations of sources to train on; none where `sources` is unset.
+
+    Each is JSON of their names: Optuna takes text, but no lists.
+    """
+    names = source_names(config.run.data)
+    sizes = config.sizes or list(range(2, len(names) + 1))
+    if any(not 1 <= size <= len(names) for size in sizes):
+        raise SweepError(f"sizes: {sizes} given; there are {len(names)} sources")
+    chosen: list[Iterable[str]] = []
+    if config.sources == "chain":
+        chosen = [names[:size] for size in sizes]
+    elif config.sources == "subsets":
+        chosen = [subset for size in sizes for subset in itertools.combinations(names, size)]
+    elif config.sources is not None:
+        chosen = list(config.sources)
+    if config.singles:
+        chosen = [*([name] for name in names), *chosen]
+    for one in chosen:
+        if unknown := [name for name in one if name not in names]:
+            raise SweepError(f"sources: no source {unknown[0]}; there are {', '.join(names)}")
+    return list(dict.fromkeys(json.dumps(list(one)) for one in chosen))
+
+
+def dimensions(config: SweepConfig) -> dict[str, list[Any] | Range]:
+    """What each key is drawn from."""
+    found = combinations(config)
+    return {**({TRAIN_ON: found} if found else {}), **config.space}
+
+
+def points(config: SweepConfig) -> list[Point]:
+    """All points of a grid, or those that a random search draws: the same at every call."""
+    drawn_from = dimensions(config)
+    if config.search == "grid":
+        drawn = list(itertools.product(*drawn_from.values()))
+    else:
+        rng = np.random.default_rng(config.seed)
+        drawn = [
+            tuple(_draw(rng, values) for values in drawn_from.values())
+            for _ in range(config.trials)
+        ]
+    by_name = {trial_name(point): point for one in drawn for point in [_point(drawn_from, one)]}
+    return list(by_name.values())
+
+
+def _point(drawn_from: Iterable[str], values: Iterable[Any]) -> Point:
+    return dict(zip(drawn_from, values, strict=True))
+
+
+def _draw(rng: np.random.Generator, values: list[Any] | Range) -> Any:
+    if isinstance(values, list):
+        return values[rng.integers(len(values))]
+    if values.log:
+        return math.exp(rng.uniform(math.log(values.low), math.log(values.high)))
+    return rng.uniform(values.low, values.high)
+
+
+def tune_space(config: SweepConfig) -> dict[str, Any]:
+    """The same for a search that chooses points by what it has seen."""
+
+    def domain(values: list[Any] | Range) -> Any:
+        if isinstance(values, list):
+            return tune.choice(values)
+        return (tune.loguniform if values.log else tune.uniform)(values.low, values.high)
+
+    return {key: domain(values) for key, values in dimensions(config).items()}
+
+
+def decoded(point: Point) -> Point:
+    """The values as the config of a run takes them."""
+    return {key: json.loads(value) if key == TRAIN_ON else value for key, value in point.items()}
+
+
+def trial_name(point: Point) -> str:
+    """The folder of a trial: readable, and a function of its values only."""
+    text = json.dumps(point, sort_keys=True)
+    readable = ",".join(f"{key.split('.')[-1]}={value}" for key, value in sorted(point.items()))
+    safe = re.sub(r"[^A-Za-z0-9=+.,_-]+", "_", readable)
+    return f"{safe[:80]}-{hashlib.sha256(text.encode()).hexdigest()[:6]}"

@@ -1,0 +1,139 @@
+"""The table of a sweep, its best configuration and its figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from more_ray.cli import dump_config
+from more_ray.errors import UserError
+from more_ray.evaluate.scores import SourceScores
+from more_ray.evaluate.summary import summarise
+from more_ray.sweep.analysis import best_trial, ranking, read_sweep
+from more_ray.sweep.config import SweepConfig
+from more_ray.sweep.figures import ece_versus_k, make_figures, pareto
+from more_ray.sweep.page import write_results
+from more_ray.sweep.space import Point, points
+from more_ray.sweep.trial import configure, describe, trial_folder
+
+SOURCES = 3
+
+
+def scores(seed: int, sharpness: float) -> dict[str, SourceScores]:
+    """A model that is `sharpness` times too sure."""
+    rng = np.random.default_rng(seed)
+    result = {}
+    for number in range(1, SOURCES + 1):
+        truth_N = rng.normal(size=200)
+        right_N = rng.random(200) < 1 / (1 + np.exp(-np.abs(truth_N)))
+        delta_N = sharpness * np.where(right_N, 1, -1) * np.abs(truth_N)
+        length_N = np.arange(200) + 1
+        result[f"population_{number}"] = SourceScores(
+            *(np.arange(200), delta_N, np.zeros(200), length_N, length_N)
+        )
+    return result
+
+
+def finish(config: SweepConfig, point: Point) -> None:
+    """What a trial leaves; the larger the learning rate, the more it over-rewards."""
+    folder = Path(trial_folder(config, point))
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "config.json").write_text("{}")
+    run = configure(config, point, threads=2)
+    (folder / "config.yaml").write_text(dump_config(run))
+    (folder / "trial.json").write_text(json.dumps(describe(point, run)))
+    made = scores(point["train.seed"], 1 + 1_000 * point["optimizer.lr"])
+    evaluation = summarise(made, "more", 9, seed=0, resamples=100)
+    (folder / "eval.json").write_text(json.dumps(evaluation))
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> SweepConfig:
+    """A sweep whose trials have all ended but the last one."""
+    values: dict[str, Any] = {
+        "output_dir": str(tmp_path_factory.mktemp("sweep")),
+        "sources": "chain",
+        "singles": True,
+        "space": {"optimizer.lr": [1e-4, 1e-2], "train.seed": [0, 1]},
+        "run": {"output_dir": "outputs/best", "data": {"simulator": {"sources": SOURCES}}},
+    }
+    made = SweepConfig.model_validate(values)
+    for point in points(made)[:-1]:
+        finish(made, point)
+    return made
+
+
+@pytest.fixture(scope="module")
+def table(config: SweepConfig) -> pd.DataFrame:
+    return read_sweep(config.output_dir)
+
+
+def test_a_row_a_trial_and_source(config: SweepConfig, table: pd.DataFrame) -> None:
+    assert table["trial"].nunique() == len(points(config)) - 1 == 19
+    assert len(table) == 19 * (SOURCES + 1)
+    row = table[(table["trained_on"] == "population_1+population_2") & (table["lr"] == 1e-2)]
+    first = row[(row["seed"] == 1) & (row["source"] == "population_3")].iloc[0]
+    assert (first["K"], first["scheme"], first["own"], first["n"]) == (2, "more", False, 200)
+    assert first["ece_low"] <= first["ece_high"]
+
+
+def test_the_best_configuration_is_the_mean_of_its_seeds(table: pd.DataFrame) -> None:
+    ranked = ranking(table)
+    assert set(ranked["lr"].head(5)) == {1e-4}
+    means = table[(table["source"] == "mean") & (table["lr"] == 1e-4) & (table["K"] == 3)]
+    row = ranked[(ranked["lr"] == 1e-4) & (ranked["K"] == 3)].iloc[0]
+    assert row["seeds"] == 2
+    assert row["ece"] == pytest.approx(means["ece"].mean())
+    best = table[table["trial"] == best_trial(table)].iloc[0]
+    assert (best["lr"], best["seed"]) == (1e-4, 0)
+    assert best["K"] > 1
+
+
+def test_the_figure_of_the_paper_has_the_numbers_of_the_table(table: pd.DataFrame) -> None:
+    figure = ece_versus_k(table)
+    means = [row for row in figure.rows if row["panel"] == "mean of population_1, population_2"]
+    assert [(row["line"], row["K"]) for row in means] == [
+        *(("lr=0.0001", 2), ("lr=0.0001", 3), ("lr=0.01", 2), ("lr=0.01", 3))
+    ]
+    wanted = table[
+        (table["K"] == 2) & (table["lr"] == 1e-4) & table["own"] & (table["source"] != "mean")
+    ]
+    assert means[0]["ece"] == pytest.approx(wanted["ece"].mean())
+    assert means[0]["from"] < means[0]["ece"] < means[0]["to"]
+    third = [row for row in figure.rows if row["panel"] == "population_3"]
+    assert {row["K"] for row in third} == {3}
+    assert "<svg" in figure._repr_html_()
+
+
+def test_no_configuration_beats_one_on_the_front(table: pd.DataFrame) -> None:
+    found = ranking(table, "accuracy")
+    front = int(pareto(table).text.split("seeds; ")[1].split()[0])
+    beaten = [
+        ((found["accuracy"] > one["accuracy"]) & (found["ece"] < one["ece"])).any()
+        for _, one in found.iterrows()
+    ]
+    assert 1 <= front <= len(found) - sum(beaten)
+
+
+def test_the_results_of_a_sweep(config: SweepConfig, table: pd.DataFrame) -> None:
+    ranked = write_results(config, {"lr=1": "ModelError: <broken>"})
+    folder = Path(config.output_dir)
+    assert len(ranked) == 10
+    assert len(pd.read_csv(folder / "trials.csv")) == len(table)
+    best = (folder / "best.yaml").read_text()
+    assert "lr: 0.0001" in best
+    assert "output_dir: outputs/best" in best
+    assert "threads: null" in best
+    page = (folder / "report.html").read_text()
+    assert len(list(make_figures(table))) == page.count("<figure ") == 3
+    assert "ModelError: &lt;broken&gt;" in page
+
+
+def test_a_folder_without_trials(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no trial of a sweep that ended"):
+        read_sweep(str(tmp_path))

@@ -1,0 +1,99 @@
+"""The points of a sweep."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from more_ray.sweep.config import SweepConfig, trial_config
+from more_ray.sweep.space import SweepError, combinations, decoded, points, trial_name
+
+
+def sweep(**changes: Any) -> SweepConfig:
+    run = {"data": {"simulator": {"sources": 4}}}
+    return SweepConfig.model_validate({"run": run, **changes})
+
+
+def test_the_chain_and_the_subsets() -> None:
+    names = [f"population_{number}" for number in range(1, 5)]
+    chain = combinations(sweep(sources="chain"))
+    assert [json.loads(one) for one in chain] == [names[:size] for size in (2, 3, 4)]
+    assert len(combinations(sweep(sources="subsets", sizes=[2]))) == 6
+    alone = combinations(sweep(sources="chain", sizes=[4], singles=True))
+    assert [json.loads(one) for one in alone] == [*([name] for name in names), names]
+    assert combinations(sweep()) == []
+
+
+def test_sources_and_sizes_that_there_are_not() -> None:
+    with pytest.raises(SweepError, match=r"sizes: \[5\] given; there are 4 sources"):
+        combinations(sweep(sources="chain", sizes=[5]))
+    with pytest.raises(SweepError, match="sources: no source other; there are population_1"):
+        combinations(sweep(sources=[["population_1", "other"]]))
+
+
+def test_a_grid_has_every_point_once() -> None:
+    space = {"optimizer.lr": [1e-4, 1e-3], "train.seed": [0, 1, 0]}
+    grid = points(sweep(sources="chain", space=space))
+    assert len(grid) == 3 * 2 * 2
+    assert len({trial_name(point) for point in grid}) == 12
+    assert decoded(grid[0])["data.train_on"] == ["population_1", "population_2"]
+
+
+def test_random_points_are_the_same_at_every_call_and_in_range() -> None:
+    space = {"optimizer.lr": {"low": 1e-5, "high": 1e-2, "log": True}, "train.seed": [0, 1]}
+    config = sweep(search="random", trials=20, space=space)
+    drawn = points(config)
+    assert drawn == points(config)
+    assert len(drawn) == 20
+    assert all(1e-5 <= point["optimizer.lr"] <= 1e-2 for point in drawn)
+    assert drawn != points(config.model_copy(update={"seed": 1}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"space": {"optimizer.rate": [1]}}, "space.optimizer.rate: no such key of a run"),
+        ({"space": {"optimizer.lr": [-1]}}, "greater than 0"),
+        ({"space": {"optimizer.lr": []}}, "at least one value"),
+        ({"space": {"output_dir": ["a"]}}, "cannot be swept"),
+        ({"space": {"data.train_on": [["a"]]}}, "`sources` sweeps what to train on"),
+        ({"space": {"optimizer.lr": {"low": 1e-4, "high": 1e-3}}}, "needs search=random or optuna"),
+        ({"space": {"optimizer.lr": {"low": 1, "high": 0}}, "search": "random"}, "low < high"),
+        ({"search": "optuna", "space": {"train.seed": [0]}}, "optuna needs a range"),
+        ({"space": {"train.workers": [1, 2]}}, "space.train.workers: cannot be swept"),
+        (
+            {"space": {"data.simulator.pairs": {"low": 10, "high": 100}}, "search": "random"},
+            r"space\.data\.simulator\.pairs: got 38\.6.* valid integer",
+        ),
+        (
+            {"space": {"train.accumulation": [1, 4], "train.eval_every": [6]}},
+            "a multiple of train.accumulation",
+        ),
+        ({"early_stopping": True}, "early_stopping: needs run.train.eval_every"),
+    ],
+)
+def test_what_cannot_be_swept(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        sweep(**changes)
+
+
+def test_points_are_checked_as_wholes() -> None:
+    sweep(space={"train.zero_stage": [1, 2], "train.offload": [True]})
+
+
+def test_a_trial_is_the_run_with_its_values() -> None:
+    run = trial_config(sweep().run, {"optimizer.lr": 0.5, "data.simulator.pairs": 7})
+    assert (run.optimizer.lr, run.data.simulator.pairs, run.data.simulator.sources) == (0.5, 7, 4)
+
+
+@given(st.dictionaries(st.text(min_size=1), st.text() | st.floats() | st.integers(), max_size=4))
+def test_a_trial_has_a_folder_name_that_is_its_own(point: dict[str, Any]) -> None:
+    name = trial_name(point)
+    assert 7 <= len(name) <= 87
+    assert not set(name) & set("/\\: \n")
+    assert trial_name({**point, "more": 1}) != name
