@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-import json
 import posixpath
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import count
 from typing import Any
 
 import datasets
 import fsspec
-import pyarrow.parquet as pq
 
-from more_ray.data.records import DataError, Pair, Reason, Reject
-from more_ray.data.shapes import Row, read_pairs
-
-EXTENSIONS = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".csv")
-NUMBERS = ("margin", "probability", "score_0", "score_1", "choice", "rank")
-"""Columns that CSV writes as text."""
-MAX_CSV_FIELD = 2**27
+from more_ray.data.files import EXTENSIONS, read_file, reader_of
+from more_ray.data.records import DataError, Pair, Reject
+from more_ray.data.shapes import read_pairs
 
 
 @dataclass(frozen=True)
@@ -120,22 +110,6 @@ def fingerprint(source: SourceFiles) -> list[Any]:
     return files
 
 
-def read_file(url: str, source: str) -> Iterator[Pair | Reject]:
-    """The pairs and rejects of one file; only JSON arrays and message trees are held in memory.
-
-    Raises:
-        DataError: no such file, an unknown extension, or no record of a known shape.
-    """
-    reader = _reader(url)
-    try:
-        opened = fsspec.open(url, "rb", compression="infer").open()
-    except (OSError, ValueError, ImportError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-        raise DataError(f"{url}: {reason}") from error
-    with opened as stream:
-        yield from read_pairs(_until_corrupt(reader, stream, url), source, url)
-
-
 def read_hub(source: str, split: str) -> Iterator[Pair | Reject]:
     """The pairs and rejects of a source on the hub, streamed through `datasets`.
 
@@ -186,7 +160,7 @@ def _locate_one(entry: str, found: dict[str, SourceFiles], root: str | None) -> 
     if equals or entry.endswith(EXTENSIONS):
         url = url or entry
         name = name if equals else posixpath.basename(url).split(".")[0]
-        _reader(url)
+        reader_of(url)
         return SourceFiles(name, url, _test_sibling(url))
     known = found or {name: SourceFiles(name) for name in HUB_SOURCES}
     if entry in known:
@@ -206,116 +180,3 @@ def _test_sibling(url: str) -> str | None:
     sibling = f"{folder}{slash}{base.replace('.train.', '.test.')}"
     filesystem, path = fsspec.core.url_to_fs(sibling)
     return sibling if filesystem.exists(path) else None
-
-
-Reader = Callable[[Any, str], Iterable["Row | Reject"]]
-
-
-def _reader(url: str) -> Reader:
-    readers: dict[tuple[str, ...], Reader] = {
-        (".parquet",): _parquet_rows,
-        (".jsonl", ".jsonl.gz"): _jsonl_rows,
-        (".json",): _json_rows,
-        (".csv",): _csv_rows,
-    }
-    for extensions, reader in readers.items():
-        if url.endswith(extensions):
-            return reader
-    raise DataError(f"{url}: unknown kind of file; allowed: {', '.join(EXTENSIONS)}")
-
-
-def _until_corrupt(reader: Reader, stream: Any, url: str) -> Iterator[Row | Reject]:
-    try:
-        yield from reader(stream, url)
-    except (OSError, EOFError, ValueError, RecursionError, zlib.error, csv.Error) as error:
-        if getattr(error, "errno", None):  # the disk or the network, not the content
-            raise DataError(f"{url}: reading it failed: {error}") from error
-        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-        yield Reject(Reason.CORRUPT_FILE, url, detail)
-    except Exception as error:  # each kind of remote storage fails with classes of its own
-        raise DataError(f"{url}: reading it failed: {type(error).__name__}: {error}") from error
-
-
-def _parquet_rows(stream: Any, url: str) -> Iterator[Row | Reject]:
-    number = count()
-    for batch in pq.ParquetFile(stream).iter_batches(batch_size=1024):
-        for row in range(len(batch)):
-            where = f"{url} row {next(number)}"
-            try:
-                (record,) = batch.slice(row, 1).to_pylist()
-            except UnicodeDecodeError as error:
-                yield Reject(Reason.INVALID_UTF8, where, error.reason)
-            else:
-                yield where, record
-
-
-def _jsonl_rows(stream: Any, url: str) -> Iterator[Row | Reject]:
-    for number, line in enumerate(_lines(stream), start=1):
-        if line.strip():
-            yield _json_line(line, f"{url}:{number}")
-
-
-def _lines(stream: Any) -> Iterator[bytes]:
-    """The lines, without the byte-order mark that some programs write first."""
-    for number, line in enumerate(stream):
-        yield line if number else line.removeprefix(codecs.BOM_UTF8)
-
-
-def _json_line(line: bytes, where: str) -> Row | Reject:
-    try:
-        record = json.loads(line.decode())
-    except UnicodeDecodeError as error:
-        return Reject(Reason.INVALID_UTF8, where, f"byte {error.start}: {error.reason}")
-    except (ValueError, RecursionError) as error:
-        return Reject(Reason.CORRUPT_LINE, where, str(error))
-    return _record(record, where)
-
-
-def _json_rows(stream: Any, url: str) -> Iterator[Row | Reject]:
-    records = json.load(stream)
-    if not isinstance(records, list):
-        raise ValueError("a list of records is allowed")
-    for number, record in enumerate(records):
-        yield _record(record, f"{url} row {number}")
-
-
-def _record(record: Any, where: str) -> Row | Reject:
-    if isinstance(record, dict):
-        return where, record
-    return Reject(Reason.WRONG_TYPE, where, f"an object is allowed, got {type(record).__name__}")
-
-
-def _csv_rows(stream: Any, url: str) -> Iterator[Row | Reject]:
-    csv.field_size_limit(MAX_CSV_FIELD)
-    # Bytes that are not UTF-8 pass as surrogates, which the check of each field then rejects.
-    rows = csv.reader(line.decode(errors="surrogateescape") for line in _lines(stream))
-    header = next(rows, [])
-    number = 0
-    while True:
-        where = f"{url} row {number}"
-        try:
-            fields = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield Reject(Reason.CORRUPT_LINE, where, str(error))
-        else:
-            if not fields:
-                continue
-            if len(fields) == len(header):
-                pairs = zip(header, fields, strict=True)
-                yield where, {key: _number(text) if key in NUMBERS else text for key, text in pairs}
-            else:
-                detail = f"{len(fields)} fields, the header has {len(header)}"
-                yield Reject(Reason.CORRUPT_LINE, where, detail)
-        number += 1
-
-
-def _number(field: str) -> float | str | None:
-    """The number that a CSV field spells; an empty field is None, another text stays."""
-    if not field:
-        return None
-    try:
-        return float(field)
-    except ValueError:
-        return field

@@ -17,8 +17,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from more_ray.data.files import read_file
 from more_ray.data.records import DataError, Pair, Reason, Reject
-from more_ray.data.sources import SourceFiles, iter_pairs, locate, read_file
+from more_ray.data.sources import SourceFiles, iter_pairs, locate
 
 SHARED = Path(os.environ.get("MORE_RAY_DATA", Path(__file__).parents[4] / "shared" / "data"))
 PROMPT = ({"role": "user", "content": "Name a fruit."},)
