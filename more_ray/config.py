@@ -102,6 +102,12 @@ class ObjectiveConfig(Section):
     (about a third more work); the same as global where train.accumulation=1."""
     solver: Literal["active_set", "frank_wolfe"] = "active_set"
     """active_set is exact; frank_wolfe is the paper's plain iteration."""
+    loss: Literal["ranking", "dpo"] = "ranking"
+    """ranking: a reward head on the model's trunk. dpo: no reward head; the reward of an answer is
+    `beta` times what its log-likelihood gains over the untrained model's (K * vocabulary * hidden
+    size numbers go into each lam)."""
+    beta: float = Field(0.1, gt=0)
+    """Scale of the implicit reward of loss=dpo."""
     margin: bool = False
     """Subtract a pair's margin, where it has one, from its reward difference."""
 
@@ -247,6 +253,15 @@ class RunConfig(Section):
     """Workers, batches, precision, checkpoints."""
     log: LogConfig = LogConfig()
     """Where metrics go besides `output_dir`."""
+
+    @model_validator(mode="after")
+    def _dpo_trains_all_weights_packed(self) -> RunConfig:
+        if self.objective.loss == "dpo":
+            if self.model.lora:
+                raise ValueError("model.lora: cannot be used with objective.loss=dpo")
+            if self.model.batch_format == "padded":
+                raise ValueError("model.batch_format: objective.loss=dpo allows auto and packed")
+        return self
 
 
 FREE_TO_CHANGE = {

@@ -1,4 +1,4 @@
-"""A trained reward model as a plain Hugging Face checkpoint."""
+"""A trained model as a plain Hugging Face checkpoint."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 from transformers import (
+    AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -16,23 +17,29 @@ from more_ray.model.loading import add_lora
 
 
 def export(
-    classifier: PreTrainedModel,
+    trained: PreTrainedModel,
     weights: dict[str, Tensor],
     lora: LoraConfig | None,
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
 ) -> None:
-    """Write safetensors, config and tokenizer; `AutoModelForSequenceClassification` reads them.
+    """Write safetensors, config and tokenizer.
+
+    `AutoModelForSequenceClassification` reads a reward model, `AutoModelForCausalLM` a policy.
 
     Args:
-        classifier: the trained model, of which only the config is used: its weights may lie on
+        trained: the model, of which only the config is used: its weights may lie on
             other workers.
         weights: all of its weights, gathered on this worker; LoRA updates are merged.
     """
-    dtype = weights["score.weight"].dtype
-    whole = AutoModelForSequenceClassification.from_config(classifier.config, dtype=dtype)
+    is_policy = trained.get_output_embeddings() is not None
+    kind = AutoModelForCausalLM if is_policy else AutoModelForSequenceClassification
+    whole = kind.from_config(trained.config, dtype=next(iter(weights.values())).dtype)
     adapted = add_lora(whole, lora) if lora else None
-    whole.load_state_dict(weights)
+    # A head that is tied to the embeddings has no weights of its own.
+    absent = whole.load_state_dict(weights, strict=False)
+    assert not absent.unexpected_keys
+    assert set(absent.missing_keys) <= set(whole.all_tied_weights_keys)
     if adapted is not None:
         whole = adapted.merge_and_unload()
     whole.save_pretrained(folder)

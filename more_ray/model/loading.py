@@ -13,6 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
 from transformers import (
     AutoConfig,
+    AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     GgufConfig,
@@ -26,6 +27,7 @@ from transformers import (
 from more_ray.config import LoraConfig, ModelConfig
 from more_ray.data.simulated import Simulator
 from more_ray.errors import UserError
+from more_ray.model.implicit_reward import runs_packed
 from more_ray.model.reward_model import PaddedClassifier, RewardModel, choose_batch_format
 
 TINY = {
@@ -84,26 +86,52 @@ def load_classifier(
     Raises:
         ModelError: nothing at `config.path` loads as a causal LM with a `score` head.
     """
+    classifier = _load(
+        AutoModelForSequenceClassification, config, tokenizer, dtype, seed, num_labels=1
+    )
+    _check_head(classifier)
+    return classifier
+
+
+def _load(
+    kind: Any,
+    config: ModelConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    dtype: torch.dtype,
+    seed: int,
+    **overrides: Any,
+) -> PreTrainedModel:
+    """A model of one of transformers' Auto classes; what it has no weights for is seeded."""
     torch.manual_seed(seed)
-    overrides: dict[str, Any] = {"num_labels": 1}
     if config.layers:
         overrides["num_hidden_layers"] = config.layers
     if config.path == "tiny":
         shape = LlamaConfig(vocab_size=len(tokenizer), **{**TINY, **overrides})
-        classifier = AutoModelForSequenceClassification.from_config(shape, dtype=dtype)
+        model = kind.from_config(shape, dtype=dtype)
     else:
         location = _location(config)
         if "gguf_file" in location:
             overrides["quantization_config"] = GgufConfig(dequantize=True)
         try:
-            classifier = AutoModelForSequenceClassification.from_pretrained(
-                **location, **overrides, dtype=dtype
-            )
+            model = kind.from_pretrained(**location, **overrides, dtype=dtype)
         except (OSError, ValueError) as error:
             raise ModelError(_cannot_load(config, error)) from error
-    _check_head(classifier)
-    _agree_on_tokens(classifier, tokenizer)
-    return classifier
+    _agree_on_tokens(model, tokenizer)
+    return model
+
+
+def load_policy(
+    config: ModelConfig, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, seed: int
+) -> PreTrainedModel:
+    """The whole causal LM.
+
+    Raises:
+        ModelError: nothing at `config.path` loads as one, or its attention cannot run packed pairs.
+    """
+    policy = _load(AutoModelForCausalLM, config, tokenizer, dtype, seed)
+    if not runs_packed(policy):
+        raise ModelError(f"model.path: {type(policy).__name__} cannot run packed pairs")
+    return policy
 
 
 def check_model(config: ModelConfig) -> None:

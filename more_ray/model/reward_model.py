@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from more_ray.data.packing import PackedBatch, pack
 from more_ray.model.attention import PAIRS_ATTENTION
+from more_ray.objective.ranking import head_gradient_sums
 
 
 class RewardModel(nn.Module):
@@ -30,6 +31,17 @@ class RewardModel(nn.Module):
         """Rewards `[N, 2]` (chosen, rejected) in fp32 and their last hidden states `[N, 2, H]`."""
         z_N2H = self._packed(batch) if self.packed else self._padded(batch)
         return self.classifier.score(z_N2H).squeeze(-1).float(), z_N2H
+
+    @property
+    def trained(self) -> PreTrainedModel:
+        """What is exported."""
+        return self.classifier
+
+    def gradient_sums(
+        self, z_N2H: Tensor, delta_N: Tensor, source_N: Tensor, sources: int
+    ) -> Tensor:
+        """Sum over each source's pairs of the gradient of (1) for the score head: `[K, H]`."""
+        return head_gradient_sums(delta_N, *z_N2H.unbind(dim=1), source_N, sources)
 
     def _packed(self, batch: PackedBatch) -> Tensor:
         self._last = batch.last_N2.flatten()

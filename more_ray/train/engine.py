@@ -12,6 +12,7 @@ from deepspeed.runtime.zero import GatheredParameters
 from torch import Tensor
 
 from more_ray.config import RunConfig
+from more_ray.model.implicit_reward import ImplicitReward
 from more_ray.model.reward_model import RewardModel
 
 
@@ -33,7 +34,7 @@ def training_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def make_engine(
-    model: RewardModel, config: RunConfig, dtype: torch.dtype, micro_steps: int
+    model: RewardModel | ImplicitReward, config: RunConfig, dtype: torch.dtype, micro_steps: int
 ) -> deepspeed.DeepSpeedEngine:
     """AdamW, the learning-rate schedule and ZeRO around `model`; `micro_steps` in the run."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -95,9 +96,9 @@ def deepspeed_config(config: RunConfig, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def gather_weights(engine: deepspeed.DeepSpeedEngine) -> dict[str, Tensor] | None:
-    """All weights of the classifier on rank 0's CPU, one at a time; None on other ranks."""
+    """All weights of the trained model on rank 0's CPU, one at a time; None on other ranks."""
     weights = {}
-    for name, parameter in engine.module.classifier.named_parameters():
+    for name, parameter in engine.module.trained.named_parameters():
         with GatheredParameters(parameter):
             if engine.global_rank == 0:
                 weights[name] = parameter.detach().cpu().clone()

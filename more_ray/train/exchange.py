@@ -1,6 +1,6 @@
 """How ranks agree on lam: one reduce to rank 0, one broadcast from it.
 
-Legend: K sources, H hidden size, C = H + 4 columns.
+Legend: K sources, H numbers of the head, C = H + 4 columns.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The algorithm: one step of MORE.
 
-Legend: N pairs of this rank's micro-batch, K sources, H hidden size, C = H + 4 columns.
+Legend: N pairs of this rank's micro-batch, K sources, H numbers of the head, C = H + 4 columns.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from deepspeed import DeepSpeedEngine
 from torch import Tensor
 
 from more_ray.data.packing import PackedBatch
-from more_ray.objective.ranking import head_gradient_sums, ranking_loss, sum_by_source
+from more_ray.objective.ranking import ranking_loss, sum_by_source
 from more_ray.objective.weighting import Weighting
 from more_ray.train.exchange import SourceStats, pair_weights
 
@@ -78,14 +78,13 @@ def forward(
         `loss_N`, and `sums_KC` without autograd history: the head gradient, loss, correct pairs,
         tokens and pairs of each source, summed over this rank's pairs.
     """
-    reward_N2, z_N2H = engine(batch)
+    reward_N2, head_inputs = engine(batch)
     delta_N = reward_N2[:, 0] - reward_N2[:, 1]
     if use_margin:
         delta_N = delta_N - batch.margin_N
     loss_N = ranking_loss(delta_N)  # (1)
     with torch.no_grad():
-        z_chosen_NH, z_rejected_NH = z_N2H.unbind(dim=1)
-        grad_KH = head_gradient_sums(delta_N, z_chosen_NH, z_rejected_NH, batch.source_N, sources)
+        grad_KH = engine.module.gradient_sums(head_inputs, delta_N, batch.source_N, sources)
         column_N4 = torch.stack(
             [loss_N, (delta_N > 0).float(), batch.tokens_N, torch.ones_like(loss_N)], dim=1
         )

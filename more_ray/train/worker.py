@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 import time
@@ -24,7 +25,8 @@ from more_ray.data.prepared import Prepared
 from more_ray.evaluate.scores import write_scores
 from more_ray.evaluate.summary import summarise
 from more_ray.model.export import export
-from more_ray.model.loading import add_lora, load_classifier
+from more_ray.model.implicit_reward import ImplicitReward
+from more_ray.model.loading import add_lora, load_classifier, load_policy
 from more_ray.model.reward_model import RewardModel, choose_batch_format
 from more_ray.objective.weighting import make_weighting
 from more_ray.train import checkpoint
@@ -59,14 +61,12 @@ def train_loop(arguments: dict[str, Job]) -> None:
 
     tokenizer = _load_prepared_tokenizer(job.prepared)
     dtype = training_dtype(train.precision, device)
-    classifier = load_classifier(job.config.model, tokenizer, dtype, train.seed)
-    if job.config.model.lora:
-        add_lora(classifier, job.config.model.lora)
+    model = _load_model(job.config, tokenizer, dtype)
     if train.gradient_checkpointing:
-        classifier.gradient_checkpointing_enable({"use_reentrant": False})
-    model = RewardModel(classifier)
+        model.trained.gradient_checkpointing_enable({"use_reentrant": False})
     engine = make_engine(model, job.config, dtype, job.steps)
-    choose_batch_format(engine, model, job.config.model.batch_format)
+    if isinstance(model, RewardModel):
+        choose_batch_format(engine, model, job.config.model.batch_format)
     engine.train()
 
     names = job.mixture.names
@@ -111,6 +111,18 @@ def train_loop(arguments: dict[str, Job]) -> None:
             _evaluate(engine, job, done, device)
     _evaluate(engine, job, job.steps, device)
     _export(engine, job, tokenizer)
+
+
+def _load_model(
+    config: RunConfig, tokenizer: Any, dtype: torch.dtype
+) -> RewardModel | ImplicitReward:
+    if config.objective.loss == "dpo":
+        policy = load_policy(config.model, tokenizer, dtype, config.train.seed)
+        return ImplicitReward(policy, copy.deepcopy(policy), config.objective.beta)
+    classifier = load_classifier(config.model, tokenizer, dtype, config.train.seed)
+    if config.model.lora:
+        add_lora(classifier, config.model.lora)
+    return RewardModel(classifier)
 
 
 def _dropout_seed(seed: int, step: int, rank: int) -> int:
@@ -170,5 +182,5 @@ def _export(engine: deepspeed.DeepSpeedEngine, job: Job, tokenizer: Any) -> None
         return
     job.run_log.phase.remote("writing the model")
     with tempfile.TemporaryDirectory() as folder:
-        export(engine.module.classifier, weights, job.config.model.lora, tokenizer, Path(folder))
+        export(engine.module.trained, weights, job.config.model.lora, tokenizer, Path(folder))
         storage.upload(Path(folder), storage.join(job.config.output_dir, "model"))

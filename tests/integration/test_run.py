@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from transformers import (
+    AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     GPTNeoXConfig,
@@ -222,6 +223,29 @@ def test_a_shared_model_is_specialised(
     assert list(metrics(tmp_path / "special")[0]["lam"]) == ["population_2"]
     with pytest.raises(RunError, match=r"init_from: .*nowhere holds no trained model"):
         run(small_config(tmp_path / "run", init_from=str(tmp_path / "nowhere")))
+
+
+def test_more_on_the_dpo_loss(cluster: None, small_config: MakeConfig, tmp_path: Path) -> None:
+    """Two workers and one learn the same policy, and the implicit reward is evaluated."""
+    for workers in (1, 2):
+        run(
+            small_config(
+                tmp_path / str(workers),
+                objective={"loss": "dpo", "beta": 0.1},
+                optimizer={"lr": 3e-4},
+                train={"workers": workers, "zero_stage": 3 if workers == 2 else 0},
+            )
+        )
+    lines = metrics(tmp_path / "2")
+    assert lines[0]["loss"] == pytest.approx(np.log(2), abs=1e-6)
+    assert np.mean([line["loss"] for line in lines[4:]]) < np.log(2) - 0.01
+    for line, alone in zip(lines, metrics(tmp_path / "1"), strict=True):
+        assert line["lam"] == pytest.approx(alone["lam"], abs=1e-3)
+        assert sum(line["lam"].values()) == pytest.approx(1)
+    np.testing.assert_allclose(scores(tmp_path / "1"), scores(tmp_path / "2"), atol=1e-3)
+    assert scores(tmp_path / "2").std() > 0
+    policy = AutoModelForCausalLM.from_pretrained(tmp_path / "2" / "model")
+    assert policy.get_output_embeddings().weight.shape[0] > 100
 
 
 def test_training_on_a_source_that_there_is_not(
