@@ -10,6 +10,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
@@ -170,17 +171,13 @@ def reward_differences(models: Sequence[Model]) -> Figure:
     edges = _edges(everything, 0.005)
     rows: Rows = []
     with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=(WIDTH, 0.6 + 1.0 * len(names)))
-        panels = canvas.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+        canvas, panels = _panels(names, "reward of chosen less rejected")
         for panel, name in zip(panels, names, strict=True):
             panel.axvline(0, color=LINE, linewidth=1)
             for place, model in enumerate(models):
                 delta_N = _delta(model, name)
                 outline(panel, delta_N, edges, place, model.name)
                 rows.append({"model": model.name, "source": name, **_spread(delta_N)})
-            panel.set_title(name)
-            panel.set_yticks([])
-        panels[-1].set_xlabel("reward of chosen less rejected")
         legend(canvas, panels[0])
     widest = max(rows, key=lambda row: row["standard deviation"])
     text = (
@@ -201,17 +198,13 @@ def rewards(model: Model) -> Figure:
     edges = _edges(np.concatenate([*map(np.concatenate, both)]), 0.0)
     rows: Rows = []
     with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=(WIDTH, 0.6 + 1.0 * len(names)))
-        panels = canvas.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+        canvas, panels = _panels(names, "reward")
         for panel, name, pair in zip(panels, names, both, strict=True):
             for place, (answer, reward_N) in enumerate(
                 zip(("chosen", "rejected"), pair, strict=True)
             ):
                 outline(panel, reward_N, edges, place, answer)
                 rows.append({"source": name, "answer": answer, **_spread(reward_N)})
-            panel.set_title(name)
-            panel.set_yticks([])
-        panels[-1].set_xlabel("reward")
         legend(canvas, panels[0])
     text = (
         f"Distribution of the rewards that {model.name} gives to chosen and to rejected answers. "
@@ -291,6 +284,17 @@ def _measures(model: Model | RunFiles, source: str) -> dict[str, Any]:
 
 def _delta(model: Model, source: str) -> NDArray[np.float64]:
     return model.first.scores[source].delta_N
+
+
+def _panels(names: Sequence[str], label: str) -> tuple[Canvas, Sequence[Axes]]:
+    """A panel for the distributions on each source, over one axis."""
+    canvas = Canvas(figsize=(WIDTH, 0.6 + 1.0 * len(names)))
+    panels = canvas.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, name in zip(panels, names, strict=True):
+        panel.set_title(name)
+        panel.set_yticks([])
+    panels[-1].set_xlabel(label)
+    return canvas, panels
 
 
 def _edges(value_N: NDArray[np.floating], outside: float) -> NDArray[np.float64]:
