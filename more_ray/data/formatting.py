@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from more_ray.data.records import Message
@@ -46,10 +47,10 @@ def encode(
     )["input_ids"]
 
 
-def shared_prefix(chosen: Sequence[int], rejected: Sequence[int]) -> int:
-    """Tokens that both sequences begin with, leaving each at least one of its own."""
-    shared = 0
-    limit = min(len(chosen), len(rejected)) - 1
-    while shared < limit and chosen[shared] == rejected[shared]:
-        shared += 1
-    return shared
+def shared_prefix(*sequences: Sequence[int]) -> int:
+    """Tokens that all sequences begin with, leaving each at least one of its own."""
+    limit = min(map(len, sequences)) - 1
+    for place, tokens in enumerate(islice(zip(*sequences), limit)):  # noqa: B905, they may differ
+        if len(set(tokens)) > 1:
+            return place
+    return limit

@@ -1,31 +1,73 @@
-"""Pairs to one packed batch: no padding, what both answers share once.
+"""Answers to one packed batch: no padding, what the answers to a prompt share once.
 
-A pair lies in the batch as `[shared | chosen | rejected]`: the tokens that both sequences begin
-with, then the rest of each. Legend: N pairs, T tokens of all pairs, L tokens of a padded row.
+A prompt lies in the batch as `[shared | answer 1 | answer 2 | ...]`: the tokens that the sequences
+of all its answers begin with, then the rest of each. A pair is a prompt with two answers, chosen
+and rejected. Legend: N pairs, A answers, T tokens of all prompts, L tokens of a padded row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
 from more_ray.data.formatting import shared_prefix
 
-Lengths = tuple[int, int, int]
-"""Tokens of a pair that are shared, only chosen, only rejected."""
+Lengths = tuple[int, ...]
+"""Tokens of a prompt that all answers share, then each answer's own."""
 
 
 @dataclass(frozen=True)
-class PackedBatch:
-    """N pairs as one row of T tokens."""
+class PackedAnswers:
+    """The answers to some prompts as one row of T tokens."""
 
     input_ids_T: Tensor
     position_ids_T: Tensor
     lengths: tuple[Lengths, ...]
+
+    def to(self, device: torch.device | str) -> Self:
+        tensors = {
+            field.name: value.to(device, non_blocking=True)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **tensors)
+
+    @property
+    def last_A(self) -> Tensor:
+        """`[A]` positions in T of each answer's last token."""
+        parts = [(shared + first, *others) for shared, first, *others in self.lengths]
+        length_A = torch.tensor([length for part in parts for length in part])
+        return (length_A.cumsum(dim=0) - 1).to(self.input_ids_T.device)
+
+    def padded(self) -> tuple[Tensor, Tensor]:
+        """The same answers as a full row each, padded on the right.
+
+        Returns:
+            `input_ids [A, L]` and `attention_mask [A, L]`.
+        """
+        rows = []
+        for tokens, (shared, *own) in zip(
+            self.input_ids_T.split([sum(lengths) for lengths in self.lengths]),
+            self.lengths,
+            strict=True,
+        ):
+            prompt, *answers = tokens.split([shared, *own])
+            rows += [torch.cat([prompt, answer]) for answer in answers]
+        input_ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        length = torch.tensor([len(row) for row in rows], device=input_ids.device)
+        mask = torch.arange(input_ids.shape[1], device=input_ids.device) < length[:, None]
+        return input_ids, mask.long()
+
+
+@dataclass(frozen=True)
+class PackedBatch(PackedAnswers):
+    """N pairs as one row of T tokens, and what the loss needs of each."""
+
     source_N: Tensor
     margin_N: Tensor
 
@@ -39,37 +81,13 @@ class PackedBatch:
     ) -> PackedBatch:
         """From flat arrays: `input_ids [T]`, `lengths [N, 3]`, `source [N]`, `margin [N]`."""
         triples = tuple(tuple(int(length) for length in row) for row in lengths)
-        positions = [
-            np.concatenate([np.arange(shared + chosen), np.arange(shared, shared + rejected)])
-            for shared, chosen, rejected in triples
-        ]
         return cls(
             torch.from_numpy(np.asarray(input_ids, dtype=np.int64)),
-            torch.from_numpy(np.concatenate(positions)),
+            _positions(triples),
             triples,
             torch.from_numpy(np.asarray(source, dtype=np.int64)),
             torch.from_numpy(np.asarray(margin, dtype=np.float32)),
         )
-
-    def to(self, device: torch.device | str) -> PackedBatch:
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device, non_blocking=True)
-
-        return PackedBatch(
-            move(self.input_ids_T),
-            move(self.position_ids_T),
-            self.lengths,
-            move(self.source_N),
-            move(self.margin_N),
-        )
-
-    @property
-    def last_N2(self) -> Tensor:
-        """`[N, 2]` positions in T of the last chosen and the last rejected token."""
-        length_N3 = torch.tensor(self.lengths, dtype=torch.int64)
-        end_N = length_N3.sum(dim=1).cumsum(dim=0)
-        last_N2 = torch.stack([end_N - length_N3[:, 2], end_N], dim=1) - 1
-        return last_N2.to(self.input_ids_T.device)
 
     @property
     def tokens_N(self) -> Tensor:
@@ -77,25 +95,18 @@ class PackedBatch:
         tokens = [float(sum(lengths)) for lengths in self.lengths]
         return torch.tensor(tokens, device=self.input_ids_T.device)
 
-    def padded(self) -> tuple[Tensor, Tensor]:
-        """The same pairs as two full rows each, padded on the right.
 
-        Returns:
-            `input_ids [2N, L]` and `attention_mask [2N, L]`, chosen rows first, then rejected.
-        """
-        chosen, rejected = [], []
-        for pair, (shared, own, _) in zip(
-            self.input_ids_T.split([sum(lengths) for lengths in self.lengths]),
-            self.lengths,
-            strict=True,
-        ):
-            chosen.append(pair[: shared + own])
-            rejected.append(torch.cat([pair[:shared], pair[shared + own :]]))
-        rows = chosen + rejected
-        input_ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-        length = torch.tensor([len(row) for row in rows], device=input_ids.device)
-        mask = torch.arange(input_ids.shape[1], device=input_ids.device) < length[:, None]
-        return input_ids, mask.long()
+def pack_answers(prompts: Sequence[Sequence[Sequence[int]]]) -> PackedAnswers:
+    """A batch from the token lists of each prompt's answers, the prompt at the start of each."""
+    tokens: list[int] = []
+    lengths = []
+    for answers in prompts:
+        shared = shared_prefix(*answers)
+        tokens += answers[0][:shared]
+        for answer in answers:
+            tokens += answer[shared:]
+        lengths.append((shared, *(len(answer) - shared for answer in answers)))
+    return PackedAnswers(torch.tensor(tokens), _positions(lengths), tuple(lengths))
 
 
 def pack(
@@ -105,15 +116,21 @@ def pack(
     margin: Sequence[float] | None = None,
 ) -> PackedBatch:
     """A batch from token lists of N pairs; every list must hold at least one token."""
-    tokens: list[int] = []
-    lengths = []
-    for one, other in zip(chosen, rejected, strict=True):
-        shared = shared_prefix(one, other)
-        tokens += [*one, *other[shared:]]
-        lengths.append((shared, len(one) - shared, len(other) - shared))
+    answers = pack_answers(list(zip(chosen, rejected, strict=True)))
+    nothing = np.zeros(len(answers.lengths))
     return PackedBatch.from_arrays(
-        np.asarray(tokens),
-        np.asarray(lengths),
-        np.zeros(len(lengths)) if source is None else np.asarray(source),
-        np.zeros(len(lengths)) if margin is None else np.asarray(margin),
+        answers.input_ids_T.numpy(),
+        np.asarray(answers.lengths),
+        nothing if source is None else np.asarray(source),
+        nothing if margin is None else np.asarray(margin),
     )
+
+
+def _positions(lengths: Sequence[Lengths]) -> Tensor:
+    """Every answer continues where the shared tokens end."""
+    positions = [
+        np.arange(begin, begin + length)
+        for shared, *own in lengths
+        for begin, length in [(0, shared), *((shared, length) for length in own)]
+    ]
+    return torch.from_numpy(np.concatenate(positions))

@@ -39,6 +39,7 @@ class Reason(str, Enum):
     CORRUPT_FILE = "corrupt file"
     TEMPLATE = "chat template refuses the roles"
     TRUNCATED = "identical after truncation"
+    TOO_LONG = "too many tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +166,12 @@ def items(value: Any, name: str) -> list[Any]:
 def _split(prompt: Any, chosen: Any, rejected: Any) -> tuple[tuple[Message, ...], str, str]:
     """The prompt's messages and the two answers, each answer "" where there is none."""
     if prompt is None:
-        context, better = _cut(_dialogue(chosen, "chosen"))
-        other, worse = _cut(_dialogue(rejected, "rejected"))
+        context, better = _cut(dialogue(chosen, "chosen"))
+        other, worse = _cut(dialogue(rejected, "rejected"))
         if better and worse and context != other:
             raise InvalidRecord(Reason.PROMPTS_DIFFER, "chosen and rejected part before the answer")
         return context, better, worse
-    context = _dialogue(prompt, "prompt")
+    context = dialogue(prompt, "prompt")
     return context, _answer(chosen, "chosen", context), _answer(rejected, "rejected", context)
 
 
@@ -190,7 +191,7 @@ def _cut(dialogue: tuple[Message, ...]) -> tuple[tuple[Message, ...], str]:
     return dialogue[:-1], dialogue[-1]["content"]
 
 
-def _dialogue(value: Any, name: str) -> tuple[Message, ...]:
+def dialogue(value: Any, name: str) -> tuple[Message, ...]:
     return parse_transcript(text(value, name)) if isinstance(value, str) else _messages(value, name)
 
 

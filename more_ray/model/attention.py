@@ -1,9 +1,9 @@
-"""Attention over a packed batch, in which the answers of a pair share the prompt.
+"""Attention over a packed batch, in which the answers to a prompt share it.
 
-Every token sees what came before it in its own sequence: the chosen answer sees the shared
-tokens and itself, the rejected answer sees the shared tokens and itself, no pair sees another.
-No work is spent on padding or on masked-out blocks. Registered with transformers as an attention
-implementation, so that any model that uses its attention interface can run it.
+Every token sees what came before it in its own sequence: an answer sees the shared tokens and
+itself, never another answer or another prompt. No work is spent on padding or on masked-out
+blocks. Registered with transformers as an attention implementation, so that any model that uses
+its attention interface can run it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AttentionInterface
+from transformers import AttentionInterface, PreTrainedModel
 
-from more_ray.data.packing import Lengths
+from more_ray.data.packing import Lengths, PackedAnswers
 
-PAIRS_ATTENTION = "more_ray_pairs"
+PACKED_ATTENTION = "more_ray_packed"
 
 
-def pairs_attention(
+def packed_attention(
     module: nn.Module,
     query: Tensor,
     key: Tensor,
@@ -29,35 +29,45 @@ def pairs_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     *,
-    pair_lengths: Sequence[Lengths],
+    packed_lengths: Sequence[Lengths],
     **kwargs: object,
 ) -> tuple[Tensor, None]:
-    """Attention of each pair in `[1, heads, T, head_dim]`; returns `[1, T, heads, head_dim]`."""
+    """Attention of each answer in `[1, heads, T, head_dim]`; returns `[1, T, heads, head_dim]`."""
     options = {"scale": scaling, "dropout_p": dropout, "enable_gqa": query.shape[1] != key.shape[1]}
     # Split once: the backward of a slice fills a tensor of the whole batch, that of a split not.
-    cuts = [cut for shared, chosen, rejected in pair_lengths for cut in (shared + chosen, rejected)]
-    queries, keys, values = (tensor.split(cuts, dim=2) for tensor in (query, key, value))
+    cuts = [cut for shared, first, *others in packed_lengths for cut in (shared + first, *others)]
+    parts = zip(*(tensor.split(cuts, dim=2) for tensor in (query, key, value)), strict=True)
     outputs = []
-    for pair, (shared, _, rejected) in enumerate(pair_lengths):
-        one, other = 2 * pair, 2 * pair + 1
+    for shared, _, *others in packed_lengths:
+        first_query, first_key, first_value = next(parts)
         outputs.append(
             F.scaled_dot_product_attention(
-                queries[one], keys[one], values[one], is_causal=True, **options
+                first_query, first_key, first_value, is_causal=True, **options
             )
         )
-        visible = torch.ones(
-            rejected, shared + rejected, dtype=torch.bool, device=query.device
-        ).tril(shared)
-        outputs.append(
-            F.scaled_dot_product_attention(
-                queries[other],
-                torch.cat([keys[one][:, :, :shared], keys[other]], dim=2),
-                torch.cat([values[one][:, :, :shared], values[other]], dim=2),
-                attn_mask=visible,
-                **options,
+        for own in others:
+            own_query, own_key, own_value = next(parts)
+            visible = torch.ones(own, shared + own, dtype=torch.bool, device=query.device)
+            outputs.append(
+                F.scaled_dot_product_attention(
+                    own_query,
+                    torch.cat([first_key[:, :, :shared], own_key], dim=2),
+                    torch.cat([first_value[:, :, :shared], own_value], dim=2),
+                    attn_mask=visible.tril(shared),
+                    **options,
+                )
             )
-        )
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
 
 
-AttentionInterface.register(PAIRS_ATTENTION, pairs_attention)
+AttentionInterface.register(PACKED_ATTENTION, packed_attention)
+
+
+def packed_hidden_states(model: PreTrainedModel, batch: PackedAnswers) -> Tensor:
+    """`[T, H]` last hidden states of a model whose attention is `PACKED_ATTENTION`."""
+    return model.base_model(
+        input_ids=batch.input_ids_T[None],
+        position_ids=batch.position_ids_T[None],
+        use_cache=False,
+        packed_lengths=batch.lengths,
+    ).last_hidden_state[0]

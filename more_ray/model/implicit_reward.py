@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from more_ray.data.packing import PackedBatch, pack
-from more_ray.model.attention import PAIRS_ATTENTION
+from more_ray.model.attention import PACKED_ATTENTION, packed_hidden_states
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class ImplicitReward(nn.Module):
         # Not a submodule: the engine neither trains, shards nor saves it.
         self._reference = [reference.requires_grad_(False).eval()]
         for model in (policy, reference):
-            model.set_attn_implementation(PAIRS_ATTENTION)
+            model.set_attn_implementation(PACKED_ATTENTION)
 
     def forward(self, batch: PackedBatch) -> tuple[Tensor, HeadInputs]:
         """Rewards `[N, 2]` (chosen, rejected) in fp32, less what both owe to shared tokens."""
@@ -104,13 +104,7 @@ class ImplicitReward(nn.Module):
 
 
 def _head_inputs(model: PreTrainedModel, batch: PackedBatch, tokens: AnswerTokens) -> HeadInputs:
-    hidden_TH = model.base_model(
-        input_ids=batch.input_ids_T[None],
-        position_ids=batch.position_ids_T[None],
-        use_cache=False,
-        pair_lengths=batch.lengths,
-    ).last_hidden_state[0]
-    z_MH = hidden_TH[tokens.predicted_from_M]
+    z_MH = packed_hidden_states(model, batch)[tokens.predicted_from_M]
     logits_MV = model.get_output_embeddings()(z_MH).float()
     return HeadInputs(tokens, z_MH, logits_MV.log_softmax(dim=-1))
 
@@ -132,7 +126,7 @@ def runs_packed(policy: PreTrainedModel) -> bool:
         logits = policy(torch.tensor([row])).logits[0].float().log_softmax(dim=-1)
         rows += [logits[-answer - 1 + place, row[-answer + place]] for place in range(answer)]
     before = policy.config._attn_implementation
-    policy.set_attn_implementation(PAIRS_ATTENTION)
+    policy.set_attn_implementation(PACKED_ATTENTION)
     try:
         packed_M = _of_tokens(_head_inputs(policy, batch, tokens))
         tolerance = 1e-4 if policy.dtype == torch.float32 else 5e-2

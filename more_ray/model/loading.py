@@ -44,8 +44,10 @@ class ModelError(UserError):
     """What could not be loaded, from where, what is allowed."""
 
 
-def load_tokenizer(config: ModelConfig, max_length: int) -> PreTrainedTokenizerBase:
+def load_tokenizer(config: ModelConfig, max_length: int | None) -> PreTrainedTokenizerBase:
     """A tokenizer that truncates on the left and whose pad token is not its EOS.
+
+    Without `max_length` it keeps the length that it was saved with.
 
     Transformers' sequence classifiers find the last token as the rightmost that is not padding,
     so an EOS that doubles as padding would move the score to the token before it.
@@ -54,11 +56,9 @@ def load_tokenizer(config: ModelConfig, max_length: int) -> PreTrainedTokenizerB
         ModelError: there is no tokenizer at `config.path`.
     """
     # As arguments, not attributes: only these are saved with the tokenizer.
-    sides = {
-        "truncation_side": "left",
-        "padding_side": "right",
-        "model_max_length": max_length,
-    }
+    sides: dict[str, Any] = {"truncation_side": "left", "padding_side": "right"}
+    if max_length:
+        sides["model_max_length"] = max_length
     if config.path == "tiny":
         tokenizer = _simulator_tokenizer(sides)
     else:

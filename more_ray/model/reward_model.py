@@ -1,6 +1,6 @@
 """The reward model: the trunk of a causal LM and a bias-free linear score head.
 
-Legend: N pairs, T tokens, H hidden size, L tokens of a padded row.
+Legend: N pairs, A answers, T tokens, H hidden size, L tokens of a padded row.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from more_ray.data.packing import PackedBatch, pack
-from more_ray.model.attention import PAIRS_ATTENTION
+from more_ray.data.packing import PackedAnswers, PackedBatch, pack
+from more_ray.model.attention import PACKED_ATTENTION, packed_hidden_states
 from more_ray.objective.ranking import head_gradient_sums
 
 
@@ -29,8 +29,13 @@ class RewardModel(nn.Module):
 
     def forward(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
         """Rewards `[N, 2]` (chosen, rejected) in fp32 and their last hidden states `[N, 2, H]`."""
-        z_N2H = self._packed(batch) if self.packed else self._padded(batch)
-        return self.classifier.score(z_N2H).squeeze(-1).float(), z_N2H
+        reward_A, z_AH = self.score(batch)
+        return reward_A.unflatten(0, (-1, 2)), z_AH.unflatten(0, (-1, 2))
+
+    def score(self, batch: PackedAnswers) -> tuple[Tensor, Tensor]:
+        """Rewards `[A]` in fp32 and last hidden states `[A, H]` of any number of answers."""
+        z_AH = self._packed(batch) if self.packed else self._padded(batch)
+        return self.classifier.score(z_AH).squeeze(-1).float(), z_AH
 
     @property
     def trained(self) -> PreTrainedModel:
@@ -43,25 +48,18 @@ class RewardModel(nn.Module):
         """Sum over each source's pairs of the gradient of (1) for the score head: `[K, H]`."""
         return head_gradient_sums(delta_N, *z_N2H.unbind(dim=1), source_N, sources)
 
-    def _packed(self, batch: PackedBatch) -> Tensor:
-        self._last = batch.last_N2.flatten()
+    def _packed(self, batch: PackedAnswers) -> Tensor:
+        self._last = batch.last_A
         self._tokens = len(batch.input_ids_T)
-        hidden_TH = self.classifier.base_model(
-            input_ids=batch.input_ids_T[None],
-            position_ids=batch.position_ids_T[None],
-            use_cache=False,
-            pair_lengths=batch.lengths,
-        ).last_hidden_state[0]
-        return hidden_TH[batch.last_N2]
+        return packed_hidden_states(self.classifier, batch)[self._last]
 
-    def _padded(self, batch: PackedBatch) -> Tensor:
+    def _padded(self, batch: PackedAnswers) -> Tensor:
         input_ids, mask = batch.padded()
         hidden = self.classifier.base_model(
             input_ids=input_ids, attention_mask=mask, use_cache=False
         ).last_hidden_state
         last = mask.sum(dim=1) - 1
-        z = hidden[torch.arange(len(last), device=last.device), last]
-        return torch.stack(z.chunk(2), dim=1)
+        return hidden[torch.arange(len(last), device=last.device), last]
 
     def _only_last_tokens(self, mlp: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
         """Of the last block's MLP only the tokens that are scored are needed."""
@@ -76,11 +74,11 @@ class RewardModel(nn.Module):
     def use_packed(self, packed: bool) -> None:
         self.packed = packed
         self._last = None
-        self.classifier.set_attn_implementation(PAIRS_ATTENTION if packed else "sdpa")
+        self.classifier.set_attn_implementation(PACKED_ATTENTION if packed else "sdpa")
 
 
 class PaddedClassifier(nn.Module):
-    """Scores pairs with a sequence classifier whatever its head, two padded rows a pair."""
+    """Scores answers with a sequence classifier whatever its head, a padded row each."""
 
     def __init__(self, classifier: PreTrainedModel) -> None:
         super().__init__()
@@ -88,11 +86,15 @@ class PaddedClassifier(nn.Module):
 
     def forward(self, batch: PackedBatch) -> tuple[Tensor, None]:
         """Rewards `[N, 2]` (chosen, rejected) in fp32."""
+        return self.score(batch)[0].unflatten(0, (-1, 2)), None
+
+    def score(self, batch: PackedAnswers) -> tuple[Tensor, None]:
+        """Rewards `[A]` in fp32."""
         input_ids, mask = batch.padded()
         # Some find the last token by its not being the pad token.
         input_ids = input_ids.masked_fill(mask == 0, self.classifier.config.pad_token_id)
         logits = self.classifier(input_ids=input_ids, attention_mask=mask).logits
-        return torch.stack(logits.squeeze(-1).float().chunk(2), dim=1), None
+        return logits.squeeze(-1).float(), None
 
 
 def _last_block_mlp(classifier: PreTrainedModel) -> list[nn.Module]:

@@ -14,7 +14,7 @@ from transformers import (
     PretrainedConfig,
 )
 
-from more_ray.data.packing import pack
+from more_ray.data.packing import pack, pack_answers
 from more_ray.model.reward_model import RewardModel, choose_batch_format
 
 SHAPE = {
@@ -99,6 +99,22 @@ def test_a_score_does_not_depend_on_the_neighbours_in_the_batch() -> None:
             model(pack([one], [other]))[0] for one, other in zip(chosen, rejected, strict=True)
         ]
     torch.testing.assert_close(together_N2, torch.cat(alone), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_any_number_of_answers_may_share_a_prompt(name: str) -> None:
+    model = make_model(CONFIGS[name])
+    model.use_packed(True)
+    rng = np.random.default_rng(0)
+    prompts = [
+        [rng.integers(3, 100, 12).tolist() for _ in range(answers)] for answers in (1, 4, 2, 3)
+    ]
+    prompts[1] = [prompts[1][0][:9] + answer[9:] for answer in prompts[1]]
+    answers = [answer for prompt in prompts for answer in prompt]
+    with torch.no_grad():
+        packed_A, _ = model.score(pack_answers(prompts))
+        plain = [model.classifier(torch.tensor([answer])).logits.item() for answer in answers]
+    torch.testing.assert_close(packed_A, torch.tensor(plain), atol=1e-5, rtol=0)
 
 
 def test_auto_packs_what_can_be_packed() -> None:

@@ -1,0 +1,88 @@
+"""The HTTP side of the reward service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from more_ray.data.records import InvalidRecord
+from more_ray.evaluate.calibration import sigmoid
+from more_ray.serve.guard import Guard
+from more_ray.serve.schemas import (
+    Info,
+    RewardRequest,
+    RewardResponse,
+    ScoreRequest,
+    ScoreResponse,
+)
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    401: {"description": "No bearer token, or another one."},
+    413: {"description": "The body is too large."},
+    503: {"description": "Full; Retry-After says when to come again."},
+}
+
+
+class Service(Protocol):
+    """What is behind the API."""
+
+    info: Info
+
+    async def score(self, prompt: Any, responses: Sequence[str]) -> list[float]: ...
+
+    async def score_texts(
+        self, texts: Sequence[str], prompts: Sequence[str] | None
+    ) -> list[float]: ...
+
+
+def make_api(service: Service, digest: str | None) -> FastAPI:
+    """An ASGI app; where `digest` is given, all but /healthz ask for the token that has it."""
+    api = FastAPI(title="Reward service", responses=REFUSALS)
+    api.add_middleware(Guard, digest=digest)
+
+    @api.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        # FastAPI's own answer repeats the input, which need not even be valid Unicode.
+        keys = ("loc", "msg", "type")
+        return _unprocessable([{key: one[key] for key in keys} for one in error.errors()])
+
+    @api.exception_handler(InvalidRecord)
+    async def unusable(request: Request, error: InvalidRecord) -> JSONResponse:
+        return _unprocessable([{"loc": ["body"], "msg": str(error), "type": "value_error"}])
+
+    @api.post("/score")
+    async def score(request: ScoreRequest) -> ScoreResponse:
+        """Rewards of answers to a prompt, or of a whole conversation."""
+        scores = await service.score(request.question(), request.answers())
+        preferences = None
+        if request.calibrated:
+            temperature = service.info.temperature
+            preferences = [
+                [float(sigmoid((one - other) / temperature)) for other in scores] for one in scores
+            ]
+        return ScoreResponse(scores=scores, preferences=preferences)
+
+    @api.post("/get_reward")
+    async def get_reward(request: RewardRequest) -> RewardResponse:
+        """Rewards of whole texts, as OpenRLHF's remote reward client asks for them."""
+        return RewardResponse(rewards=await service.score_texts(request.query, request.prompts))
+
+    @api.get("/healthz", response_class=PlainTextResponse)
+    async def healthz() -> str:
+        """Answers when the model is loaded."""
+        return "ok"
+
+    @api.get("/info")
+    async def info() -> Info:
+        """Which model this is."""
+        return service.info
+
+    return api
+
+
+def _unprocessable(detail: list[dict[str, Any]]) -> JSONResponse:
+    return JSONResponse({"detail": detail}, 422)

@@ -1,0 +1,71 @@
+"""Texts to rewards, as in training: the same messages, tokens and model.
+
+Legend: A answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import jinja2
+import torch
+
+from more_ray.data.formatting import encode, render, shared_prefix
+from more_ray.data.packing import pack_answers
+from more_ray.data.records import InvalidRecord, Reason, dialogue, text
+from more_ray.model.loading import load_reward_model, load_tokenizer
+from more_ray.serve.config import ServeConfig
+
+Answers = list[list[int]]
+"""Token ids of a prompt with each of its answers."""
+
+
+def packed_tokens(answers: Answers) -> int:
+    """Tokens that are computed: what all answers begin with counts once."""
+    return sum(map(len, answers)) - (len(answers) - 1) * shared_prefix(*answers)
+
+
+class Scorer:
+    """A reward model with its tokenizer, on a GPU where there is one."""
+
+    def __init__(self, config: ServeConfig) -> None:
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._tokenizer = load_tokenizer(config.model, config.max_length)
+        self._model = load_reward_model(config.model, self._tokenizer).to(self._device)
+        positions = getattr(self._model.classifier.config, "max_position_embeddings", None)
+        self.max_length: int = min(self._tokenizer.model_max_length, positions or 2**20)
+
+    def answers(self, prompt: Any, responses: Sequence[str]) -> Answers:
+        """Tokens of answers to a prompt: messages, a transcript, or what a user says.
+
+        Raises:
+            InvalidRecord: a prompt that does not end with a user's turn, or that the chat template
+                refuses.
+        """
+        context = dialogue(prompt, "prompt")
+        if not context or context[-1]["role"] != "user":
+            raise InvalidRecord(Reason.NO_USER_TURN, "one is allowed that does")
+        try:
+            texts = [
+                render(self._tokenizer, context, text(one, "response").strip()) for one in responses
+            ]
+        except jinja2.TemplateError as error:
+            raise InvalidRecord(Reason.TEMPLATE, str(error)) from error
+        return encode(self._tokenizer, texts, self.max_length)
+
+    def texts(self, texts: Sequence[str], prompts: Sequence[str] | None) -> list[Answers]:
+        """Tokens of whole texts; neighbours with the same prompt are answers to one."""
+        eos = self._tokenizer.eos_token
+        ended = [one if text(one, "query").endswith(eos) else one + eos for one in texts]
+        tokens = iter(encode(self._tokenizer, ended, self.max_length))
+        keys = range(len(texts)) if prompts is None else prompts
+        return [[next(tokens) for _ in same] for _, same in groupby(keys)]
+
+    @torch.no_grad()
+    def scores(self, prompts: Sequence[Answers]) -> list[list[float]]:
+        """The reward of each answer to each prompt."""
+        reward_A, _ = self._model.score(pack_answers(prompts).to(self._device))
+        split = reward_A.cpu().split([len(answers) for answers in prompts])
+        return [rewards.tolist() for rewards in split]

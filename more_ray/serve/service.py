@@ -1,0 +1,96 @@
+"""The Ray Serve deployment: a replica's model, its queue and its API."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from fastapi import FastAPI
+from ray.serve import metrics
+
+from more_ray import storage
+from more_ray.data.records import InvalidRecord, Reason
+from more_ray.evaluate.scores import read_scores
+from more_ray.evaluate.temperature import fit_temperature
+from more_ray.serve.api import make_api
+from more_ray.serve.batches import Batches
+from more_ray.serve.config import ServeConfig
+from more_ray.serve.schemas import Info
+from more_ray.serve.scorer import Answers, Scorer, packed_tokens
+
+
+class RewardService:
+    """Scores by HTTP, and by handle: `handle.score.remote(prompt=..., responses=[...])`."""
+
+    def __init__(self, config: ServeConfig, digest: str | None) -> None:
+        threads = (os.cpu_count() or 1) // config.max_replicas
+        torch.set_num_threads(config.threads or max(1, threads))
+        self._config = config
+        self._digest = digest
+        self._scorer = Scorer(config)
+        self._batches: Batches[Answers, list[float]] = Batches(self._compute, config.batch_tokens)
+        temperature, origin = _temperature(config)
+        self.info = Info(
+            model=config.model.path,
+            revision=config.model.revision,
+            max_length=self._scorer.max_length,
+            temperature=temperature,
+            temperature_from=origin,
+        )
+        self._answers = metrics.Counter("more_ray_answers_scored", "Answers scored.")
+        self._tokens = metrics.Counter("more_ray_tokens_scored", "Tokens computed.")
+        self._batch_tokens = metrics.Histogram(
+            "more_ray_batch_tokens",
+            "Tokens of a forward pass.",
+            boundaries=[2.0**power for power in range(5, 17)],
+        )
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return make_api(self, self._digest)
+
+    async def score(self, prompt: Any, responses: Sequence[str]) -> list[float]:
+        """The reward of each answer to a prompt: messages, a transcript, or what a user says.
+
+        Raises:
+            InvalidRecord: they cannot be scored; nothing else is refused for good.
+        """
+        answers = await asyncio.to_thread(self._scorer.answers, prompt, responses)
+        return await self._rewards([answers])
+
+    async def score_texts(self, texts: Sequence[str], prompts: Sequence[str] | None) -> list[float]:
+        """The reward of each whole text; neighbours with the same prompt share its computation."""
+        return await self._rewards(await asyncio.to_thread(self._scorer.texts, texts, prompts))
+
+    def check_health(self) -> None:
+        self._batches.check()
+
+    async def _rewards(self, prompts: list[Answers]) -> list[float]:
+        sizes = [packed_tokens(answers) for answers in prompts]
+        if sum(sizes) > self._config.request_tokens:
+            allowed = f"{sum(sizes)} tokens, {self._config.request_tokens} are allowed"
+            raise InvalidRecord(Reason.TOO_LONG, allowed)
+        scores = await asyncio.gather(*map(self._batches.result, prompts, sizes))
+        return [score for answers in scores for score in answers]
+
+    def _compute(self, prompts: Sequence[Answers]) -> list[list[float]]:
+        tokens = sum(map(packed_tokens, prompts))
+        self._answers.inc(sum(map(len, prompts)))
+        self._tokens.inc(tokens)
+        self._batch_tokens.observe(tokens)
+        return self._scorer.scores(prompts)
+
+
+def _temperature(config: ServeConfig) -> tuple[float, str]:
+    """The temperature of calibrated preferences, and where it is from."""
+    if config.temperature:
+        return config.temperature, "given"
+    run = config.model.path.rstrip("/").removesuffix("model")
+    scores = storage.join(run, "scores.parquet")
+    if run == config.model.path.rstrip("/") or not storage.exists(scores):
+        return 1.0, "nothing known: the rewards as they are"
+    deltas = [one.delta_N for one in read_scores(run).values()]
+    return fit_temperature(np.concatenate(deltas)), "fitted on the run's test pairs"
