@@ -125,7 +125,7 @@ class ReadShard:
 def _pair_row(pair: Pair, chosen: list[int], rejected: list[int]) -> dict[str, Any]:
     shared = shared_prefix(chosen, rejected)
     return {
-        "pair": _key(pair.prompt, pair.chosen, pair.rejected) - 2**63,
+        "pair": pair_id(pair),
         "shared": chosen[:shared],
         "chosen": chosen[shared:],
         "rejected": rejected[shared:],
@@ -135,6 +135,11 @@ def _pair_row(pair: Pair, chosen: list[int], rejected: list[int]) -> dict[str, A
         "margin": pair.margin,
         "probability": pair.probability,
     }
+
+
+def pair_id(pair: Pair) -> int:
+    """What names a pair by its content in `scores.parquet`."""
+    return _key(pair.prompt, pair.chosen, pair.rejected) - 2**63
 
 
 def _reject_row(reject: Reject) -> dict[str, Any]:

@@ -1,0 +1,247 @@
+"""The reward service: a real Serve, real HTTP, a model that was trained here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+import requests
+from ray import serve
+
+from more_ray.config import ModelConfig
+from more_ray.data.reading import pair_id
+from more_ray.data.simulated import Simulator
+from more_ray.evaluate.scores import read_scores
+from more_ray.serve.app import ServeError, serving
+from more_ray.serve.config import ServeConfig
+from more_ray.serve.guard import MAX_BODY, TOKEN_VARIABLE
+
+pytestmark = pytest.mark.integration
+TOKEN = "a token of this test"
+HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+QUESTION = {"prompt": "How are plants watered?", "responses": ["With water.", "No."]}
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def url(trained: Path) -> Iterator[str]:
+    """Two replicas of the trained model behind a token."""
+    os.environ[TOKEN_VARIABLE] = TOKEN
+    config = ServeConfig(
+        model=ModelConfig(path=str(trained / "model")),
+        port=free_port(),
+        min_replicas=2,
+        max_replicas=2,
+        max_ongoing=8,
+        max_queued=16,
+        timeout=30,
+        batch_tokens=2_000,
+    )
+    with serving(config) as address:
+        yield address
+    del os.environ[TOKEN_VARIABLE]
+
+
+def post(url: str, path: str, body: Any, **options: Any) -> requests.Response:
+    return requests.post(f"{url}{path}", json=body, timeout=60, headers=HEADERS, **options)
+
+
+def test_served_scores_are_those_of_training_whatever_the_batch_mates(
+    url: str, trained: Path
+) -> None:
+    simulator = Simulator(3)
+    expected = read_scores(str(trained))
+    pairs = {
+        pair_id(pair): pair
+        for name in simulator.names()
+        for pair in simulator.pairs(name, "test", 0, 60)
+    }
+    wanted = [
+        (pairs[int(key)], [float(chosen), float(rejected)])
+        for one in expected.values()
+        for key, chosen, rejected in zip(one.pair_N, one.chosen_N, one.rejected_N, strict=True)
+    ]
+
+    def score(pair: Any) -> list[float]:
+        body = {"prompt": list(pair.prompt), "responses": [pair.chosen, pair.rejected]}
+        while (answer := post(url, "/score", body)).status_code == 503:
+            time.sleep(0.05)
+        return answer.json()["scores"]
+
+    with ThreadPoolExecutor(12) as pool:
+        served = list(pool.map(score, [pair for pair, _ in wanted]))
+    assert len(served) == 180
+    for scores, (_, rewards) in zip(served, wanted, strict=True):
+        assert scores == pytest.approx(rewards, abs=1e-5)
+
+    pair, rewards = wanted[0]
+    whole = [*pair.prompt, {"role": "assistant", "content": pair.chosen}]
+    assert post(url, "/score", {"messages": whole}).json()["scores"] == pytest.approx(
+        rewards[:1], abs=1e-5
+    )
+    text = f"Human: {pair.prompt[-1]['content']}\n\nAssistant: {pair.chosen}"
+    answer = post(url, "/get_reward", {"query": [text], "prompts": ["x"], "labels": ["y"]})
+    assert answer.json() == {"rewards": pytest.approx(rewards[:1], abs=1e-5)}
+    handle = serve.get_app_handle("reward")
+    by_handle = handle.score.remote(
+        prompt=list(pair.prompt), responses=[pair.chosen, pair.rejected]
+    )
+    assert by_handle.result(timeout_s=30) == pytest.approx(rewards, abs=1e-5)
+
+
+def test_what_is_refused(url: str) -> None:
+    assert requests.get(f"{url}/healthz", timeout=10).text == "ok"
+    for headers in ({}, {"Authorization": "Bearer another"}, {"Authorization": TOKEN}):
+        for path in ("/score", "/get_reward"):
+            answer = requests.post(url + path, json=QUESTION, headers=headers, timeout=10)
+            assert answer.status_code == 401
+        assert requests.get(f"{url}/info", headers=headers, timeout=10).status_code == 401
+    assert post(url, "/score", {"prompt": "x" * MAX_BODY, "responses": ["y"]}).status_code == 413
+    assert post(url, "/score", {"prompt": "x", "responses": ["y"] * 1_000}).status_code == 422
+    long = {"prompt": "x", "responses": [f"{number} " * 1_000 for number in range(100)]}
+    refused = post(url, "/score", long)
+    assert refused.status_code == 422
+    assert "too many tokens" in refused.text
+    assert post(url, "/score", {"prompt": "x"}).status_code == 422
+    odd = requests.post(
+        f"{url}/score",
+        data=b'{"prompt": "\\ud800", "responses": ["\\ud800"]}',
+        headers=HEADERS | {"Content-Type": "application/json"},
+        timeout=10,
+    )
+    assert odd.status_code == 422
+    assert post(url, "/score", QUESTION).status_code == 200
+
+
+def test_calibrated_preferences_are_over_the_temperature_of_the_run(url: str) -> None:
+    info = requests.get(f"{url}/info", headers=HEADERS, timeout=10).json()
+    assert info["temperature_from"] == "fitted on the run's test pairs"
+    answer = post(url, "/score", QUESTION | {"calibrated": True}).json()
+    one, other = answer["scores"]
+    (same, first), (second, _) = answer["preferences"]
+    assert same == 0.5
+    assert first + second == pytest.approx(1)
+    assert (first > 0.5) == (one > other)
+
+
+def test_a_full_service_says_so_at_once_and_nobody_hangs(url: str) -> None:
+    statuses = asyncio.run(flood(url, requests_at_once=120))
+    assert set(statuses) == {200, 503}
+    assert statuses.count(200) >= 16
+
+
+async def flood(url: str, requests_at_once: int) -> list[int]:
+    body = {"prompt": "Which?", "responses": [f"{number} " * 30 for number in range(15)]}
+    timeout = aiohttp.ClientTimeout(total=60)
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+
+        async def one() -> int:
+            async with session.post(f"{url}/score", json=body, headers=HEADERS) as answer:
+                if answer.status == 503:
+                    assert answer.headers["Retry-After"] == "1"
+                return answer.status
+
+        return await asyncio.gather(*(one() for _ in range(requests_at_once)))
+
+
+def test_killing_one_of_two_replicas_under_load_loses_no_request(url: str) -> None:
+    statuses: list[int] = []
+    stop = threading.Event()
+
+    def client() -> None:
+        while not stop.is_set():
+            statuses.append(post(url, "/score", QUESTION).status_code)
+
+    with ThreadPoolExecutor(6) as pool:
+        clients = [pool.submit(client) for _ in range(6)]
+        time.sleep(1)
+        replicas = [
+            process
+            for process in psutil.Process().children(recursive=True)
+            if "ServeReplica:reward" in " ".join(process.cmdline())
+        ]
+        assert len(replicas) == 2
+        replicas[0].send_signal(signal.SIGKILL)
+        time.sleep(5)
+        stop.set()
+        for one in clients:
+            one.result(timeout=60)
+    assert set(statuses) <= {200, 500, 503}
+    assert statuses.count(200) > 0.9 * len(statuses)
+    assert statuses[-1] == 200
+
+
+def test_the_job_finishes_what_has_begun_when_it_is_told_to_stop(trained: Path) -> None:
+    port = free_port()
+    environment = {key: value for key, value in os.environ.items() if key != TOKEN_VARIABLE}
+    job = subprocess.Popen(
+        [
+            *(sys.executable, "jobs/serve_reward.py", f"model.path={trained / 'model'}"),
+            f"port={port}",
+        ],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert job.stdout is not None
+        assert f"http://127.0.0.1:{port}" in job.stdout.readline()
+        body = {"prompt": "x", "responses": [f"{number} " * 100 for number in range(100)]}
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(post, f"http://127.0.0.1:{port}", "/score", body)
+            time.sleep(0.2)
+            job.send_signal(signal.SIGTERM)
+            assert answer.result(timeout=60).status_code == 200
+        assert job.wait(timeout=60) == 0
+    finally:
+        job.kill()
+
+
+def test_another_address_asks_for_a_token(trained: Path, cluster: None) -> None:
+    model = ModelConfig(path=str(trained / "model"))
+    token = os.environ.pop(TOKEN_VARIABLE, None)
+    try:
+        with (
+            pytest.raises(ServeError, match="MORE_RAY_TOKEN is not set"),
+            serving(ServeConfig(model=model, host="0.0.0.0")),
+        ):
+            pass
+    finally:
+        if token:
+            os.environ[TOKEN_VARIABLE] = token
+
+
+def test_no_request_makes_the_service_fail(url: str) -> None:
+    schema = requests.get(f"{url}/openapi.json", headers=HEADERS, timeout=10).json()
+    assert {"/score", "/get_reward", "/healthz", "/info"} <= set(schema["paths"])
+    found = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"),
+            *("--header", f"Authorization: Bearer {TOKEN}", "--max-examples", "60"),
+            *("--checks", "not_a_server_error", "--seed", "0"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert found.returncode == 0, json.dumps(found.stdout[-3_000:])
