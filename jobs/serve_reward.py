@@ -25,7 +25,7 @@ def main() -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())
         with serving(config) as url:
-            console.print(f"Serving {config.model.path} at {url} (documentation: {url}/docs)")
+            console.print(f"Serving at {url} (documentation: {url}/docs)", soft_wrap=True)
             stopped.wait()
             console.print("Finishing what has begun")
 

@@ -45,8 +45,9 @@ def session(workers: int, verbose: bool) -> Iterator[None]:
 
 def quieten() -> None:
     """Keep the libraries' chatter off the terminal; call it before they are imported."""
-    # As filters: DeepSpeed sets its logger's level when it is imported.
-    logging.getLogger("DeepSpeed").addFilter(lambda record: record.levelno >= logging.ERROR)
+    # As filters: these set their logger's level themselves.
+    for name in ("DeepSpeed", "ray.serve"):
+        logging.getLogger(name).addFilter(lambda record: record.levelno >= logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -102,19 +102,25 @@ class ObjectiveConfig(Section):
     (about a third more work); the same as global where train.accumulation=1."""
     solver: Literal["active_set", "frank_wolfe"] = "active_set"
     """active_set is exact; frank_wolfe is the paper's plain iteration."""
-    loss: Literal["ranking", "dpo"] = "ranking"
+    loss: Literal["ranking", "dpo", "sft"] = "ranking"
     """ranking: a reward head on the model's trunk. dpo: no reward head; the reward of an answer is
     `beta` times what its log-likelihood gains over the untrained model's (K * vocabulary * hidden
-    size numbers go into each lam)."""
+    size numbers go into each lam). sft: the negative log-likelihood of the chosen answers (3), for
+    weights that are known beforehand; records need no rejected answer."""
     beta: float = Field(0.1, gt=0)
     """Scale of the implicit reward of loss=dpo."""
     margin: bool = False
     """Subtract a pair's margin, where it has one, from its reward difference."""
 
     @model_validator(mode="after")
-    def _fixed_has_weights(self) -> ObjectiveConfig:
+    def _scheme_fits(self) -> ObjectiveConfig:
         if (self.scheme == "fixed") != (self.weights is not None):
             raise ValueError("objective.weights is given exactly when objective.scheme=fixed")
+        if self.loss == "sft" and (self.scheme == "more" or self.scope != "global"):
+            raise ValueError(
+                "objective.loss: sft allows objective.scheme=uniform, proportional or fixed, and "
+                "objective.scope=global"
+            )
         if self.weights is not None and (
             min(self.weights.values(), default=0) < 0 or sum(self.weights.values()) <= 0
         ):
@@ -255,12 +261,17 @@ class RunConfig(Section):
     """Where metrics go besides `output_dir`."""
 
     @model_validator(mode="after")
-    def _dpo_trains_all_weights_packed(self) -> RunConfig:
-        if self.objective.loss == "dpo":
+    def _policies_train_all_weights_packed(self) -> RunConfig:
+        loss = self.objective.loss
+        if loss != "ranking":
             if self.model.lora:
-                raise ValueError("model.lora: cannot be used with objective.loss=dpo")
+                raise ValueError(f"model.lora: cannot be used with objective.loss={loss}")
             if self.model.batch_format == "padded":
-                raise ValueError("model.batch_format: objective.loss=dpo allows auto and packed")
+                raise ValueError(
+                    f"model.batch_format: objective.loss={loss} allows auto and packed"
+                )
+        if loss == "sft" and self.compare:
+            raise ValueError("compare: cannot be used with objective.loss=sft")
         return self
 
 

@@ -69,14 +69,15 @@ def score(
     """The scores of all test pairs, by source."""
     pairs = EvaluationPairs(prepared, config.batch_tokens)
     blocks = [pairs.table.take(rows).append_column("row", pa.array(rows)) for rows in pairs.batches]
+    use_gpu = uses_gpu(config.use_gpu, config.workers)
     scored = ray.data.from_arrow(blocks).map_batches(
         Scorer,
         fn_constructor_args=(config.model, config.data.max_length, config.workers),
         batch_size=None,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=config.workers),
-        num_gpus=int(uses_gpu(config.use_gpu, config.workers)),
-        num_cpus=1,
+        num_gpus=int(use_gpu),
+        num_cpus=int(not use_gpu),
         runtime_env={"env_vars": WORKER_ENVIRONMENT},
     )
     score_N2 = np.zeros((len(pairs.table), 2), dtype=np.float32)

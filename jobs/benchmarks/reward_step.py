@@ -115,17 +115,19 @@ def train_ours(
 
     from more_ray.data.packing import pack
     from more_ray.objective.weighting import Fixed
+    from more_ray.train.losses import RankingLosses
     from more_ray.train.step import micro_step
 
     sources = len(batches[0]) // config.pairs_per_source
     weighting = Fixed(np.full(sources, 1 / sources))
     source_N = np.repeat(np.arange(sources), config.pairs_per_source)
+    ranking = RankingLosses(sources, use_margin=False)
     seconds, losses, tokens = [], [], []
     with engine(rank, workers, port, run_config(config, layout), config.steps) as made:
         for pairs in batches:
             started = time.perf_counter()
             batch = pack(*zip(*pairs, strict=True), source_N)
-            stats = micro_step(made, batch, weighting, sources, "global", False)
+            stats = micro_step(made, batch, weighting, "global", ranking)
             seconds.append(time.perf_counter() - started)
             losses.append(stats.loss)
             tokens.append(len(batch.input_ids_T) if layout == "packed" else padded_tokens(pairs))

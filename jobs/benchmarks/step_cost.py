@@ -52,7 +52,8 @@ def lam_costs(rank: int, workers: int, port: int, config: CostBenchmark) -> list
 
     from more_ray.objective.weighting import Fixed, MinNorm
     from more_ray.train.exchange import pair_weights
-    from more_ray.train.step import forward, micro_step
+    from more_ray.train.losses import RankingLosses
+    from more_ray.train.step import micro_step
 
     rows = []
     with engine(rank, workers, port, run_config(config), 1_000) as made:
@@ -63,7 +64,7 @@ def lam_costs(rank: int, workers: int, port: int, config: CostBenchmark) -> list
             made.step()
 
         def weighted(batch: PackedBatch, sources: int, weighting: Any) -> None:
-            micro_step(made, batch, weighting, sources, "global", False)
+            micro_step(made, batch, weighting, "global", RankingLosses(sources, False))
 
         for sources in config.sources:
             batch = make_batch(config.tokens, config.lengths[0], sources)
@@ -74,7 +75,7 @@ def lam_costs(rank: int, workers: int, port: int, config: CostBenchmark) -> list
                 "more": (weighted, batch, sources, more),
             }
             seconds = in_turn(kinds, config.rounds)
-            _, sums_KC = forward(made, batch, sources, False)
+            _, sums_KC = RankingLosses(sources, False)(made, batch)
             exchange = {
                 name: median_seconds(pair_weights, sums_KC, one, "global")
                 for name, one in {"uniform": uniform, "more": more}.items()
@@ -92,12 +93,20 @@ def length_costs(rank: int, workers: int, port: int, config: CostBenchmark) -> l
     from engine_process import engine
 
     from more_ray.objective.weighting import MinNorm
+    from more_ray.train.losses import RankingLosses
     from more_ray.train.step import micro_step
 
     with engine(rank, workers, port, run_config(config), 1_000) as made:
         batches = {length: make_batch(config.tokens, length, 1) for length in config.lengths}
         kinds = {
-            f"{length} tokens a pair": (micro_step, made, batch, MinNorm(), 1, "global", False)
+            f"{length} tokens a pair": (
+                micro_step,
+                made,
+                batch,
+                MinNorm(),
+                "global",
+                RankingLosses(1, False),
+            )
             for length, batch in batches.items()
         }
         seconds = in_turn(kinds, config.rounds // 3)
@@ -113,6 +122,7 @@ def scope_costs(rank: int, workers: int, port: int, config: CostBenchmark) -> li
     from engine_process import engine
 
     from more_ray.objective.weighting import MinNorm
+    from more_ray.train.losses import RankingLosses
     from more_ray.train.step import micro_step, whole_batch_step
 
     batch = make_batch(config.tokens // 2, config.lengths[0], 5)
@@ -120,12 +130,13 @@ def scope_costs(rank: int, workers: int, port: int, config: CostBenchmark) -> li
 
         def each() -> None:
             for _ in range(2):
-                micro_step(made, batch, MinNorm(), 5, "global", False)
+                micro_step(made, batch, MinNorm(), "global", RankingLosses(5, False))
 
         kinds = {
             "2 micro-batches, scope=global": (each,),
             "2 micro-batches, scope=batch": (
-                *(whole_batch_step, made, [batch, batch], [0, 0], MinNorm(), 5, False),
+                *(whole_batch_step, made, [batch, batch], [0, 0], MinNorm()),
+                RankingLosses(5, False),
             ),
         }
         seconds = in_turn(kinds, config.rounds)

@@ -30,6 +30,20 @@ def render(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], answer
     return text if text.endswith(tokenizer.eos_token) else text + tokenizer.eos_token
 
 
+def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message]) -> str:
+    """The text that an answer continues: `render` up to where the answer begins.
+
+    Raises:
+        jinja2.TemplateError: the chat template refuses these roles.
+    """
+    if tokenizer.chat_template:
+        return tokenizer.apply_chat_template(
+            list(prompt), tokenize=False, add_generation_prompt=True
+        )
+    turns = [f"{SPEAKER[turn['role']]}: {turn['content']}" for turn in prompt]
+    return "\n\n".join([*turns, f"{SPEAKER['assistant']}:"])
+
+
 def encode(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int
 ) -> list[list[int]]:

@@ -66,7 +66,7 @@ class PackedAnswers:
 
 @dataclass(frozen=True)
 class PackedBatch(PackedAnswers):
-    """N pairs as one row of T tokens, and what the loss needs of each."""
+    """N pairs (or chosen answers) as one row of T tokens, and what the loss needs of each."""
 
     source_N: Tensor
     margin_N: Tensor
@@ -79,12 +79,17 @@ class PackedBatch(PackedAnswers):
         source: np.ndarray,
         margin: np.ndarray,
     ) -> PackedBatch:
-        """From flat arrays: `input_ids [T]`, `lengths [N, 3]`, `source [N]`, `margin [N]`."""
-        triples = tuple(tuple(int(length) for length in row) for row in lengths)
+        """From flat arrays: `input_ids [T]`, `lengths [N, 3]`, `source [N]`, `margin [N]`.
+
+        An answer of no tokens is left out: of chosen answers alone, the rejected ones are such.
+        """
+        answered = tuple(
+            (int(shared), *(int(length) for length in own if length)) for shared, *own in lengths
+        )
         return cls(
             torch.from_numpy(np.asarray(input_ids, dtype=np.int64)),
-            _positions(triples),
-            triples,
+            _positions(answered),
+            answered,
             torch.from_numpy(np.asarray(source, dtype=np.int64)),
             torch.from_numpy(np.asarray(margin, dtype=np.float32)),
         )

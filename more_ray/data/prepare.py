@@ -34,10 +34,12 @@ def prepare(
     data: DataConfig,
     model: ModelConfig,
     progress: Callable[[int], None] = lambda pairs: None,
+    chosen_only: bool = False,
 ) -> Prepared:
     """The prepared form of what `data` names, reused where inputs and settings are the same.
 
     Args:
+        chosen_only: prompts and chosen answers, without the rejected ones; see `ReadShard`.
         progress: told the pairs written so far.
 
     Raises:
@@ -52,6 +54,7 @@ def prepare(
     names = [file.name for file in files] if files else simulator.names()
     identity = {
         "format": FORMAT,
+        "chosen_only": chosen_only,
         "data": data.model_dump(exclude={"prepared", "root", "sources", "train_on", "resample"}),
         "inputs": [fingerprint(file) for file in files] if files else asdict(simulator),
         "tokenizer": _digest([tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template]),
@@ -64,7 +67,7 @@ def prepare(
         tokenizer.save_pretrained(local)
         storage.upload(Path(local), storage.join(folder, "tokenizer"))
     shards = _file_shards(files) if files else _simulated_shards(data, names)
-    read = ReadShard(names, simulator, tokenizer, data)
+    read = ReadShard(names, simulator, tokenizer, data, chosen_only)
     rows = (
         ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
         .map_batches(read, batch_size=1, batch_format="numpy", num_cpus=1)

@@ -16,9 +16,9 @@ import jinja2
 import pyarrow as pa
 
 from more_ray.config import DataConfig
-from more_ray.data.formatting import encode, render, shared_prefix
+from more_ray.data.formatting import encode, render, render_prompt, shared_prefix
 from more_ray.data.prepared import PAIR_SCHEMA
-from more_ray.data.records import Pair, Reason, Reject
+from more_ray.data.records import InvalidRecord, Pair, Reason, Reject
 from more_ray.data.simulated import Simulator
 from more_ray.data.sources import SourceFiles, has_test, iter_pairs
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 BATCH = 256
 """Pairs tokenised together."""
+WHOLE = 2**30
+"""Tokens that no text has."""
 
 WORK_SCHEMA = pa.schema(
     [
@@ -53,7 +55,11 @@ class Shard:
 
 
 class ReadShard:
-    """The read task: a shard's pairs, checked and tokenised, each with its place in the order."""
+    """The read task: a shard's pairs, checked and tokenised, each with its place in the order.
+
+    With `chosen_only`, prompts with their chosen answers: what is shared is the prompt, and there
+    are no rejected tokens.
+    """
 
     def __init__(
         self,
@@ -61,8 +67,10 @@ class ReadShard:
         simulator: Simulator,
         tokenizer: PreTrainedTokenizerBase,
         data: DataConfig,
+        chosen_only: bool,
     ) -> None:
         self.names, self.simulator, self.tokenizer, self.data = names, simulator, tokenizer, data
+        self.chosen_only = chosen_only
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[pa.Table]:
         (shard,) = batch["shard"]
@@ -91,45 +99,71 @@ class ReadShard:
     def _table(self, shard: Shard, numbered: list[tuple[int, Pair | Reject]]) -> pa.Table:
         source, split = shard.source, shard.split
         rows: list[dict[str, Any]] = []
-        rendered: list[tuple[int, Pair, str, str]] = []
+        rendered: list[tuple[int, Pair, list[str]]] = []
         for number, pair in numbered:
             if isinstance(pair, Pair):
+                where = f"{pair.source} pair {number}"
                 try:
-                    chosen, rejected = (
-                        render(self.tokenizer, pair.prompt, answer)
-                        for answer in (pair.chosen, pair.rejected)
-                    )
-                except jinja2.TemplateError as error:
-                    pair = Reject(Reason.TEMPLATE, f"{pair.source} pair {number}", str(error))
-                else:
-                    rendered.append((number, pair, chosen, rejected))
+                    rendered.append((number, pair, self._texts(pair)))
                     continue
+                except jinja2.TemplateError as error:
+                    pair = Reject(Reason.TEMPLATE, where, str(error))
+                except InvalidRecord as invalid:
+                    pair = invalid.at(where)
             rows.append(_reject_row(pair))
-        texts = [text for _, _, *both in rendered for text in both]
-        tokens = encode(self.tokenizer, texts, self.data.max_length) if texts else []
-        for (number, pair, _, _), chosen, rejected in zip(
-            rendered, tokens[::2], tokens[1::2], strict=True
-        ):
-            if chosen == rejected:
+        texts = [text for _, _, several in rendered for text in several]
+        for (number, pair, _), tokens in zip(rendered, self._tokens(texts), strict=True):
+            if tokens["chosen"] == tokens["rejected"]:
                 where = f"{pair.source} pair {number}"
                 detail = f"last {self.data.max_length} tokens are the same"
                 rows.append(_reject_row(Reject(Reason.TRUNCATED, where, detail)))
                 continue
             key = _key(self.data.seed, self.names[source], split, number)
-            rows.append(_pair_row(pair, chosen, rejected) | {"key": key})
+            rows.append(_pair_row(pair, tokens) | {"key": key})
         blank = dict.fromkeys(WORK_SCHEMA.names)
         place = {"source": source, "split": split}
         return pa.Table.from_pylist([blank | {"key": 0} | row | place for row in rows], WORK_SCHEMA)
 
+    def _texts(self, pair: Pair) -> list[str]:
+        """The texts of both answers, or of the chosen one and of its prompt."""
+        chosen = render(self.tokenizer, pair.prompt, pair.chosen)
+        if self.chosen_only:
+            return [chosen, render_prompt(self.tokenizer, pair.prompt)]
+        if not pair.rejected:
+            raise InvalidRecord(Reason.EMPTY, "rejected has no answer")
+        return [chosen, render(self.tokenizer, pair.prompt, pair.rejected)]
 
-def _pair_row(pair: Pair, chosen: list[int], rejected: list[int]) -> dict[str, Any]:
-    shared = shared_prefix(chosen, rejected)
+    def _tokens(self, texts: list[str]) -> Iterator[dict[str, list[int]]]:
+        """What both answers begin with, and the rest of each; `texts` are two a pair."""
+        if not texts:
+            return
+        if self.chosen_only:
+            yield from self._answer_tokens(texts)
+            return
+        tokens = encode(self.tokenizer, texts, self.data.max_length)
+        for chosen, rejected in zip(tokens[::2], tokens[1::2], strict=True):
+            shared = shared_prefix(chosen, rejected)
+            yield {
+                "shared": chosen[:shared],
+                "chosen": chosen[shared:],
+                "rejected": rejected[shared:],
+            }
+
+    def _answer_tokens(self, texts: list[str]) -> Iterator[dict[str, list[int]]]:
+        """The same for prompts with one answer: all of the prompt is shared, nothing rejected."""
+        kept = encode(self.tokenizer, texts[::2], self.data.max_length)
+        whole = encode(self.tokenizer, texts, WHOLE)
+        for tokens, chosen, prompt in zip(kept, whole[::2], whole[1::2], strict=True):
+            # The prompt's last token may be shared as well, so it gets one more of its own.
+            answer = min(len(chosen) - shared_prefix(chosen, [*prompt, -1]), len(tokens))
+            yield {"shared": tokens[:-answer], "chosen": tokens[-answer:], "rejected": []}
+
+
+def _pair_row(pair: Pair, tokens: dict[str, list[int]]) -> dict[str, Any]:
     return {
         "pair": pair_id(pair),
-        "shared": chosen[:shared],
-        "chosen": chosen[shared:],
-        "rejected": rejected[shared:],
-        "tokens": len(chosen) + len(rejected) - shared,
+        **tokens,
+        "tokens": sum(map(len, tokens.values())),
         "chosen_characters": len(pair.chosen),
         "rejected_characters": len(pair.rejected),
         "margin": pair.margin,

@@ -44,7 +44,7 @@ class Reason(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One human preference.
+    """One human preference, or a single answer: then `rejected` is empty.
 
     `prompt` ends with a user turn; `chosen` and `rejected` are the text of the assistant turn that
     follows it, stripped. `margin` is how strongly the annotator preferred `chosen`. `probability`
@@ -112,11 +112,12 @@ def check(
 
     `prompt` is a transcript, a list of messages, or None: then `chosen` and `rejected` are whole
     dialogues that differ in their last assistant turn only. With a prompt, an answer is a text, or
-    a list of messages that may repeat the prompt.
+    a list of messages that may repeat the prompt. With a prompt, `rejected` may be None: there is
+    one answer only.
     """
     try:
         context, better, worse = _split(prompt, chosen, rejected)
-        if not better or not worse:
+        if not better or not (worse or rejected is None):
             raise InvalidRecord(Reason.EMPTY, f"{'rejected' if better else 'chosen'} has no answer")
         if better == worse:
             raise InvalidRecord(Reason.IDENTICAL, f"{len(better)} characters")
@@ -172,7 +173,8 @@ def _split(prompt: Any, chosen: Any, rejected: Any) -> tuple[tuple[Message, ...]
             raise InvalidRecord(Reason.PROMPTS_DIFFER, "chosen and rejected part before the answer")
         return context, better, worse
     context = dialogue(prompt, "prompt")
-    return context, _answer(chosen, "chosen", context), _answer(rejected, "rejected", context)
+    worse = "" if rejected is None else _answer(rejected, "rejected", context)
+    return context, _answer(chosen, "chosen", context), worse
 
 
 def _answer(value: Any, name: str, context: tuple[Message, ...]) -> str:

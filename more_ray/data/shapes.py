@@ -133,6 +133,10 @@ def _pair_fields(record: Record) -> Record:
     }
 
 
+def _answer_fields(record: Record) -> Record:
+    return {"prompt": record["prompt"], "chosen": record["response"], "rejected": None}
+
+
 def _text_score_fields(record: Record) -> Record:
     answers, scores = items(record["text"], "text"), items(record["score"], "score")
     if not len(answers) == len(scores) == 2:
@@ -201,5 +205,6 @@ SHAPES = (
     Shape(("question", "answer_0", "answer_1", "score_0", "score_1"), _webgpt_fields),
     Shape(("info", "summaries", "choice"), _summary_fields),
     Shape(("text", "score"), _text_score_fields),
+    Shape(("prompt", "response"), _answer_fields),
     MESSAGES,
 )

@@ -9,11 +9,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from more_ray import storage
 from more_ray.data.packing import PackedBatch
 from more_ray.data.prepared import TOKENS, Prepared
+from more_ray.evaluate.perplexity import Likelihoods
 from more_ray.evaluate.scores import SourceScores
 
 
@@ -30,13 +32,23 @@ class EvaluationPairs:
 
     def scores(self, score_N2: np.ndarray) -> dict[str, SourceScores]:
         """By source, from the chosen and rejected score of each row."""
-        split = np.cumsum([len(table) for table in self._tables.values()])[:-1]
+        parts = self._by_source(score_N2)
+        return {name: _source_scores(self._tables[name], part) for name, part in parts.items()}
+
+    def likelihoods(self, nll_N: np.ndarray) -> dict[str, Likelihoods]:
+        """By source, from the negative log-likelihood of each row's chosen answer."""
         return {
-            name: _source_scores(table, part)
-            for (name, table), part in zip(
-                self._tables.items(), np.split(score_N2, split), strict=True
+            name: Likelihoods(
+                self._tables[name]["pair"].to_numpy(),
+                part,
+                pc.list_value_length(self._tables[name]["chosen"]).to_numpy(),
             )
+            for name, part in self._by_source(nll_N).items()
         }
+
+    def _by_source(self, value_N: np.ndarray) -> dict[str, np.ndarray]:
+        ends = np.cumsum([len(table) for table in self._tables.values()])
+        return dict(zip(self._tables, np.split(value_N, ends[:-1]), strict=True))
 
 
 def pack_rows(pairs: pa.Table) -> PackedBatch:

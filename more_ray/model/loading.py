@@ -27,7 +27,7 @@ from transformers import (
 from more_ray.config import LoraConfig, ModelConfig
 from more_ray.data.simulated import Simulator
 from more_ray.errors import UserError
-from more_ray.model.implicit_reward import runs_packed
+from more_ray.model.answer_tokens import runs_packed
 from more_ray.model.reward_model import PaddedClassifier, RewardModel, choose_batch_format
 
 TINY = {

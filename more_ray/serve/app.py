@@ -51,6 +51,7 @@ def make_app(config: ServeConfig, digest: str | None) -> Application:
         ModelError: `model.path` is no reward model.
     """
     check_reward_model(config.model)
+    use_gpu = uses_gpu(config.use_gpu, config.max_replicas)
     deployment = serve.deployment(serve.ingress()(RewardService)).options(
         name="RewardService",
         autoscaling_config={
@@ -62,8 +63,8 @@ def make_app(config: ServeConfig, digest: str | None) -> Application:
         max_queued_requests=config.max_queued,
         backpressure_config={"retry_after_s": 1},
         ray_actor_options={
-            "num_cpus": 1,
-            "num_gpus": int(uses_gpu(config.use_gpu, config.max_replicas)),
+            "num_cpus": int(not use_gpu),
+            "num_gpus": int(use_gpu),
             "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
         },
         health_check_period_s=5,

@@ -12,8 +12,11 @@ from deepspeed.runtime.zero import GatheredParameters
 from torch import Tensor
 
 from more_ray.config import RunConfig
+from more_ray.model.answer_likelihood import AnswerLikelihood
 from more_ray.model.implicit_reward import ImplicitReward
 from more_ray.model.reward_model import RewardModel
+
+TrainedModel = RewardModel | ImplicitReward | AnswerLikelihood
 
 
 def init_distributed() -> None:
@@ -34,7 +37,7 @@ def training_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def make_engine(
-    model: RewardModel | ImplicitReward, config: RunConfig, dtype: torch.dtype, micro_steps: int
+    model: TrainedModel, config: RunConfig, dtype: torch.dtype, micro_steps: int
 ) -> deepspeed.DeepSpeedEngine:
     """AdamW, the learning-rate schedule and ZeRO around `model`; `micro_steps` in the run."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

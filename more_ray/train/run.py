@@ -60,7 +60,8 @@ def run(
     _check_folder(config)
     with RunProgress(config.objective.scheme, quiet) as progress:
         progress.phase("preparing data")
-        prepared = prepare(config.data, config.model, progress.prepared)
+        chosen_only = config.objective.loss == "sft"
+        prepared = prepare(config.data, config.model, progress.prepared, chosen_only)
         mixture = _mixture(config, prepared)
         steps = _steps(config, mixture)
         _check(config, mixture)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import deepspeed
+import numpy as np
 import ray
 import ray.train
 import ray.train.torch
@@ -22,8 +23,11 @@ from more_ray import storage
 from more_ray.config import RunConfig
 from more_ray.data.mixture import Mixture
 from more_ray.data.prepared import Prepared
+from more_ray.data.test_pairs import EvaluationPairs
+from more_ray.evaluate.perplexity import summarise_likelihoods, write_likelihoods
 from more_ray.evaluate.scores import write_scores
 from more_ray.evaluate.summary import summarise
+from more_ray.model.answer_likelihood import AnswerLikelihood
 from more_ray.model.export import export
 from more_ray.model.implicit_reward import ImplicitReward
 from more_ray.model.loading import add_lora, load_classifier, load_policy
@@ -31,9 +35,16 @@ from more_ray.model.reward_model import RewardModel, choose_batch_format
 from more_ray.objective.weighting import make_weighting
 from more_ray.train import checkpoint
 from more_ray.train.batches import batches
-from more_ray.train.engine import gather_weights, init_distributed, make_engine, training_dtype
+from more_ray.train.engine import (
+    TrainedModel,
+    gather_weights,
+    init_distributed,
+    make_engine,
+    training_dtype,
+)
 from more_ray.train.exchange import SourceStats
-from more_ray.train.scoring import score_test_pairs
+from more_ray.train.losses import AnswerLosses, Losses, RankingLosses
+from more_ray.train.scoring import run_test_pairs
 from more_ray.train.step import micro_step, whole_batch_step
 
 
@@ -77,6 +88,9 @@ def train_loop(arguments: dict[str, Job]) -> None:
     every = train.checkpoint_every or _about_ten(job.steps, train.accumulation)
 
     objective = job.config.objective
+    losses: Losses = RankingLosses(len(names), objective.margin)
+    if objective.loss == "sft":
+        losses = AnswerLosses(len(names))
     together = train.accumulation if objective.scope == "batch" else 1
     stream = batches(ray.train.get_dataset_shard("train"), rank, first, job.steps)
     for step in range(first, job.steps, together):
@@ -86,19 +100,10 @@ def train_loop(arguments: dict[str, Job]) -> None:
         lr = engine.get_lr()[0]
         seeds = [_dropout_seed(train.seed, step + offset, rank) for offset in range(together)]
         if objective.scope == "batch":
-            stats = whole_batch_step(
-                engine, micro_batches, seeds, weighting, len(names), objective.margin
-            )
+            stats = whole_batch_step(engine, micro_batches, seeds, weighting, losses)
         else:
             torch.manual_seed(seeds[0])
-            stats = micro_step(
-                engine,
-                micro_batches[0],
-                weighting,
-                len(names),
-                objective.scope,
-                objective.margin,
-            )
+            stats = micro_step(engine, micro_batches[0], weighting, objective.scope, losses)
         done = step + together
         if stats is not None:
             seconds = time.perf_counter() - started
@@ -113,11 +118,11 @@ def train_loop(arguments: dict[str, Job]) -> None:
     _export(engine, job, tokenizer)
 
 
-def _load_model(
-    config: RunConfig, tokenizer: Any, dtype: torch.dtype
-) -> RewardModel | ImplicitReward:
-    if config.objective.loss == "dpo":
+def _load_model(config: RunConfig, tokenizer: Any, dtype: torch.dtype) -> TrainedModel:
+    if config.objective.loss != "ranking":
         policy = load_policy(config.model, tokenizer, dtype, config.train.seed)
+        if config.objective.loss == "sft":
+            return AnswerLikelihood(policy)
         return ImplicitReward(policy, copy.deepcopy(policy), config.objective.beta)
     classifier = load_classifier(config.model, tokenizer, dtype, config.train.seed)
     if config.model.lora:
@@ -164,16 +169,28 @@ def _metrics(
 
 
 def _evaluate(engine: deepspeed.DeepSpeedEngine, job: Job, done: int, device: torch.device) -> None:
-    """Write `eval.json` and `scores.parquet` for the model after `done` micro-steps."""
+    """Write `eval.json` and what it is made from, for the model after `done` micro-steps."""
     if engine.global_rank == 0:
         job.run_log.phase.remote("evaluating")
-    scores = score_test_pairs(engine, job.prepared, job.config.train.eval_tokens, device)
+    pairs = EvaluationPairs(job.prepared, job.config.train.eval_tokens)
+    value_N2 = run_test_pairs(engine, pairs, device)
     if engine.global_rank == 0:
-        output_dir = job.config.output_dir
-        write_scores(scores, output_dir)
-        result = summarise(scores, job.config.objective.scheme, done, job.config.train.seed)
-        storage.write_json(storage.join(output_dir, "eval.json"), result)
+        result = _write_evaluation(job.config, pairs, value_N2, done)
+        storage.write_json(storage.join(job.config.output_dir, "eval.json"), result)
         job.run_log.evaluated.remote(result)
+
+
+def _write_evaluation(
+    config: RunConfig, pairs: EvaluationPairs, value_N2: np.ndarray, done: int
+) -> dict[str, Any]:
+    scheme, seed = config.objective.scheme, config.train.seed
+    if config.objective.loss == "sft":
+        likelihoods = pairs.likelihoods(value_N2[:, 0])
+        write_likelihoods(likelihoods, config.output_dir)
+        return summarise_likelihoods(likelihoods, scheme, done, seed)
+    scores = pairs.scores(value_N2)
+    write_scores(scores, config.output_dir)
+    return summarise(scores, scheme, done, seed)
 
 
 def _export(engine: deepspeed.DeepSpeedEngine, job: Job, tokenizer: Any) -> None:

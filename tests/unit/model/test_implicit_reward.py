@@ -15,7 +15,8 @@ from transformers import (
 )
 
 from more_ray.data.packing import pack
-from more_ray.model.implicit_reward import ImplicitReward, runs_packed
+from more_ray.model.answer_tokens import runs_packed
+from more_ray.model.implicit_reward import ImplicitReward
 from more_ray.objective.ranking import ranking_loss, sum_by_source
 
 SMALL = {

@@ -113,6 +113,7 @@ def test_any_number_of_answers_may_share_a_prompt(name: str) -> None:
     answers = [answer for prompt in prompts for answer in prompt]
     with torch.no_grad():
         packed_A, _ = model.score(pack_answers(prompts))
+        model.use_packed(False)
         plain = [model.classifier(torch.tensor([answer])).logits.item() for answer in answers]
     torch.testing.assert_close(packed_A, torch.tensor(plain), atol=1e-5, rtol=0)
 

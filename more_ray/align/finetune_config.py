@@ -1,0 +1,16 @@
+"""What a fine-tuning run is: a run whose loss is (3)."""
+
+from __future__ import annotations
+
+from more_ray.config import DataConfig, ObjectiveConfig, RunConfig, TrainConfig
+
+
+class FineTuneConfig(RunConfig):
+    output_dir: str = "outputs/finetuned"
+    """The run's folder: a path, or any URI that pyarrow's filesystems open."""
+    data: DataConfig = DataConfig(resample=False)
+    """What to learn from: records of a prompt with a response, or pairs, whose chosen answers."""
+    objective: ObjectiveConfig = ObjectiveConfig(loss="sft", scheme="proportional")
+    """What is minimised."""
+    train: TrainConfig = TrainConfig(pairs_per_source=16, accumulation=4, eval_tokens=2_048)
+    """Workers, batches, precision, checkpoints; the paper's batch is of 64 answers."""
