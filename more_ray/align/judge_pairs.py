@@ -35,8 +35,8 @@ def read_pairs(answers: str, against: str, limit: int | None, seed: int) -> list
     """The pairs of two files in the order of their rows, or a sample of `limit` of them.
 
     Raises:
-        PairsError: a file that cannot be read, has other columns or no rows, rows that are only in one of
-            them or there twice, or one row with two prompts.
+        PairsError: a file that cannot be read, has other columns or no rows; rows that are only in
+            one of them or there twice, or one row with two prompts.
     """
     ours, theirs = _read(answers), _read(against)
     if lonely := sorted(ours.keys() ^ theirs.keys()):

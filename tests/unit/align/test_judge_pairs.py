@@ -11,7 +11,7 @@ from more_ray.align.judge_pairs import PairsError, read_pairs
 
 
 def write(path: Path, rows: list[int], **changes: Any) -> str:
-    """Answers named after the file; messages with their keys in another order, and a column more."""
+    """Answers named after the file; a message's keys in another order, and a column more."""
     columns = {
         "score": [0.5] * len(rows),
         "row": rows,

@@ -98,7 +98,7 @@ def config(endpoint: Endpoint, tmp_path: Path) -> JudgeConfig:
         model="m",
         api_key_env=None,
         retries=2,
-        timeout=5,
+        timeout=30,
     )
 
 
@@ -197,7 +197,7 @@ def test_a_silent_endpoint_is_given_up(endpoint: Endpoint, config: JudgeConfig) 
 
 
 def test_an_endpoint_that_is_not_there(endpoint: Endpoint, config: JudgeConfig) -> None:
-    with pytest.raises(JudgeError, match="Connection error.*a rerun asks for the rest"):
+    with pytest.raises(JudgeError, match=r"Connection error.*a rerun asks for the rest"):
         run(config, base_url="http://127.0.0.1:1/v1", retries=0)
 
 
@@ -209,7 +209,7 @@ def test_a_refused_request_is_counted_and_the_others_go_on(
     result = run(config)
     assert (result["win"], result["unparsable"], result["refused"]) == (PAIRS - 1, 1, 2)
     endpoint.reply = lambda _, question: too_long
-    with pytest.raises(JudgeError, match="refused all requests.*too long"):
+    with pytest.raises(JudgeError, match=r"refused all requests.*too long"):
         run(config, model="other")
 
 

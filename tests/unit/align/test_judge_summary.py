@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from more_ray.align.judge_summary import summarize, win_rate_interval
@@ -10,6 +10,7 @@ from more_ray.align.judge_summary import summarize, win_rate_interval
 COUNT = st.integers(0, 500)
 
 
+@settings(deadline=None)  # the first call of scipy's is slow
 @given(COUNT, COUNT, COUNT, COUNT)
 def test_everything_is_counted(win: int, tie: int, lose: int, unparsable: int) -> None:
     names = ["win"] * win + ["tie"] * tie + ["lose"] * lose + ["unparsable"] * unparsable
