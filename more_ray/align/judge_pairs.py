@@ -1,0 +1,78 @@
+"""Two files of answers to the same prompts, as pairs to judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from more_ray import storage
+from more_ray.data.records import Message
+from more_ray.errors import UserError
+
+MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
+SCHEMA = pa.schema([("row", pa.int64()), ("prompt", pa.list_(MESSAGE)), ("response", pa.string())])
+
+
+class PairsError(UserError):
+    """The files cannot be read, or do not match."""
+
+
+@dataclass(frozen=True)
+class AnswerPair:
+    """A prompt, the answer to judge and the one that it is judged against."""
+
+    row: int
+    prompt: list[Message]
+    response: str
+    other: str
+
+
+def read_pairs(answers: str, against: str, limit: int | None, seed: int) -> list[AnswerPair]:
+    """The pairs of two files in the order of their rows, or a sample of `limit` of them.
+
+    Raises:
+        PairsError: a file that cannot be read, has other columns or no rows; rows that are only in
+            one of them or there twice, or one row with two prompts.
+    """
+    ours, theirs = _read(answers), _read(against)
+    if lonely := sorted(ours.keys() ^ theirs.keys()):
+        raise PairsError(
+            f"{answers} and {against} do not match: {len(lonely):,} rows are only in one of them, "
+            f"the first is {lonely[0]}"
+        )
+    for row, (prompt, _) in ours.items():
+        if prompt != theirs[row][0]:
+            raise PairsError(f"{answers} and {against} do not match: row {row} has two prompts")
+    rows = sorted(ours)
+    if limit is not None:
+        rows = sorted(np.random.default_rng(seed).permutation(rows)[:limit].tolist())
+    return [AnswerPair(row, *ours[row], theirs[row][1]) for row in rows]
+
+
+def _read(uri: str) -> dict[int, tuple[list[Message], str]]:
+    filesystem, path = storage.locate(uri)
+    try:
+        table = pq.read_table(path, columns=SCHEMA.names, filesystem=filesystem)
+        table = table.select(SCHEMA.names).cast(SCHEMA)
+    except FileNotFoundError as error:
+        raise PairsError(f"{uri}: no such file") from error
+    except (OSError, KeyError, ValueError, pa.ArrowNotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise PairsError(
+            f"{uri}: {reason}; a Parquet file with the columns row (integer), prompt (a list of "
+            "messages, each role and content) and response (string) is allowed"
+        ) from error
+    if not len(table):
+        raise PairsError(f"{uri}: no rows")
+    if any(column.null_count for column in table.columns):
+        raise PairsError(f"{uri}: row, prompt or response is null somewhere")
+    if len(pc.unique(table["row"])) < len(table):
+        raise PairsError(f"{uri}: a row is there twice; one answer a row is allowed")
+    return {
+        row: (prompt, response)
+        for row, prompt, response in zip(*(one.to_pylist() for one in table.columns), strict=True)
+    }
