@@ -18,7 +18,7 @@ class SamplingConfig(Section):
     """What the logits are divided by; 1 is the policy's own distribution."""
     top_p: float = Field(1.0, gt=0, le=1)
     """Draw from the fewest tokens that have this probability together."""
-    stop: list[str] = ["\n\nHuman:"]
+    stop: list[str] = Field(["\n\nHuman:"])
     """Texts that end an answer and are cut from it, beside the tokenizer's EOS."""
     batch_prompts: int = Field(8, ge=1)
     """Prompts that are sampled together, S rows each."""
