@@ -17,9 +17,9 @@ def main() -> None:
     from more_ray.cluster import session
 
     with session(config.workers, config.verbose):
+        from more_ray.align.local_scoring import LocalScorer
         from more_ray.align.rejection_sampling import sample_and_select
         from more_ray.align.sampling_display import SamplingProgress, samples_table
-        from more_ray.align.local_scoring import LocalScorer
         from more_ray.train.display import console
 
         score = partial(LocalScorer, config.reward, config.max_length)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import jinja2
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
@@ -20,10 +21,11 @@ import torch
 from more_ray import storage
 from more_ray.align.prompts import Prompt, read_prompts
 from more_ray.align.samples_folder import SamplesFolder
-from more_ray.align.sampling import Sampler
+from more_ray.align.sampling import Sampler, render_prompt
 from more_ray.align.sampling_config import RejectionSamplingConfig
 from more_ray.align.selection import PROMPT_SCHEMA, SAMPLE_SCHEMA, Score, select, summarise
 from more_ray.cluster import WORKER_ENVIRONMENT
+from more_ray.data.records import DataError, Reason
 from more_ray.errors import UserError, last_line
 from more_ray.model.loading import check_reward_model, load_causal_lm, load_tokenizer
 
@@ -54,10 +56,9 @@ def sample_and_select(
         FolderError: the folder belongs to other samples.
         RejectionSamplingError: sampling failed for good.
     """
-    load_tokenizer(config.policy, config.max_length)  # raises where there is none
-    check_reward_model(config.reward)
-    prompts = read_prompts(config.prompts, config.limit)
     size = config.sampling.batch_prompts
+    prompts = read_prompts(config.prompts, config.limit)
+    _check(config, prompts)
     folder = SamplesFolder(storage.absolute(config.output_dir), size)
     folder.claim(config, prompts)
     starts = [row for row in range(0, len(prompts), size) if not storage.exists(folder.part(row))]
@@ -70,6 +71,18 @@ def sample_and_select(
     summary = summarise(folder.collect(len(prompts), config.sampling.samples))
     storage.write_json(storage.join(folder.path, "summary.json"), summary)
     return summary
+
+
+def _check(config: RejectionSamplingConfig, prompts: Sequence[Prompt]) -> None:
+    """What would fail later, in a worker."""
+    check_reward_model(config.reward)
+    tokenizer = load_tokenizer(config.policy, config.sampling.max_prompt_tokens)
+    for row, prompt in enumerate(prompts):
+        try:
+            render_prompt(tokenizer, prompt)
+        except jinja2.TemplateError as error:
+            reason = f"{Reason.TEMPLATE.value}: {error}"
+            raise DataError(f"{config.prompts}, prompt {row}: {reason}") from error
 
 
 def _block(prompts: Sequence[Prompt], first: int) -> pa.Table:
@@ -113,7 +126,7 @@ class SampleBlock:
 
     def __init__(self, config: RejectionSamplingConfig) -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // config.workers))
-        tokenizer = load_tokenizer(config.policy, config.max_length)
+        tokenizer = load_tokenizer(config.policy, config.sampling.max_prompt_tokens)
         policy = load_causal_lm(config.policy, tokenizer, torch.float32, config.sampling.seed)
         self._sampler = Sampler(policy, tokenizer, config.sampling)
 

@@ -56,7 +56,7 @@ class Sampler:
         self.config = config
         self.generation = _generation(model, tokenizer, config)
         # Generation would take over defaults of the model's own, a repetition penalty say.
-        model.generation_config = GenerationConfig()
+        model.generation_config = GenerationConfig(eos_token_id=self.generation.eos_token_id)
 
     @torch.inference_mode()
     def sample(

@@ -34,12 +34,11 @@ def score_by_handle(
     """
     give_up, wait = time.monotonic() + deadline, 0.1
     while True:
-        left = max(0.0, give_up - time.monotonic())
+        asked = handle.score.remote(prompt=list(prompt), responses=list(responses))
         try:
-            asked = handle.score.remote(prompt=list(prompt), responses=list(responses))
-            return asked.result(timeout_s=left)
+            return asked.result(timeout_s=max(0.0, give_up - time.monotonic()))
         except (BackPressureError, RayActorError, TimeoutError) as error:
-            if wait > left:
+            if time.monotonic() + wait > give_up:
                 kind = type(error).__name__
                 raise ScoringError(
                     f"reward: no answer from the service in {deadline:g} s ({kind})"
