@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ import torch
 from ray import serve
 
 from more_ray.align.local_scoring import LocalScorer
-from more_ray.align.rejection_sampling import sample_and_select
+from more_ray.align.rejection_sampling import RejectionSamplingError, sample_and_select
 from more_ray.align.sampling_config import RejectionSamplingConfig
 from more_ray.align.selection import ScoringError
 from more_ray.align.service_scoring import score_by_handle, score_by_service
@@ -34,13 +35,13 @@ from more_ray.model.loading import load_classifier, load_tokenizer
 pytestmark = pytest.mark.integration
 MakeConfig = Callable[..., RejectionSamplingConfig]
 JOB = Path(__file__).parents[2] / "jobs" / "rejection_sampling.py"
-BLOCKS = 40
+BLOCKS = 16
 PROMPT = [{"role": "user", "content": "Why?"}]
 
 
 @pytest.fixture(scope="module")
 def make_config(tmp_path_factory: pytest.TempPathFactory) -> MakeConfig:
-    """Eighty prompts in blocks of two, a tiny policy, and an untrained reward model."""
+    """Prompts in blocks of two, a tiny policy, and an untrained reward model."""
     folder = tmp_path_factory.mktemp("inputs")
     prompts = [question for question, _ in PROMPTS["train"][: 2 * BLOCKS]]
     lines = [json.dumps({"prompt": prompt}) + "\n" for prompt in prompts]
@@ -55,7 +56,7 @@ def make_config(tmp_path_factory: pytest.TempPathFactory) -> MakeConfig:
             "output_dir": str(output_dir),
             "prompts": str(folder / "prompts.jsonl"),
             "reward": {"path": str(folder / "reward")},
-            "sampling": {"batch_prompts": 2, "max_new_tokens": 64, "samples": 3},
+            "sampling": {"batch_prompts": 2, "max_new_tokens": 48, "samples": 3},
         }
         return RejectionSamplingConfig.model_validate(values | changes)
 
@@ -151,6 +152,16 @@ def test_a_killed_sampler_is_replaced(
     killer.join()
     assert killed
     assert files(tmp_path) == files(undisturbed)
+
+
+def test_scores_that_are_not_finite_end_it(
+    cluster: None, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(RejectionSamplingError, match="scores of prompt 0 are not all finite"):
+        sample_and_select(
+            make_config(tmp_path, limit=1), lambda: lambda _, responses: [math.nan] * len(responses)
+        )
+    assert not parts(tmp_path)
 
 
 @pytest.fixture
