@@ -85,9 +85,10 @@ def parts(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("parts/*.parquet")}
 
 
-def wait_for_a_part(folder: Path) -> None:
+def wait_for_a_part(folder: Path, job: subprocess.Popen[bytes] | None = None) -> None:
     deadline = time.monotonic() + 180
     while not parts(folder):
+        assert job is None or job.poll() is None, "the job ended by itself"
         assert time.monotonic() < deadline, "no part within three minutes"
         time.sleep(0.02)
 
@@ -116,7 +117,7 @@ def test_a_killed_job_goes_on(undisturbed: Path, make_config: MakeConfig, tmp_pa
 
     job = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
-        wait_for_a_part(folder)
+        wait_for_a_part(folder, job)
     finally:
         os.killpg(job.pid, signal.SIGKILL)
         job.wait()
