@@ -30,6 +30,15 @@ def read_file(url: str, source: str) -> Iterator[Pair | Reject]:
     Raises:
         DataError: no such file, an unknown extension, or no record of a known shape.
     """
+    yield from read_pairs(read_records(url), source, url)
+
+
+def read_records(url: str) -> Iterator[Row | Reject]:
+    """The raw records of one file, each with where it was found, and what cannot be read.
+
+    Raises:
+        DataError: no such file, an unknown extension, or a read that failed.
+    """
     reader = reader_of(url)
     try:
         opened = fsspec.open(url, "rb", compression="infer").open()
@@ -37,7 +46,7 @@ def read_file(url: str, source: str) -> Iterator[Pair | Reject]:
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
         raise DataError(f"{url}: {reason}") from error
     with opened as stream:
-        yield from read_pairs(_until_corrupt(reader, stream, url), source, url)
+        yield from _until_corrupt(reader, stream, url)
 
 
 def reader_of(url: str) -> Reader:

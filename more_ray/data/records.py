@@ -121,10 +121,7 @@ def check(
             raise InvalidRecord(Reason.EMPTY, f"{'rejected' if better else 'chosen'} has no answer")
         if better == worse:
             raise InvalidRecord(Reason.IDENTICAL, f"{len(better)} characters")
-        if not context:
-            raise InvalidRecord(Reason.EMPTY, "prompt has no turn")
-        if context[-1]["role"] != "user":
-            raise InvalidRecord(Reason.NO_USER_TURN, f"it ends with {context[-1]['role']}")
+        _check_context(context)
         return Pair(
             context,
             better,
@@ -135,6 +132,13 @@ def check(
         )
     except InvalidRecord as invalid:
         return invalid.at(where)
+
+
+def check_prompt(value: Any) -> tuple[Message, ...]:
+    """The messages of a prompt without answers; raises `InvalidRecord`."""
+    prompt = _dialogue(value, "prompt")
+    _check_context(prompt)
+    return prompt
 
 
 def text(value: Any, name: str) -> str:
@@ -175,6 +179,13 @@ def _split(prompt: Any, chosen: Any, rejected: Any) -> tuple[tuple[Message, ...]
     context = dialogue(prompt, "prompt")
     worse = "" if rejected is None else _answer(rejected, "rejected", context)
     return context, _answer(chosen, "chosen", context), worse
+
+
+def _check_context(context: tuple[Message, ...]) -> None:
+    if not context:
+        raise InvalidRecord(Reason.EMPTY, "prompt has no turn")
+    if context[-1]["role"] != "user":
+        raise InvalidRecord(Reason.NO_USER_TURN, f"it ends with {context[-1]['role']}")
 
 
 def _answer(value: Any, name: str, context: tuple[Message, ...]) -> str:

@@ -106,7 +106,11 @@ def _load(
     if config.layers:
         overrides["num_hidden_layers"] = config.layers
     if config.path == "tiny":
-        shape = LlamaConfig(vocab_size=len(tokenizer), **{**TINY, **overrides})
+        shape = LlamaConfig(
+            vocab_size=len(tokenizer),
+            eos_token_id=tokenizer.eos_token_id,
+            **{**TINY, **overrides},
+        )
         model = kind.from_config(shape, dtype=dtype)
     else:
         location = _location(config)
@@ -120,15 +124,22 @@ def _load(
     return model
 
 
+def load_causal_lm(
+    config: ModelConfig, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, seed: int
+) -> PreTrainedModel:
+    """The whole causal LM; raises ModelError where nothing at `config.path` loads as one."""
+    return _load(AutoModelForCausalLM, config, tokenizer, dtype, seed)
+
+
 def load_policy(
     config: ModelConfig, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, seed: int
 ) -> PreTrainedModel:
-    """The whole causal LM.
+    """A causal LM to train with the DPO loss.
 
     Raises:
         ModelError: nothing at `config.path` loads as one, or its attention cannot run packed pairs.
     """
-    policy = _load(AutoModelForCausalLM, config, tokenizer, dtype, seed)
+    policy = load_causal_lm(config, tokenizer, dtype, seed)
     if not runs_packed(policy):
         raise ModelError(f"model.path: {type(policy).__name__} cannot run packed pairs")
     return policy

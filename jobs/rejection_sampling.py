@@ -1,0 +1,33 @@
+"""Sample answers of a policy, score them with a reward model, keep the best of each prompt.
+
+python jobs/rejection_sampling.py prompts=FILE policy.path=PATH reward.path=outputs/mine/model
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+
+from more_ray.align.sampling_config import RejectionSamplingConfig
+from more_ray.cli import load_config
+
+
+def main() -> None:
+    config = load_config(RejectionSamplingConfig, sys.argv[1:], __doc__)
+    from more_ray.cluster import session
+
+    with session(config.workers, config.verbose):
+        from more_ray.align.local_scoring import LocalScorer
+        from more_ray.align.rejection_sampling import sample_and_select
+        from more_ray.align.sampling_display import SamplingProgress, samples_table
+        from more_ray.train.display import console
+
+        score = partial(LocalScorer, config.reward, config.max_length)
+        with SamplingProgress() as progress:
+            summary = sample_and_select(config, score, progress.show)
+        console.print(samples_table(summary))
+        console.print(f"Results in {config.output_dir}")
+
+
+if __name__ == "__main__":
+    main()

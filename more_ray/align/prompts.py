@@ -1,0 +1,35 @@
+"""The prompts that a policy answers, out of a file."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from more_ray.data.files import read_records
+from more_ray.data.records import DataError, InvalidRecord, Message, Reject, check_prompt
+
+Prompt = tuple[Message, ...]
+
+
+def read_prompts(uri: str, limit: int | None = None) -> list[Prompt]:
+    """The column `prompt` of a file, in its order, at most `limit` rows of it.
+
+    A prompt is an instruction, a transcript or a list of messages; it ends with a user turn.
+
+    Raises:
+        DataError: a file that cannot be read, a row without a usable prompt, or no row.
+    """
+    prompts = []
+    for row in islice(read_records(uri), limit):
+        if isinstance(row, Reject):
+            raise DataError(f"{row.where}: {row.reason.value}: {row.detail}")
+        where, record = row
+        if "prompt" not in record:
+            columns = ", ".join(sorted(record)) or "(none)"
+            raise DataError(f"{where}: no column prompt; there are {columns}")
+        try:
+            prompts.append(check_prompt(record["prompt"]))
+        except InvalidRecord as invalid:
+            raise DataError(f"{where}: {invalid}") from invalid
+    if not prompts:
+        raise DataError(f"{uri}: no prompts")
+    return prompts

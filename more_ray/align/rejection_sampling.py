@@ -1,0 +1,157 @@
+"""Rejection sampling on Ray Data: prompts -> samples -> scores -> the best of each prompt.
+
+Prompts go in fixed blocks. A block that is done is a file, so that after a kill only the others are
+left; seeds belong to the prompts' places, so that these give the samples that they would have
+given.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import jinja2
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import torch
+
+from more_ray import storage
+from more_ray.align.prompts import Prompt, read_prompts
+from more_ray.align.samples_folder import SamplesFolder
+from more_ray.align.sampling import Sampler, render_prompt
+from more_ray.align.sampling_config import RejectionSamplingConfig
+from more_ray.align.selection import PROMPT_SCHEMA, SAMPLE_SCHEMA, Score, select, summarise
+from more_ray.cluster import WORKER_ENVIRONMENT
+from more_ray.data.records import DataError, Reason
+from more_ray.errors import UserError, last_line
+from more_ray.model.loading import check_reward_model, load_causal_lm, load_tokenizer
+
+SCORER_CPUS = 0.5
+"""A scorer waits for samples most of the time."""
+
+
+class RejectionSamplingError(UserError):
+    """Why sampling did not end."""
+
+
+def sample_and_select(
+    config: RejectionSamplingConfig,
+    make_score: Callable[[], Score],
+    progress: Callable[[int, int, int], None] = lambda done, prompts, tokens: None,
+) -> dict[str, Any]:
+    """Write `samples.parquet` (all, in order) and `best.parquet` (one a prompt), or go on with it.
+
+    Args:
+        make_score: makes what scores, in each process that does.
+        progress: told the prompts done, all that there are, and the tokens sampled by this call.
+
+    Returns:
+        The content of `summary.json`.
+
+    Raises:
+        DataError, ModelError: the inputs cannot be used.
+        FolderError: the folder belongs to other samples.
+        RejectionSamplingError: sampling failed for good.
+    """
+    size = config.sampling.batch_prompts
+    prompts = read_prompts(config.prompts, config.limit)
+    _check(config, prompts)
+    folder = SamplesFolder(storage.absolute(config.output_dir), size)
+    folder.claim(config, prompts)
+    starts = [row for row in range(0, len(prompts), size) if not storage.exists(folder.part(row))]
+    waiting = [_block(prompts[row : row + size], row) for row in starts]
+    done, tokens = len(prompts) - sum(map(len, waiting)), 0
+    progress(done, len(prompts), tokens)
+    for part in _run(config, folder, waiting, make_score):
+        done, tokens = done + part["prompts"], tokens + part["tokens"]
+        progress(done, len(prompts), tokens)
+    summary = summarise(folder.collect(len(prompts), config.sampling.samples))
+    storage.write_json(storage.join(folder.path, "summary.json"), summary)
+    return summary
+
+
+def _check(config: RejectionSamplingConfig, prompts: Sequence[Prompt]) -> None:
+    """What would fail later, in a worker."""
+    check_reward_model(config.reward)
+    tokenizer = load_tokenizer(config.policy, config.sampling.max_prompt_tokens)
+    for row, prompt in enumerate(prompts):
+        try:
+            render_prompt(tokenizer, prompt)
+        except jinja2.TemplateError as error:
+            reason = f"{Reason.TEMPLATE.value}: {error}"
+            raise DataError(f"{config.prompts}, prompt {row}: {reason}") from error
+
+
+def _block(prompts: Sequence[Prompt], first: int) -> pa.Table:
+    rows = [{"row": row, "prompt": list(prompt)} for row, prompt in enumerate(prompts, first)]
+    return pa.Table.from_pylist(rows, PROMPT_SCHEMA)
+
+
+def _run(
+    config: RejectionSamplingConfig,
+    folder: SamplesFolder,
+    blocks: list[pa.Table],
+    make_score: Callable[[], Score],
+) -> Iterator[dict[str, int]]:
+    """Sample, score and write blocks; yields the number of prompts and tokens of each."""
+    if not blocks:
+        return
+    whole = {"batch_size": None, "batch_format": "pyarrow"}
+    sampled = ray.data.from_arrow(blocks).map_batches(
+        SampleBlock,
+        fn_constructor_args=(config,),
+        compute=ray.data.ActorPoolStrategy(size=config.workers),
+        num_cpus=1,
+        runtime_env={"env_vars": WORKER_ENVIRONMENT},
+        **whole,
+    )
+    written = sampled.map_batches(
+        SelectAndWrite,
+        fn_constructor_args=(folder, make_score),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=config.workers),
+        num_cpus=SCORER_CPUS,
+        **whole,
+    )
+    try:
+        yield from written.iter_rows()
+    except ray.exceptions.RayError as error:
+        raise RejectionSamplingError(f"sampling failed: {last_line(error)}") from error
+
+
+class SampleBlock:
+    """A Ray Data actor that holds the policy."""
+
+    def __init__(self, config: RejectionSamplingConfig) -> None:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // config.workers))
+        tokenizer = load_tokenizer(config.policy, config.sampling.max_prompt_tokens)
+        policy = load_causal_lm(config.policy, tokenizer, torch.float32, config.sampling.seed)
+        self._sampler = Sampler(policy, tokenizer, config.sampling)
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        prompts = block.to_pylist()
+        samples = self._sampler.sample(
+            [one["prompt"] for one in prompts], seeds=[one["row"] for one in prompts]
+        )
+        rows = [
+            {**prompt, "sample": number, **asdict(sample)}
+            for prompt, several in zip(prompts, samples, strict=True)
+            for number, sample in enumerate(several)
+        ]
+        return pa.Table.from_pylist(rows, SAMPLE_SCHEMA)
+
+
+class SelectAndWrite:
+    """A Ray Data actor that scores a block, selects from it and writes it."""
+
+    def __init__(self, folder: SamplesFolder, make_score: Callable[[], Score]) -> None:
+        self._folder = folder
+        self._score = make_score()
+
+    def __call__(self, samples: pa.Table) -> pa.Table:
+        scored = select(samples, self._score)
+        self._folder.write_part(scored)
+        prompts, tokens = len(scored["row"].unique()), pc.sum(scored["tokens"]).as_py()
+        return pa.table({"prompts": [prompts], "tokens": [tokens]})

@@ -1,0 +1,107 @@
+"""The folder of sampled answers: a part for each block of prompts, then all of them in order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from more_ray import storage
+from more_ray.align.prompts import Prompt
+from more_ray.align.sampling_config import RejectionSamplingConfig
+from more_ray.align.selection import BEST_SCHEMA, SCORED_SCHEMA
+from more_ray.cli import dump_config
+from more_ray.errors import UserError
+
+FREE_TO_CHANGE = {"output_dir", "workers", "verbose"}
+"""Settings that may differ when sampling goes on."""
+PARTS_AT_ONCE = 128
+"""Parts that are held in memory, and one row group of the whole."""
+
+
+class FolderError(UserError):
+    """Why samples cannot go into a folder."""
+
+
+@dataclass(frozen=True)
+class SamplesFolder:
+    """`path` (a path or URI) with a part for every `block` prompts."""
+
+    path: str
+    block: int
+
+    def claim(self, config: RejectionSamplingConfig, prompts: Sequence[Prompt]) -> None:
+        """Note what is sampled here; raises FolderError where it is something else."""
+        config_path = storage.join(self.path, "config.yaml")
+        prompts_path = storage.join(self.path, "prompts.json")
+        digest = hashlib.sha256(json.dumps(prompts).encode()).hexdigest()
+        if storage.exists(config_path):
+            text = storage.read_text(config_path)
+            before = RejectionSamplingConfig.model_validate(yaml.safe_load(text))
+            for key in RejectionSamplingConfig.model_fields.keys() - FREE_TO_CHANGE:
+                if getattr(before, key) != getattr(config, key):
+                    raise FolderError(
+                        f"output_dir: {self.path} holds samples with another {key} (see "
+                        "config.yaml there); choose another folder or remove that one"
+                    )
+        if storage.exists(prompts_path) and storage.read_json(prompts_path)["sha256"] != digest:
+            raise FolderError(
+                f"output_dir: {self.path} holds samples of what {config.prompts} was before it "
+                "changed; choose another folder or remove that one"
+            )
+        storage.write_json(prompts_path, {"prompts": len(prompts), "sha256": digest})
+        storage.write_text(config_path, dump_config(config))
+
+    def part(self, row: int) -> str:
+        """The file of the block that the prompt `row` is in."""
+        return storage.join(self.path, "parts", f"part-{row // self.block:05d}.parquet")
+
+    def write_part(self, samples: pa.Table) -> None:
+        """A block's scored samples."""
+        _write(self.part(samples["row"][0].as_py()), [samples], SCORED_SCHEMA)
+
+    def collect(self, prompts: int, samples: int) -> pa.Table:
+        """Write `samples.parquet` and `best.parquet` from all parts.
+
+        Returns:
+            All samples, without their texts.
+        """
+        whole = storage.join(self.path, "samples.parquet")
+        _write(whole, self._parts(prompts), SCORED_SCHEMA)
+        best = (
+            part.filter(part["selected"]).select(BEST_SCHEMA.names) for part in self._parts(prompts)
+        )
+        _write(storage.join(self.path, "best.parquet"), best, BEST_SCHEMA)
+        texts = ("prompt", "response")
+        table = _read(whole, [name for name in SCORED_SCHEMA.names if name not in texts])
+        assert np.array_equal(table["row"], np.repeat(np.arange(prompts), samples))
+        return table
+
+    def _parts(self, prompts: int) -> Iterator[pa.Table]:
+        step = PARTS_AT_ONCE * self.block
+        for first in range(0, prompts, step):
+            rows = range(first, min(first + step, prompts), self.block)
+            yield pa.concat_tables([_read(self.part(row)) for row in rows])
+
+
+def _read(uri: str, columns: list[str] | None = None) -> pa.Table:
+    filesystem, path = storage.locate(uri)
+    return pq.read_table(path, columns=columns, filesystem=filesystem)
+
+
+def _write(uri: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """Write aside, then rename: there is a whole file or none."""
+    filesystem, path = storage.locate(uri)
+    filesystem.create_dir(posixpath.dirname(path), recursive=True)
+    aside = f"{path}.partial"
+    with pq.ParquetWriter(aside, schema, filesystem=filesystem) as writer:
+        for table in tables:
+            writer.write_table(table)
+    filesystem.move(aside, path)

@@ -1,0 +1,52 @@
+"""The rewards of a prompt's answers, from the reward service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from ray import serve
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError
+from ray.serve.handle import DeploymentHandle
+
+from more_ray.align.selection import Score, ScoringError
+from more_ray.data.records import Message
+
+LONGEST_WAIT = 5.0
+"""Seconds between two tries, at most."""
+
+
+def score_by_handle(
+    handle: DeploymentHandle,
+    prompt: Sequence[Message],
+    responses: Sequence[str],
+    deadline: float = 600.0,
+) -> list[float]:
+    """Ask the reward service, again and again while it is full or a replica has died.
+
+    Args:
+        deadline: seconds after which it is given up.
+
+    Raises:
+        ScoringError: no answer before the deadline.
+    """
+    give_up, wait = time.monotonic() + deadline, 0.1
+    while True:
+        asked = handle.score.remote(prompt=list(prompt), responses=list(responses))
+        try:
+            return asked.result(timeout_s=max(0.0, give_up - time.monotonic()))
+        except (BackPressureError, RayActorError, TimeoutError) as error:
+            if time.monotonic() + wait > give_up:
+                kind = type(error).__name__
+                raise ScoringError(
+                    f"reward: no answer from the service in {deadline:g} s ({kind})"
+                ) from error
+        time.sleep(wait)
+        wait = min(2 * wait, LONGEST_WAIT)
+
+
+def score_by_service(app: str = "reward") -> Score:
+    """What asks the Serve application of that name, for any process of its cluster."""
+    return partial(score_by_handle, serve.get_app_handle(app))

@@ -1,0 +1,216 @@
+"""Rejection sampling on real Ray Data and Serve: ordered, complete, and the same after kills."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+import torch
+from ray import serve
+
+from more_ray.align.local_scoring import LocalScorer
+from more_ray.align.rejection_sampling import RejectionSamplingError, sample_and_select
+from more_ray.align.sampling_config import RejectionSamplingConfig
+from more_ray.align.selection import ScoringError
+from more_ray.align.service_scoring import score_by_handle, score_by_service
+from more_ray.cli import dump_config
+from more_ray.config import ModelConfig
+from more_ray.data.simulated import PROMPTS
+from more_ray.model.loading import load_classifier, load_tokenizer
+
+pytestmark = pytest.mark.integration
+MakeConfig = Callable[..., RejectionSamplingConfig]
+JOB = Path(__file__).parents[2] / "jobs" / "rejection_sampling.py"
+BLOCKS = 16
+PROMPT = [{"role": "user", "content": "Why?"}]
+
+
+@pytest.fixture(scope="module")
+def make_config(tmp_path_factory: pytest.TempPathFactory) -> MakeConfig:
+    """Prompts in blocks of two, a tiny policy, and an untrained reward model."""
+    folder = tmp_path_factory.mktemp("inputs")
+    prompts = [question for question, _ in PROMPTS["train"][: 2 * BLOCKS]]
+    lines = [json.dumps({"prompt": prompt}) + "\n" for prompt in prompts]
+    (folder / "prompts.jsonl").write_text("".join(lines))
+    tokenizer = load_tokenizer(ModelConfig(), 512)
+    reward = load_classifier(ModelConfig(), tokenizer, torch.float32, seed=1)
+    reward.save_pretrained(folder / "reward")
+    tokenizer.save_pretrained(folder / "reward")
+
+    def make(output_dir: Path, **changes: Any) -> RejectionSamplingConfig:
+        values = {
+            "output_dir": str(output_dir),
+            "prompts": str(folder / "prompts.jsonl"),
+            "reward": {"path": str(folder / "reward")},
+            "sampling": {"batch_prompts": 2, "max_new_tokens": 48, "samples": 3},
+        }
+        return RejectionSamplingConfig.model_validate(values | changes)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    cluster: None, make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    folder = tmp_path_factory.mktemp("samples")
+    run_here(make_config(folder))
+    return folder
+
+
+def run_here(config: RejectionSamplingConfig) -> dict[str, Any]:
+    return sample_and_select(config, partial(LocalScorer, config.reward, config.max_length))
+
+
+def files(folder: Path) -> list[Any]:
+    return [pq.read_table(folder / f"{name}.parquet").to_pylist() for name in ("samples", "best")]
+
+
+def parts(folder: Path) -> dict[str, int]:
+    """The parts that are done, and when."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("parts/*.parquet")}
+
+
+def wait_for_a_part(folder: Path, job: subprocess.Popen[bytes] | None = None) -> None:
+    deadline = time.monotonic() + 180
+    while not parts(folder):
+        assert job is None or job.poll() is None, "the job ended by itself"
+        assert time.monotonic() < deadline, "no part within three minutes"
+        time.sleep(0.02)
+
+
+def test_samples_are_in_order_and_the_best_of_each_prompt_is_there(undisturbed: Path) -> None:
+    samples, best = files(undisturbed)
+    assert [(one["row"], one["sample"]) for one in samples] == [
+        (row, sample) for row in range(2 * BLOCKS) for sample in range(3)
+    ]
+    assert [one["row"] for one in best] == list(range(2 * BLOCKS))
+    for one in best:
+        mine = [sample for sample in samples if sample["row"] == one["row"]]
+        assert one["score"] == max(sample["score"] for sample in mine)
+        assert one["response"] in [sample["response"] for sample in mine]
+    summary = json.loads((undisturbed / "summary.json").read_text())
+    assert summary["mean_reward_of_best"] > summary["mean_reward"]
+
+
+def test_a_killed_job_goes_on(undisturbed: Path, make_config: MakeConfig, tmp_path: Path) -> None:
+    """The whole job with its own cluster is killed; the same command does the rest, the same."""
+    folder = tmp_path / "samples"
+    file = tmp_path / "config.yaml"
+    file.write_text(dump_config(make_config(folder)))
+    command = [sys.executable, str(JOB), "--config", str(file)]
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+
+    job = subprocess.Popen(command, env=environment, start_new_session=True)
+    try:
+        wait_for_a_part(folder, job)
+    finally:
+        os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
+    first = parts(folder)
+    assert 0 < len(first) < BLOCKS
+    assert not (folder / "samples.parquet").exists()
+
+    shown = subprocess.run(
+        command, env=environment, check=True, timeout=300, capture_output=True, text=True
+    ).stdout
+    assert "mean reward" in shown
+    after = parts(folder)
+    assert len(after) == BLOCKS
+    assert {name: after[name] for name in first} == first
+    assert files(folder) == files(undisturbed)
+
+
+def test_a_killed_sampler_is_replaced(
+    undisturbed: Path, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    killed = []
+
+    def kill_a_sampler() -> None:
+        wait_for_a_part(tmp_path)
+        for process in psutil.Process().children(recursive=True):
+            if "SampleBlock" in " ".join(process.cmdline()):
+                process.kill()
+                killed.append(process.pid)
+
+    killer = threading.Thread(target=kill_a_sampler)
+    killer.start()
+    run_here(make_config(tmp_path))
+    killer.join()
+    assert killed
+    assert files(tmp_path) == files(undisturbed)
+
+
+def test_scores_that_are_not_finite_end_it(
+    cluster: None, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(RejectionSamplingError, match="scores of prompt 0 are not all finite"):
+        sample_and_select(
+            make_config(tmp_path, limit=1), lambda: lambda _, responses: [math.nan] * len(responses)
+        )
+    assert not parts(tmp_path)
+
+
+@pytest.fixture
+def service(cluster: None) -> Iterator[None]:
+    serve.start(proxy_location="Disabled")
+    yield
+    serve.shutdown()
+
+
+def deploy(score: Callable[..., list[float]]) -> serve.handle.DeploymentHandle:
+    """A service that takes one request at a time, and lets one wait."""
+
+    class Reward:
+        def score(self, prompt: Sequence[Any], responses: Sequence[str]) -> list[float]:
+            return score(prompt, responses)
+
+    deployment = serve.deployment(
+        Reward, max_ongoing_requests=1, max_queued_requests=1, ray_actor_options={"num_cpus": 0.1}
+    )
+    return serve.run(deployment.bind(), name="reward", route_prefix=None)
+
+
+def test_the_service_scores_samples(service: None, make_config: MakeConfig, tmp_path: Path) -> None:
+    deploy(lambda prompt, responses: [float(len(response)) for response in responses])
+    sample_and_select(make_config(tmp_path, limit=7), score_by_service)
+    samples, best = files(tmp_path)
+    assert len(best) == 7
+    assert all(one["score"] == len(one["response"]) for one in samples)
+
+
+def test_a_full_service_and_a_dead_replica_are_asked_again(service: None, tmp_path: Path) -> None:
+    marker = tmp_path / "died"
+
+    def score(prompt: Sequence[Any], responses: Sequence[str]) -> list[float]:
+        if not marker.exists():
+            marker.touch()
+            os._exit(1)
+        time.sleep(0.05)
+        return [float(response) for response in responses]
+
+    handle = deploy(score)
+    with ThreadPoolExecutor(8) as threads:
+        asked = [threads.submit(score_by_handle, handle, PROMPT, [str(n)]) for n in range(24)]
+        assert [one.result() for one in asked] == [[float(n)] for n in range(24)]
+    assert marker.exists()
+
+
+def test_a_service_that_does_not_answer_is_given_up(service: None) -> None:
+    handle = deploy(lambda prompt, responses: time.sleep(30))
+    with pytest.raises(ScoringError, match="no answer from the service in 2 s"):
+        score_by_handle(handle, PROMPT, ["No."], deadline=2)

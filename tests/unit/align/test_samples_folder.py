@@ -1,0 +1,72 @@
+"""Parts, and the whole that they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from more_ray.align.prompts import Prompt
+from more_ray.align.samples_folder import FolderError, SamplesFolder
+from more_ray.align.sampling_config import RejectionSamplingConfig
+from more_ray.align.selection import SCORED_SCHEMA
+
+PROMPTS: list[Prompt] = [({"role": "user", "content": f"question {row}"},) for row in range(5)]
+
+
+def make_config(**changes: object) -> RejectionSamplingConfig:
+    values = {"prompts": "prompts.jsonl", "reward": {"path": "model"}, **changes}
+    return RejectionSamplingConfig.model_validate(values)
+
+
+def scored(rows: range) -> pa.Table:
+    """Two samples a prompt, the second selected but for prompt 3, which has none."""
+    return pa.Table.from_pylist(
+        [
+            {
+                "row": row,
+                "prompt": list(PROMPTS[row]),
+                "sample": sample,
+                "response": f"answer {row}.{sample}",
+                "tokens": 3,
+                "finished": True,
+                "score": float(sample),
+                "duplicate": False,
+                "selected": sample == 1 and row != 3,
+            }
+            for row in rows
+            for sample in range(2)
+        ],
+        SCORED_SCHEMA,
+    )
+
+
+def test_the_whole_is_the_parts_in_order(tmp_path: Path) -> None:
+    folder = SamplesFolder(str(tmp_path), block=2)
+    for rows in (range(4, 5), range(2), range(2, 4)):
+        folder.write_part(scored(rows))
+    names = sorted(path.name for path in (tmp_path / "parts").iterdir())
+    assert names == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
+    without_texts = folder.collect(prompts=5, samples=2)
+    assert "response" not in without_texts.column_names
+    assert pq.read_table(tmp_path / "samples.parquet").equals(scored(range(5)))
+    best = pq.read_table(tmp_path / "best.parquet").to_pylist()
+    assert [one["row"] for one in best] == [0, 1, 2, 4]
+    assert best[3] == {
+        "row": 4,
+        "prompt": list(PROMPTS[4]),
+        "response": "answer 4.1",
+        "score": 1.0,
+    }
+
+
+def test_a_folder_belongs_to_its_config_and_prompts(tmp_path: Path) -> None:
+    folder = SamplesFolder(str(tmp_path), block=2)
+    folder.claim(make_config(), PROMPTS)
+    folder.claim(make_config(workers=3, verbose=True), PROMPTS)
+    with pytest.raises(FolderError, match="holds samples with another sampling"):
+        folder.claim(make_config(sampling={"seed": 1}), PROMPTS)
+    with pytest.raises(FolderError, match=r"what prompts.jsonl was before it changed"):
+        folder.claim(make_config(), PROMPTS[::-1])
