@@ -21,10 +21,11 @@ import torch
 from more_ray import storage
 from more_ray.align.prompts import Prompt, read_prompts
 from more_ray.align.samples_folder import SamplesFolder
-from more_ray.align.sampling import Sampler, render_prompt
+from more_ray.align.sampling import Sampler
 from more_ray.align.sampling_config import RejectionSamplingConfig
 from more_ray.align.selection import PROMPT_SCHEMA, SAMPLE_SCHEMA, Score, select, summarise
 from more_ray.cluster import WORKER_ENVIRONMENT
+from more_ray.data.formatting import render_prompt
 from more_ray.data.records import DataError, Reason
 from more_ray.errors import UserError, last_line
 from more_ray.model.loading import check_reward_model, load_causal_lm, load_tokenizer

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from more_ray.align.sampling_config import SamplingConfig
-from more_ray.data.formatting import SPEAKER, encode
+from more_ray.data.formatting import encode, render_prompt
 from more_ray.data.records import Message
 
 
@@ -152,20 +152,6 @@ class Draws(LogitsProcessor):
         uniform_R1 = self._uniform_RT[:, [step]].to(scores.device)
         token_R1 = torch.searchsorted(cumulated_RV, uniform_R1, right=True)
         return torch.full_like(scores, -torch.inf).scatter(1, token_R1, 0.0)
-
-
-def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message]) -> str:
-    """The text that an answer continues, by the chat template or as a Human/Assistant transcript.
-
-    Raises:
-        jinja2.TemplateError: the chat template refuses these roles.
-    """
-    if tokenizer.chat_template:
-        return tokenizer.apply_chat_template(
-            list(prompt), tokenize=False, add_generation_prompt=True
-        )
-    turns = [f"{SPEAKER[turn['role']]}: {turn['content']}" for turn in prompt]
-    return "\n\n".join([*turns, f"{SPEAKER['assistant']}:"])
 
 
 def row_seeds(seeds: Sequence[int], samples: int) -> list[tuple[int, int]]:

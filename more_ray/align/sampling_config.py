@@ -42,9 +42,6 @@ class RejectionSamplingConfig(Section):
     reward: ModelConfig
     """The reward model: `reward.path` is a run's `model` folder, or any sequence classifier with
     one output."""
-    max_length: int = Field(512, ge=8)
-    """Tokens of a prompt and its answer that the reward model sees; longer ones lose their
-    beginning."""
     workers: int = Field(1, ge=1)
     """Processes that sample."""
     verbose: bool = False

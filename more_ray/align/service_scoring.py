@@ -47,6 +47,6 @@ def score_by_handle(
         wait = min(2 * wait, LONGEST_WAIT)
 
 
-def score_by_service(app: str = "reward") -> Score:
-    """What asks the Serve application of that name, for any process of its cluster."""
+def score_by_service(app: str) -> Score:
+    """What asks the Serve application of that name, in any process of its cluster."""
     return partial(score_by_handle, serve.get_app_handle(app))

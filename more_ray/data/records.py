@@ -171,12 +171,12 @@ def items(value: Any, name: str) -> list[Any]:
 def _split(prompt: Any, chosen: Any, rejected: Any) -> tuple[tuple[Message, ...], str, str]:
     """The prompt's messages and the two answers, each answer "" where there is none."""
     if prompt is None:
-        context, better = _cut(dialogue(chosen, "chosen"))
-        other, worse = _cut(dialogue(rejected, "rejected"))
+        context, better = _cut(_dialogue(chosen, "chosen"))
+        other, worse = _cut(_dialogue(rejected, "rejected"))
         if better and worse and context != other:
             raise InvalidRecord(Reason.PROMPTS_DIFFER, "chosen and rejected part before the answer")
         return context, better, worse
-    context = dialogue(prompt, "prompt")
+    context = _dialogue(prompt, "prompt")
     worse = "" if rejected is None else _answer(rejected, "rejected", context)
     return context, _answer(chosen, "chosen", context), worse
 
@@ -204,7 +204,7 @@ def _cut(dialogue: tuple[Message, ...]) -> tuple[tuple[Message, ...], str]:
     return dialogue[:-1], dialogue[-1]["content"]
 
 
-def dialogue(value: Any, name: str) -> tuple[Message, ...]:
+def _dialogue(value: Any, name: str) -> tuple[Message, ...]:
     return parse_transcript(text(value, name)) if isinstance(value, str) else _messages(value, name)
 
 

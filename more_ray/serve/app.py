@@ -11,6 +11,7 @@ from ray.serve import Application
 from ray.serve.schema import LoggingConfig
 
 from more_ray.cluster import WORKER_ENVIRONMENT, uses_gpu
+from more_ray.config import ModelConfig
 from more_ray.errors import UserError
 from more_ray.model.loading import check_reward_model
 from more_ray.serve.config import ServeConfig
@@ -99,6 +100,21 @@ def serving(config: ServeConfig) -> Iterator[str]:
         yield f"http://{config.host}:{config.port}"
     finally:
         serve.shutdown()
+
+
+@contextmanager
+def scoring(model: ModelConfig, name: str) -> Iterator[None]:
+    """Serve to handles only, as the application `name`, while the block runs.
+
+    Raises:
+        ModelError: `model.path` is no reward model.
+    """
+    serve.start(proxy_location="Disabled", logging_config=LoggingConfig(encoding="JSON"))
+    serve.run(make_app(ServeConfig(model=model), digest=None), name=name, route_prefix=None)
+    try:
+        yield
+    finally:
+        serve.delete(name)
 
 
 def _check_port(config: ServeConfig) -> None:

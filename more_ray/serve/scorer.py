@@ -14,7 +14,7 @@ import torch
 
 from more_ray.data.formatting import encode, render, shared_prefix
 from more_ray.data.packing import pack_answers
-from more_ray.data.records import InvalidRecord, Reason, dialogue, text
+from more_ray.data.records import InvalidRecord, Reason, check_prompt, text
 from more_ray.model.loading import load_reward_model, load_tokenizer
 from more_ray.serve.config import ServeConfig
 
@@ -44,9 +44,7 @@ class Scorer:
             InvalidRecord: a prompt that does not end with a user's turn, or that the chat template
                 refuses.
         """
-        context = dialogue(prompt, "prompt")
-        if not context or context[-1]["role"] != "user":
-            raise InvalidRecord(Reason.NO_USER_TURN, "one is allowed that does")
+        context = check_prompt(prompt)
         try:
             texts = [
                 render(self._tokenizer, context, text(one, "response").strip()) for one in responses

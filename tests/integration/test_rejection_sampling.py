@@ -22,7 +22,6 @@ import pytest
 import torch
 from ray import serve
 
-from more_ray.align.local_scoring import LocalScorer
 from more_ray.align.rejection_sampling import RejectionSamplingError, sample_and_select
 from more_ray.align.sampling_config import RejectionSamplingConfig
 from more_ray.align.selection import ScoringError
@@ -31,6 +30,7 @@ from more_ray.cli import dump_config
 from more_ray.config import ModelConfig
 from more_ray.data.simulated import PROMPTS
 from more_ray.model.loading import load_classifier, load_tokenizer
+from more_ray.serve.app import scoring
 
 pytestmark = pytest.mark.integration
 MakeConfig = Callable[..., RejectionSamplingConfig]
@@ -73,7 +73,8 @@ def undisturbed(
 
 
 def run_here(config: RejectionSamplingConfig) -> dict[str, Any]:
-    return sample_and_select(config, partial(LocalScorer, config.reward, config.max_length))
+    with scoring(config.reward, "scores"):
+        return sample_and_select(config, partial(score_by_service, "scores"))
 
 
 def files(folder: Path) -> list[Any]:
@@ -187,7 +188,7 @@ def deploy(score: Callable[..., list[float]]) -> serve.handle.DeploymentHandle:
 
 def test_the_service_scores_samples(service: None, make_config: MakeConfig, tmp_path: Path) -> None:
     deploy(lambda prompt, responses: [float(len(response)) for response in responses])
-    sample_and_select(make_config(tmp_path, limit=7), score_by_service)
+    sample_and_select(make_config(tmp_path, limit=7), partial(score_by_service, "reward"))
     samples, best = files(tmp_path)
     assert len(best) == 7
     assert all(one["score"] == len(one["response"]) for one in samples)

@@ -12,9 +12,10 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from more_ray.align.sampling import Draws, Sampler, render_prompt
+from more_ray.align.sampling import Draws, Sampler
 from more_ray.align.sampling_config import SamplingConfig
 from more_ray.config import ModelConfig
+from more_ray.data.formatting import render_prompt
 from more_ray.data.records import Message
 from more_ray.model.loading import load_causal_lm, load_tokenizer
 
