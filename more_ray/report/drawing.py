@@ -23,6 +23,8 @@ MARKERS = "osD^vPX*"
 INK, LINE = "#010101", "#020202"
 """Stand for the page's own text and line colours, light or dark."""
 WIDTH = 5.2  # inches: text stays readable where a phone shows it at 340 pixels
+CHARACTERS = 66
+"""Of legend text that fit beside each other."""
 STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -110,7 +112,8 @@ def marker(place: int) -> str:
 
 def legend(canvas: Canvas, axes: Axes) -> None:
     handles, labels = axes.get_legend_handles_labels()
-    canvas.legend(handles, labels, loc="outside upper left", ncols=3)
+    columns = max(1, min(3, CHARACTERS // max(map(len, labels), default=1)))
+    canvas.legend(handles, labels, loc="outside upper left", ncols=columns)
 
 
 def svg(canvas: Canvas, text: str) -> str:
@@ -124,3 +127,10 @@ def svg(canvas: Canvas, text: str) -> str:
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     return svg.replace(INK, "currentColor").replace(LINE, "var(--line, #b0b0b0)")
+
+
+def standalone(svg: str) -> str:
+    """A figure of the page as a file of its own: black on white, whatever is around it."""
+    header = 'xmlns="http://www.w3.org/2000/svg" style="background: white"'
+    bare = re.sub(r' xmlns="[^"]*"', "", svg, count=1)
+    return bare.replace("<svg", f"<svg {header}", 1)

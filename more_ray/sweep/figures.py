@@ -154,7 +154,11 @@ def _with_lines(table: pd.DataFrame, key: str) -> tuple[pd.DataFrame, dict[str, 
         if column not in (key, "trained_on") and table[column].nunique() > 1
     ]
     line = [
-        ", ".join(f"{column}={value}" for column, value in zip(rest, values, strict=True)) or "all"
+        ", ".join(
+            f"{column.rpartition('.')[2]}={value}"
+            for column, value in zip(rest, values, strict=True)
+        )
+        or "all"
         for values in table[rest].itertuples(index=False)
     ]
     return table.assign(line=line), {one: place for place, one in enumerate(dict.fromkeys(line))}

@@ -11,7 +11,7 @@ from more_ray import storage
 from more_ray.cli import dump_config
 from more_ray.config import RunConfig
 from more_ray.environment import environment
-from more_ray.report.drawing import Rows
+from more_ray.report.drawing import Rows, standalone
 from more_ray.report.templates import render
 from more_ray.sweep.analysis import best_trial, mixed, ranking, read_sweep, settings
 from more_ray.sweep.config import SweepConfig
@@ -19,7 +19,8 @@ from more_ray.sweep.figures import make_figures
 
 
 def write_results(config: SweepConfig, failed: Mapping[str, str]) -> pd.DataFrame:
-    """Write `trials.csv`, `best.yaml` and `report.html`; returns the configurations, best first.
+    """Write `trials.csv`, `best.yaml`, `report.html` and its figures; returns the configurations,
+    best first.
 
     Args:
         failed: trials that failed for good, and why.
@@ -32,6 +33,11 @@ def write_results(config: SweepConfig, failed: Mapping[str, str]) -> pd.DataFram
     ranked = ranking(table, config.metric)
     storage.write_text(storage.join(config.output_dir, "trials.csv"), table.to_csv(index=False))
     storage.write_text(storage.join(config.output_dir, "best.yaml"), best)
+    figures = list(make_figures(table))
+    for figure in figures:
+        name = figure.title.lower().replace(" ", "-")
+        path = storage.join(config.output_dir, "figures", f"{name}.svg")
+        storage.write_text(path, standalone(figure.svg))
     page = render(
         "sweep.html.j2",
         title=f"A sweep over {', '.join(varied(table)) or 'seeds'}",
@@ -39,7 +45,7 @@ def write_results(config: SweepConfig, failed: Mapping[str, str]) -> pd.DataFram
         ranking=ranked[[*varied(table), *ranked.columns[len(settings(table)) :]]].to_dict(
             "records"
         ),
-        figures=list(make_figures(table)),
+        figures=figures,
         best=best,
         failed=_failed_rows(failed),
         environment=environment(),

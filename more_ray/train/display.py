@@ -151,9 +151,17 @@ def ranking_table(ranked: pd.DataFrame, shown: int = 20) -> Table:
         for column in ranked.columns
         if column not in measures and ranked[column].nunique(dropna=False) > 1
     ]
-    table = _plain_table(*varied, *measures)
-    for row in ranked[[*varied, *measures]].head(shown).itertuples(index=False):
-        table.add_row(*(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row))
+    names = [column.rpartition(".")[2] for column in [*varied, *measures]]
+    table = _plain_table(*(name.replace("ece_noise_floor", "floor") for name in names))
+    for column in table.columns[: len(varied)]:
+        column.no_wrap, column.max_width, column.overflow = False, 20, "fold"  # of many names
+    for row in ranked.head(shown).to_dict("records"):
+        values = [
+            f"{row[key]:.3g}" if isinstance(row[key], float) else str(row[key]).replace("+", " ")
+            for key in varied
+        ]
+        values += [f"{row[key]:.3f}" if key != "seeds" else str(row[key]) for key in measures]
+        table.add_row(*values)
     if len(ranked) > shown:
         table.caption = f"The first {shown} of {len(ranked)} configurations."
         table.caption_justify = "left"
