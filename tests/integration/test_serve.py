@@ -19,6 +19,7 @@ from typing import Any
 import aiohttp
 import psutil
 import pytest
+import ray
 import requests
 from ray import serve
 
@@ -162,6 +163,49 @@ async def flood(url: str, requests_at_once: int) -> list[int]:
                 return answer.status
 
         return await asyncio.gather(*(one() for _ in range(requests_at_once)))
+
+
+def test_who_hangs_up_is_not_computed_for_as_the_metrics_show(url: str) -> None:
+    """Requests behind a slow one are given up before their turn."""
+    before = answers_scored()
+    slow = {"prompt": "Which?", "responses": [f"{number} " * 60 for number in range(120)]}
+    quick = {"prompt": "Which?", "responses": ["This.", "That."]}
+
+    async def ask() -> int:
+        async with aiohttp.ClientSession(headers=HEADERS) as session:
+
+            async def one(body: Any, timeout: float) -> int:
+                limit = aiohttp.ClientTimeout(total=timeout)
+                async with session.post(f"{url}/score", json=body, timeout=limit) as answer:
+                    return answer.status
+
+            first = [asyncio.create_task(one(slow, 60)) for _ in range(4)]
+            await asyncio.sleep(0.5)
+            given_up = [asyncio.create_task(one(quick, 0.3)) for _ in range(8)]
+            results = await asyncio.gather(*given_up, return_exceptions=True)
+            assert await asyncio.gather(*first) == [200] * 4
+            return sum(isinstance(result, TimeoutError) for result in results)
+
+    hung_up = asyncio.run(ask())
+    assert hung_up == 8
+    assert answers_scored(at_least=before + 480) == before + 480
+
+
+def answers_scored(at_least: float = 0) -> float:
+    """The counter, summed over replicas, on the Prometheus endpoint of Ray."""
+    deadline = time.monotonic() + 60
+    while read_counter("more_ray_answers_scored") < at_least:
+        assert time.monotonic() < deadline
+        time.sleep(1)
+    time.sleep(12)  # replicas report every ten seconds
+    return read_counter("more_ray_answers_scored")
+
+
+def read_counter(name: str) -> float:
+    (node,) = ray.nodes()
+    address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    lines = requests.get(address, timeout=10).text.splitlines()
+    return sum(float(one.rpartition(" ")[2]) for one in lines if one.startswith(f"ray_{name}"))
 
 
 def test_killing_one_of_two_replicas_under_load_loses_no_request(url: str) -> None:
