@@ -30,7 +30,7 @@ def test_fine_tuning_learns_answers_and_exports_a_plain_causal_lm(
         path.write_text("\n".join(map(json.dumps, lines)))
     config = small_config(
         tmp_path / "run",
-        data={"root": str(tmp_path), "resample": False, "max_length": 64},
+        data={"root": str(tmp_path), "resample": False, "max_length": 256},
         objective={"loss": "sft", "scheme": "proportional"},
         optimizer={"lr": 3e-3},
         train={"workers": 2, "accumulation": 2, "epochs": 2},
