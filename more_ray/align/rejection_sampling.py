@@ -119,7 +119,16 @@ def _run(
     try:
         yield from written.iter_rows()
     except ray.exceptions.RayError as error:
-        raise RejectionSamplingError(f"sampling failed: {last_line(error)}") from error
+        raise RejectionSamplingError(f"sampling failed: {_cause(error)}") from error
+
+
+def _cause(error: BaseException) -> str:
+    """What this package's own error says, out of the report that Ray makes around it."""
+    for line in reversed(str(error).splitlines()):
+        kind, _, message = line.strip().partition("Error: ")
+        if kind.startswith("more_ray."):
+            return message
+    return last_line(error)
 
 
 class SampleBlock:

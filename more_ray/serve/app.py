@@ -99,6 +99,7 @@ def serving(config: ServeConfig) -> Iterator[str]:
         serve.run(app, name=NAME, route_prefix="/")
         yield f"http://{config.host}:{config.port}"
     finally:
+        serve.delete(NAME)  # waits for the requests under way, while the proxy is still there
         serve.shutdown()
 
 
