@@ -1,4 +1,4 @@
-"""What a comparison by a judge is."""
+"""Who judges, and what a comparison is."""
 
 from __future__ import annotations
 
@@ -10,17 +10,7 @@ from more_ray.align.judge import Criterion
 from more_ray.config import Section
 
 
-class JudgeConfig(Section):
-    answers: str
-    """Parquet file (path or URI) of the answers to judge, with the columns `row` (an integer that
-    names the prompt), `prompt` (a list of messages, each `role` and `content`) and `response`."""
-    against: str
-    """Such a file with other answers to the same prompts, under the same `row`."""
-    output_dir: str = "outputs/judge"
-    """Where `judge.json` and `judgements.parquet` go: a path, or any URI that pyarrow's filesystems
-    open."""
-    criterion: Criterion = "helpful"
-    """What the better answer is better in."""
+class JudgeEndpoint(Section):
     base_url: str = "https://api.openai.com/v1"
     """Any endpoint that speaks OpenAI's chat completions."""
     model: str
@@ -52,5 +42,18 @@ class JudgeConfig(Section):
     """Price of a million tokens that are sent, for the estimate."""
     output_price: float | None = Field(None, ge=0)
     """Price of a million tokens that are answered, for the estimate."""
+
+
+class JudgeConfig(JudgeEndpoint):
+    answers: str
+    """Parquet file (path or URI) of the answers to judge, with the columns `row` (an integer that
+    names the prompt), `prompt` (a list of messages, each `role` and `content`) and `response`."""
+    against: str
+    """Such a file with other answers to the same prompts, under the same `row`."""
+    output_dir: str = "outputs/judge"
+    """Where `judge.json` and `judgements.parquet` go: a path, or any URI that pyarrow's filesystems
+    open."""
+    criterion: Criterion = "helpful"
+    """What the better answer is better in."""
     estimate_only: bool = False
     """Show what it would cost, and ask nothing."""

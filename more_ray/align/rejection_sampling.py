@@ -63,8 +63,13 @@ def sample_and_select(
     folder = SamplesFolder(storage.absolute(config.output_dir), size)
     folder.claim(config, prompts)
     starts = [row for row in range(0, len(prompts), size) if not storage.exists(folder.part(row))]
-    waiting = [_block(prompts[row : row + size], row) for row in starts]
-    done, tokens = len(prompts) - sum(map(len, waiting)), 0
+    if config.samples_from:
+        source = SamplesFolder(storage.absolute(config.samples_from), size)
+        source.check_samples(config, prompts)
+        waiting = [source.read_samples(row) for row in starts]
+    else:
+        waiting = [_block(prompts[row : row + size], row) for row in starts]
+    done, tokens = len(prompts) - sum(len(prompts[row : row + size]) for row in starts), 0
     progress(done, len(prompts), tokens)
     for part in _run(config, folder, waiting, make_score):
         done, tokens = done + part["prompts"], tokens + part["tokens"]
@@ -101,15 +106,17 @@ def _run(
     if not blocks:
         return
     whole = {"batch_size": None, "batch_format": "pyarrow"}
-    sampled = ray.data.from_arrow(blocks).map_batches(
-        SampleBlock,
-        fn_constructor_args=(config,),
-        compute=ray.data.ActorPoolStrategy(size=config.workers),
-        num_cpus=1,
-        runtime_env={"env_vars": WORKER_ENVIRONMENT},
-        **whole,
-    )
-    written = sampled.map_batches(
+    samples = ray.data.from_arrow(blocks)
+    if not config.samples_from:
+        samples = samples.map_batches(
+            SampleBlock,
+            fn_constructor_args=(config,),
+            compute=ray.data.ActorPoolStrategy(size=config.workers),
+            num_cpus=1,
+            runtime_env={"env_vars": WORKER_ENVIRONMENT},
+            **whole,
+        )
+    written = samples.map_batches(
         SelectAndWrite,
         fn_constructor_args=(folder, make_score),
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=config.workers),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ import yaml
 from more_ray import storage
 from more_ray.align.prompts import Prompt
 from more_ray.align.sampling_config import RejectionSamplingConfig
-from more_ray.align.selection import BEST_SCHEMA, SCORED_SCHEMA
+from more_ray.align.selection import BEST_SCHEMA, SAMPLE_SCHEMA, SCORED_SCHEMA
 from more_ray.cli import dump_config
 from more_ray.errors import UserError
 
@@ -39,29 +39,52 @@ class SamplesFolder:
 
     def claim(self, config: RejectionSamplingConfig, prompts: Sequence[Prompt]) -> None:
         """Note what is sampled here; raises FolderError where it is something else."""
-        config_path = storage.join(self.path, "config.yaml")
-        prompts_path = storage.join(self.path, "prompts.json")
-        digest = hashlib.sha256(json.dumps(prompts).encode()).hexdigest()
-        if storage.exists(config_path):
-            text = storage.read_text(config_path)
+        self._check(config, prompts, RejectionSamplingConfig.model_fields.keys() - FREE_TO_CHANGE)
+        digest = {"prompts": len(prompts), "sha256": _digest(prompts)}
+        storage.write_json(self._prompts_path, digest)
+        storage.write_text(self._config_path, dump_config(config))
+
+    def check_samples(self, config: RejectionSamplingConfig, prompts: Sequence[Prompt]) -> None:
+        """That there are samples here that `config` would draw; raises FolderError otherwise."""
+        if not storage.exists(storage.join(self.path, "samples.parquet")):
+            raise FolderError(f"samples_from: {self.path} holds no finished samples")
+        self._check(config, prompts, {"policy", "sampling"})
+
+    def _check(
+        self, config: RejectionSamplingConfig, prompts: Sequence[Prompt], keys: Set[str]
+    ) -> None:
+        if storage.exists(self._config_path):
+            text = storage.read_text(self._config_path)
             before = RejectionSamplingConfig.model_validate(yaml.safe_load(text))
-            for key in RejectionSamplingConfig.model_fields.keys() - FREE_TO_CHANGE:
+            for key in keys:
                 if getattr(before, key) != getattr(config, key):
                     raise FolderError(
-                        f"output_dir: {self.path} holds samples with another {key} (see "
-                        "config.yaml there); choose another folder or remove that one"
+                        f"{self.path} holds samples with another {key} (see config.yaml there); "
+                        "choose another folder or remove that one"
                     )
-        if storage.exists(prompts_path) and storage.read_json(prompts_path)["sha256"] != digest:
+        digest = _digest(prompts)
+        path = self._prompts_path
+        if storage.exists(path) and storage.read_json(path)["sha256"] != digest:
             raise FolderError(
-                f"output_dir: {self.path} holds samples of what {config.prompts} was before it "
-                "changed; choose another folder or remove that one"
+                f"{self.path} holds samples of other prompts than {config.prompts} has now; "
+                "choose another folder or remove that one"
             )
-        storage.write_json(prompts_path, {"prompts": len(prompts), "sha256": digest})
-        storage.write_text(config_path, dump_config(config))
+
+    @property
+    def _config_path(self) -> str:
+        return storage.join(self.path, "config.yaml")
+
+    @property
+    def _prompts_path(self) -> str:
+        return storage.join(self.path, "prompts.json")
 
     def part(self, row: int) -> str:
         """The file of the block that the prompt `row` is in."""
         return storage.join(self.path, "parts", f"part-{row // self.block:05d}.parquet")
+
+    def read_samples(self, row: int) -> pa.Table:
+        """A block's samples, as they were drawn."""
+        return _read(self.part(row), SAMPLE_SCHEMA.names)
 
     def write_part(self, samples: pa.Table) -> None:
         """A block's scored samples."""
@@ -89,6 +112,10 @@ class SamplesFolder:
         for first in range(0, prompts, step):
             rows = range(first, min(first + step, prompts), self.block)
             yield pa.concat_tables([_read(self.part(row)) for row in rows])
+
+
+def _digest(prompts: Sequence[Prompt]) -> str:
+    return hashlib.sha256(json.dumps(prompts).encode()).hexdigest()
 
 
 def _read(uri: str, columns: list[str] | None = None) -> pa.Table:

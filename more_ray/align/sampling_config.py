@@ -42,6 +42,9 @@ class RejectionSamplingConfig(Section):
     reward: ModelConfig
     """The reward model: `reward.path` is a run's `model` folder, or any sequence classifier with
     one output."""
+    samples_from: str | None = None
+    """Folder of an earlier sampling, whose answers are scored instead of drawing them again: the
+    same prompts, policy and `sampling`, another reward model."""
     workers: int = Field(1, ge=1)
     """Processes that sample."""
     verbose: bool = False

@@ -21,11 +21,15 @@ from more_ray.train.display import console
 
 
 class SamplingProgress(Progress):
-    """A bar over prompts, with the tokens/s since the first block was done."""
+    """A bar over prompts, with the tokens/s since the first block was done.
 
-    def __init__(self) -> None:
+    Args:
+        verb: what is done to the answers.
+    """
+
+    def __init__(self, verb: str = "sample") -> None:
         super().__init__(
-            *(TextColumn("[bold]sample"), BarColumn(bar_width=12), MofNCompleteColumn()),
+            *(TextColumn(f"[bold]{verb}"), BarColumn(bar_width=12), MofNCompleteColumn()),
             *(TextColumn("{task.description}"), TimeElapsedColumn()),
             *(TextColumn("left"), TimeRemainingColumn()),
             console=console,

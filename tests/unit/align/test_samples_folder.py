@@ -68,5 +68,16 @@ def test_a_folder_belongs_to_its_config_and_prompts(tmp_path: Path) -> None:
     folder.claim(make_config(workers=3, verbose=True), PROMPTS)
     with pytest.raises(FolderError, match="holds samples with another sampling"):
         folder.claim(make_config(sampling={"seed": 1}), PROMPTS)
-    with pytest.raises(FolderError, match=r"what prompts.jsonl was before it changed"):
+    with pytest.raises(FolderError, match=r"samples of other prompts than prompts\.jsonl has now"):
         folder.claim(make_config(), PROMPTS[::-1])
+
+
+def test_only_finished_samples_of_the_same_policy_can_be_scored_again(tmp_path: Path) -> None:
+    folder = SamplesFolder(str(tmp_path), block=2)
+    folder.claim(make_config(), PROMPTS)
+    with pytest.raises(FolderError, match="holds no finished samples"):
+        folder.check_samples(make_config(), PROMPTS)
+    (tmp_path / "samples.parquet").touch()
+    folder.check_samples(make_config(reward={"path": "another"}), PROMPTS)
+    with pytest.raises(FolderError, match="another policy"):
+        folder.check_samples(make_config(policy={"path": "another"}), PROMPTS)

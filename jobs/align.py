@@ -1,0 +1,49 @@
+"""From preferences to an aligned policy: reward models, rejection sampling, fine-tuning, a judge.
+
+python jobs/align.py --config jobs/configs/align.yaml prompts=FILE eval_prompts=FILE
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from more_ray.align.chain_config import AlignConfig
+from more_ray.cli import dump_config, load_config
+
+
+def main() -> None:
+    config = load_config(AlignConfig, sys.argv[1:], __doc__)
+    if config.judge and importlib.util.find_spec("openai") is None:
+        sys.exit("error: judge: pip install openai first")
+    from more_ray.cluster import session
+
+    with session(config.reward.train.workers, config.reward.log.verbose):
+        from more_ray import storage
+        from more_ray.align.chain import align
+        from more_ray.align.page import render_page, tables
+        from more_ray.train.display import console
+
+        result = align(config, console.rule, judging)
+        report = storage.join(config.output_dir, "report.html")
+        storage.write_text(report, render_page(result, dump_config(config)))
+        console.print(*tables(result))
+        console.print(f"Results in {config.output_dir}, with figures in {report}")
+
+
+@contextmanager
+def judging(text: str, requests: int) -> Iterator[Callable[[], None]]:
+    from rich.progress import Progress
+
+    from more_ray.train.display import console
+
+    console.print(text, soft_wrap=True)
+    with Progress(console=console) as bar:
+        task = bar.add_task("asking", total=requests)
+        yield lambda: bar.advance(task)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,229 @@
+"""The second half of the paper as one chain, each part of which goes on where it stopped.
+
+Preferences -> reward models -> the best of S answers by each -> a policy fine-tuned on each best ->
+their answers, measured and judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from more_ray import storage
+from more_ray.align.answer_cache import AnswerCache
+from more_ray.align.chain_config import AlignConfig
+from more_ray.align.judge_config import JudgeConfig, JudgeEndpoint
+from more_ray.align.judge_run import estimate, judge, make_plan
+from more_ray.align.policy_evaluation import divergence, measure
+from more_ray.align.policy_figures import BASE
+from more_ray.align.prompts import read_prompts
+from more_ray.align.rejection_sampling import sample_and_select
+from more_ray.align.sampling_config import RejectionSamplingConfig, SamplingConfig
+from more_ray.align.sampling_display import SamplingProgress
+from more_ray.align.service_scoring import score_by_service
+from more_ray.config import ModelConfig, RunConfig
+from more_ray.environment import environment
+from more_ray.serve.app import scoring
+from more_ray.train.comparison import train_all
+from more_ray.train.run import run
+
+BEST = "best"
+"""The source that a policy is fine-tuned on."""
+APP = "align"
+"""The Serve application that scores."""
+
+JudgeBar = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
+"""Shows what is asked and how many questions that is; gives what is told of each answer."""
+
+
+def align(config: AlignConfig, stage: Callable[[str], None], judge_bar: JudgeBar) -> dict[str, Any]:
+    """Run the chain; returns the content of `align.json`.
+
+    `reward_models`: by scheme, the `mean` of its `eval.json`. `policies`: base and one a reward
+    model, what `measure` gives, and `perplexity` of held-out answers by source. `judgements`: what
+    `judge` gives, with the names of the two policies, for each criterion.
+
+    Args:
+        stage: told what begins.
+
+    Raises:
+        UserError: a part cannot be done, and why; what was done is kept.
+    """
+    chain = _Chain(config.model_copy(update={"output_dir": storage.absolute(config.output_dir)}))
+    stage("1/5 Reward models")
+    rewards = chain.train_reward_models()
+    stage("2/5 The best of the policy's answers")
+    chain.sample_best()
+    stage("3/5 Fine-tuning on them")
+    evaluations = chain.finetune()
+    stage("4/5 Answers of the policies")
+    measures = chain.evaluate()
+    judgements = []
+    if config.judge:
+        stage("5/5 Judging them")
+        judgements = chain.judge(config.judge, judge_bar)
+    for name, evaluation in evaluations.items():
+        sources = evaluation["sources"].items()
+        measures[name]["perplexity"] = {source: one for source, one in sources if source != BEST}
+    result = {
+        "environment": environment(),
+        "reward_models": {name: evaluation["mean"] for name, evaluation in rewards.items()},
+        "policies": measures,
+        "judgements": judgements,
+    }
+    storage.write_json(storage.join(config.output_dir, "align.json"), result)
+    return result
+
+
+class _Chain:
+    """Where things are, and each part of the chain; a policy has the name of its reward model."""
+
+    def __init__(self, config: AlignConfig) -> None:
+        self._config = config
+        reward = config.reward
+        self._names = list(dict.fromkeys([reward.objective.scheme, *reward.compare]))
+        self._rewards: dict[str, ModelConfig] = {}
+        self._policies = {
+            BASE: config.policy,
+            **{name: _model(self._folder("policies", name)) for name in self._names},
+        }
+        read_prompts(config.prompts, config.limit)
+        read_prompts(config.eval_prompts, config.eval_limit)
+
+    def _folder(self, *parts: str) -> str:
+        return storage.join(self._config.output_dir, *parts)
+
+    def train_reward_models(self) -> dict[str, dict[str, Any]]:
+        """Their evaluations."""
+        folders = dict(zip(self._names, train_all(self._config.reward), strict=True))
+        self._rewards = {name: _model(folder) for name, folder in folders.items()}
+        return {
+            name: storage.read_json(storage.join(folder, "eval.json"))
+            for name, folder in folders.items()
+        }
+
+    def sample_best(self) -> None:
+        config = self._config
+        policies = {self._folder(BEST): config.policy}
+        self._sample(policies, config.prompts, config.limit, config.sampling)
+
+    def finetune(self) -> dict[str, dict[str, Any]]:
+        """The evaluations of the base and of the policies."""
+        first = self._names[0]
+        evaluations = {BASE: run(self._finetuning(BASE, first, max_steps=0))}
+        return evaluations | {name: run(self._finetuning(name, name)) for name in self._names}
+
+    def evaluate(self) -> dict[str, dict[str, Any]]:
+        """The measures of each policy's answers to the evaluation prompts."""
+        config = self._config
+        policies = {self._folder("answers", name): one for name, one in self._policies.items()}
+        sampling = config.sampling.model_copy(update={"samples": config.eval_samples})
+        self._sample(policies, config.eval_prompts, config.eval_limit, sampling)
+        base = self._samples(BASE)
+        measures = {}
+        for name, policy in self._policies.items():
+            samples = self._samples(name)
+            one = samples[self._names[0]]
+            _write_first_answers(one, self._answers(name))
+            if name == BASE:
+                measures[name] = measure(samples, base, None)
+            else:
+                uri = self._folder("answers", name, "kl.parquet")
+                prompt_tokens = config.sampling.max_prompt_tokens
+                kl = divergence(policy, config.policy, one, prompt_tokens, uri)
+                measures[name] = measure(samples, base, kl)
+        return measures
+
+    def judge(self, endpoint: JudgeEndpoint, judge_bar: JudgeBar) -> list[dict[str, Any]]:
+        """Each policy against the base, and the first against the others, by each criterion."""
+        pairs = [(name, BASE) for name in self._names]
+        pairs += [(self._names[0], other) for other in self._names[1:]]
+        judgements = []
+        for ours, theirs in pairs:
+            for criterion in self._config.criteria:
+                config = JudgeConfig(
+                    **endpoint.model_dump(),
+                    answers=self._answers(ours),
+                    against=self._answers(theirs),
+                    output_dir=self._folder("judged", f"{ours}-{theirs}-{criterion}"),
+                    criterion=criterion,
+                )
+                with AnswerCache(config.cache) as cache:
+                    plan = make_plan(config, cache)
+                    text = f"{ours} against {theirs}, {criterion}: {estimate(config, plan)}"
+                    with judge_bar(text, len(plan.todo)) as on_answer:
+                        result = judge(config, plan, cache, on_answer)
+                judgements.append({"policy": ours, "other": theirs, **result})
+        return judgements
+
+    def _answers(self, name: str) -> str:
+        return self._folder("answers", name, "answers.parquet")
+
+    def _samples(self, name: str) -> dict[str, pa.Table]:
+        """Of a policy, by the reward model that scored them."""
+        return {
+            by: _read(self._folder("answers", name, by, "samples.parquet")) for by in self._names
+        }
+
+    def _sample(
+        self,
+        policies: Mapping[str, ModelConfig],
+        prompts: str,
+        limit: int | None,
+        sampling: SamplingConfig,
+    ) -> None:
+        """Answers of policies, by their folders; drawn once, and scored by each reward model."""
+        for name in self._names:
+            source = None if name == self._names[0] else self._names[0]
+            reward = self._rewards[name]
+            with scoring(reward, APP):
+                for folder, policy in policies.items():
+                    one = RejectionSamplingConfig(
+                        output_dir=storage.join(folder, name),
+                        prompts=prompts,
+                        limit=limit,
+                        policy=policy,
+                        sampling=sampling,
+                        reward=reward,
+                        samples_from=source and storage.join(folder, source),
+                    )
+                    verb = f"score by {name}" if source else f"sample, score by {name}"
+                    with SamplingProgress(verb) as progress:
+                        sample_and_select(one, partial(score_by_service, APP), progress.show)
+
+    def _finetuning(self, name: str, best_by: str, **train: Any) -> RunConfig:
+        """The run that makes a policy of what a reward model found best."""
+        tuning = self._config.finetune
+        best = self._folder(BEST, best_by, "best.parquet")
+        sources = [f"{BEST}={best}", *tuning.data.sources]
+        data = tuning.data.model_copy(update={"sources": sources, "train_on": [BEST]})
+        return tuning.model_copy(
+            update={
+                "output_dir": self._folder("policies", name),
+                "model": self._config.policy,
+                "data": data,
+                "train": tuning.train.model_copy(update=train),
+            }
+        )
+
+
+def _model(run_folder: str) -> ModelConfig:
+    return ModelConfig(path=storage.join(run_folder, "model"))
+
+
+def _read(uri: str) -> pa.Table:
+    filesystem, path = storage.locate(uri)
+    return pq.read_table(path, filesystem=filesystem)
+
+
+def _write_first_answers(samples: pa.Table, uri: str) -> None:
+    """The first answer to each prompt, as the judge reads them."""
+    first = samples.filter(pc.equal(samples["sample"], 0))
+    filesystem, path = storage.locate(uri)
+    pq.write_table(first.select(["row", "prompt", "response"]), path, filesystem=filesystem)

@@ -1,0 +1,155 @@
+"""The page and the tables about aligned policies (the paper's Table 1 and Figure 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from more_ray.align.judge_summary import DECIDED
+from more_ray.align.policy_figures import BASE, Result, make_figures
+from more_ray.report.drawing import Rows
+from more_ray.report.templates import render
+
+
+def render_page(result: Result, settings: str) -> str:
+    """The page as HTML."""
+    names = [name for name in result["policies"] if name != BASE]
+    return render(
+        "align.html.j2",
+        title=f"Policies aligned with {' and '.join(names)}",
+        verdict=verdict(result),
+        judged=judged_rows(result),
+        measures=measure_rows(result),
+        perplexities=_perplexity_rows(result),
+        rewards=_reward_rows(result),
+        figures=list(make_figures(result)),
+        environment=result["environment"],
+        settings=settings,
+    )
+
+
+def verdict(result: Result) -> str:
+    """What can be said, and no more than that."""
+    sentences = []
+    for name, one in result["policies"].items():
+        if one["gain"].get(name) and name != BASE:
+            told = _signed(one["gain"][name])
+            sentences.append(f"{name} changed its own reward by {told}.")
+    for one in result["judgements"]:
+        against = f"{one['policy']} against {one['other']}, {one['criterion']}:"
+        if one["win_rate"] is None:
+            sentences.append(f"{against} no verdict could be read.")
+            continue
+        low, high = one["win_rate_ci"]
+        told = "told apart" if low > 0.5 or high < 0.5 else "not told apart"
+        sentences.append(
+            f"{against} {told} (win rate {one['win_rate']:.2f}, {low:.2f}-{high:.2f})."
+        )
+    return " ".join(sentences)
+
+
+def judged_rows(result: Result) -> Rows:
+    """The paper's Table 1: shares of the pairs that are decided, with 95% intervals."""
+    return [
+        {
+            "policy": one["policy"],
+            "against": one["other"],
+            "more": one["criterion"],
+            **{name: _share((one["shares"] or {}).get(name)) for name in DECIDED},
+            "win + tie/2": _share(
+                one["win_rate"] and {"share": one["win_rate"], "ci": one["win_rate_ci"]}
+            ),
+            "decided": sum(one[name] for name in DECIDED),
+            "unparsable": one["unparsable"],
+            "said A": one["said_a"],
+        }
+        for one in result["judgements"]
+    ]
+
+
+def measure_rows(result: Result) -> Rows:
+    """A row a policy."""
+    return [
+        {
+            "policy": name,
+            **{f"reward by {by}": _mean(reward) for by, reward in one["reward"].items()},
+            **{
+                f"gain by {by}": "" if name == BASE else _signed(gain)
+                for by, gain in one["gain"].items()
+            },
+            "KL, nats": _mean(one["kl"]),
+            "tokens": _mean(one["tokens"], digits=0),
+            "cut off": f"{one['unfinished']:.0%}",
+            "distinct-2": _mean(one["distinct_bigrams"]),
+        }
+        for name, one in result["policies"].items()
+    ]
+
+
+def tables(result: Result) -> Iterator[Table]:
+    """What the terminal shows."""
+    for rows in (judged_rows(result), measure_rows(result)):
+        if rows:
+            table = Table(*rows[0], box=SIMPLE_HEAD, pad_edge=False)
+            for row in rows:
+                table.add_row(*(_cell(value) for value in row.values()))
+            yield table
+
+
+def _perplexity_rows(result: Result) -> Rows:
+    return [
+        {
+            "source": source,
+            "policy": name,
+            "perplexity": "{:.2f} ({:.2f}-{:.2f})".format(one["perplexity"], *one["perplexity_ci"]),
+            "of an answer": f"{one['answer_perplexity']:.2f}",
+            "median": f"{one['median_perplexity']:.2f}",
+            "outliers": one["outliers"],
+            "answers": one["n"],
+        }
+        for source in result["policies"][BASE]["perplexity"]
+        for name, policy in result["policies"].items()
+        for one in [policy["perplexity"][source]]
+    ]
+
+
+def _reward_rows(result: Result) -> Rows:
+    return [
+        {
+            "reward model": name,
+            "pairs": one["n"],
+            "accuracy": "{:.3f} ({:.3f}-{:.3f})".format(one["accuracy"], *one["accuracy_ci"]),
+            "ECE": "{:.3f} ({:.3f}-{:.3f})".format(one["ece"], *one["ece_ci"]),
+            "floor": one["ece_noise_floor"],
+        }
+        for name, one in result["reward_models"].items()
+    ]
+
+
+def _mean(one: Mapping[str, Any] | None, digits: int = 3) -> str:
+    return _with_interval(one, f".{digits}f")
+
+
+def _signed(one: Mapping[str, Any]) -> str:
+    return _with_interval(one, "+.3f")
+
+
+def _with_interval(one: Mapping[str, Any] | None, style: str) -> str:
+    if one is None or one["mean"] is None:
+        return "-"
+    mean = format(one["mean"], style)
+    if one["ci"] is None:
+        return mean
+    low, high = (format(end, style) for end in one["ci"])
+    return f"{mean} ({low} to {high})"
+
+
+def _share(one: Mapping[str, Any] | None) -> str:
+    return "{:.2f} ({:.2f}-{:.2f})".format(one["share"], *one["ci"]) if one else "-"
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,94 @@
+"""The whole chain: reward models, the best answers, fine-tuned policies, a real judge, the page."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from transformers import AutoModelForCausalLM
+
+from more_ray.config import RunConfig
+from more_ray.data.simulated import PROMPTS, Simulator
+
+pytestmark = pytest.mark.integration
+JOB = Path(__file__).parents[2] / "jobs" / "align.py"
+
+
+def test_the_chain_goes_to_its_table_and_a_rerun_does_nothing_again(
+    small_config: Callable[..., RunConfig], small_judge: dict[str, Any], tmp_path: Path
+) -> None:
+    for name, split, count in (("prompts", "train", 16), ("eval", "test", 4)):
+        lines = [json.dumps({"prompt": question}) for question, _ in PROMPTS[split][:count]]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    held_out = Simulator(1).pairs("population_1", "test", 0, 12)
+    lines = [json.dumps({"prompt": list(one.prompt), "response": one.chosen}) for one in held_out]
+    (tmp_path / "held.jsonl").write_text("\n".join(lines))
+    out = tmp_path / "out"
+    reward = small_config(out / "reward", compare=["proportional"], train={"max_steps": 4})
+    file = tmp_path / "config.yaml"
+    values = {
+        "output_dir": str(out),
+        "reward": reward.model_dump(mode="json"),
+        "prompts": str(tmp_path / "prompts.jsonl"),
+        "sampling": {"samples": 3, "max_new_tokens": 24},
+        "finetune": {
+            "data": {
+                "sources": [f"held={tmp_path / 'held.jsonl'}"],
+                "prepared": reward.data.prepared,
+                "test_fraction": 0.2,
+            },
+            "optimizer": {"lr": 1e-3},
+            "train": {"pairs_per_source": 4, "accumulation": 1},
+        },
+        "eval_prompts": str(tmp_path / "eval.jsonl"),
+        "judge": {**small_judge, "cache": str(tmp_path / "cache")},
+        "criteria": ["helpful"],
+    }
+    file.write_text(yaml.safe_dump(values))
+    command = [sys.executable, str(JOB), "--config", str(file)]
+    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    shown = subprocess.run(
+        command, env=environment, check=True, timeout=900, capture_output=True, text=True
+    ).stdout
+    assert "more against proportional, helpful" in shown
+
+    result = json.loads((out / "align.json").read_text())
+    assert list(result["policies"]) == ["base", "more", "proportional"]
+    assert [(one["policy"], one["other"]) for one in result["judgements"]] == [
+        ("more", "base"),
+        ("proportional", "base"),
+        ("more", "proportional"),
+    ]
+    for one in result["judgements"]:
+        assert one["win"] + one["tie"] + one["lose"] + one["unparsable"] == 4
+    for name in ("more", "proportional"):
+        policy = result["policies"][name]
+        assert policy["kl"]["mean"] > 0
+        assert policy["perplexity"]["held"]["n"] > 0
+        AutoModelForCausalLM.from_pretrained(out / "policies" / name / "model")
+        samples = pq.read_table(out / "answers" / name / name / "samples.parquet")
+        assert policy["reward"][name]["mean"] == pytest.approx(
+            sum(samples["score"].to_pylist()) / len(samples), rel=1e-4
+        )
+    by_more, by_other = (
+        pq.read_table(out / "best" / name / "samples.parquet") for name in ("more", "proportional")
+    )
+    assert by_more["response"].to_pylist() == by_other["response"].to_pylist()
+    assert by_more["score"].to_pylist() != by_other["score"].to_pylist()
+    assert "ECE and win rate" in (out / "report.html").read_text()
+
+    made = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+    made |= {path: path.stat().st_mtime_ns for path in out.rglob("part-*.parquet")}
+    again = subprocess.run(
+        command, env=environment, check=True, timeout=300, capture_output=True, text=True
+    ).stdout
+    assert "about 0 tokens to send" in again
+    assert {path: path.stat().st_mtime_ns for path in made} == made
