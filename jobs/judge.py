@@ -41,6 +41,8 @@ def run(config: JudgeConfig) -> None:
             f"cache: {estimate(config, plan)}",
             soft_wrap=True,
         )
+        if plan.lonely:
+            console.print(f"Left out: {plan.lonely:,} rows that only one of the files has")
         if config.estimate_only:
             return
         with Progress(console=console) as bar:

@@ -11,23 +11,22 @@ from functools import partial
 from more_ray.align.sampling_config import RejectionSamplingConfig
 from more_ray.cli import load_config
 
-APP = "rejection-sampling"
-"""The Serve application that scores."""
-
 
 def main() -> None:
     config = load_config(RejectionSamplingConfig, sys.argv[1:], __doc__)
     from more_ray.cluster import session
 
     with session(config.workers, config.verbose):
-        from more_ray.align.rejection_sampling import sample_and_select
+        from more_ray.align.rejection_sampling import check_inputs, sample_and_select
         from more_ray.align.sampling_display import SamplingProgress, samples_table
         from more_ray.align.service_scoring import score_by_service
         from more_ray.serve.app import scoring
         from more_ray.train.display import console
 
-        with SamplingProgress() as progress, scoring(config.reward, APP):
-            summary = sample_and_select(config, partial(score_by_service, APP), progress.show)
+        check_inputs(config)
+        verb = "score" if config.samples_from else "sample"
+        with SamplingProgress(verb) as progress, scoring(config.reward, config.output_dir) as app:
+            summary = sample_and_select(config, partial(score_by_service, app), progress.show)
         console.print(samples_table(summary))
         console.print(f"Results in {config.output_dir}")
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import sys
 
 from more_ray.cli import load_config
-from more_ray.config import RunConfig
+from more_ray.config import PairsRunConfig
 
 
 def main() -> None:
-    config = load_config(RunConfig, sys.argv[1:], __doc__)
+    config = load_config(PairsRunConfig, sys.argv[1:], __doc__)
     from more_ray.cluster import session
 
     with session(config.train.workers, config.log.verbose):

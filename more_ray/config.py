@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Section(BaseModel):
@@ -273,6 +273,17 @@ class RunConfig(Section):
         if loss == "sft" and self.compare:
             raise ValueError("compare: cannot be used with objective.loss=sft")
         return self
+
+
+class PairsRunConfig(RunConfig):
+    """A run that learns from pairs, and is evaluated on them."""
+
+    @field_validator("objective")
+    @classmethod
+    def _learns_pairs(cls, objective: ObjectiveConfig) -> ObjectiveConfig:
+        if objective.loss == "sft":
+            raise ValueError("loss: ranking and dpo are allowed; jobs/finetune.py is for sft")
+        return objective
 
 
 FREE_TO_CHANGE = {

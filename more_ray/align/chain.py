@@ -35,8 +35,6 @@ from more_ray.train.run import run
 
 BEST = "best"
 """The source that a policy is fine-tuned on."""
-APP = "align"
-"""The Serve application that scores."""
 
 JudgeBar = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 """Shows what is asked and how many questions that is; gives what is told of each answer."""
@@ -182,7 +180,7 @@ class _Chain:
         for name in self._names:
             source = None if name == self._names[0] else self._names[0]
             reward = self._rewards[name]
-            with scoring(reward, APP):
+            with scoring(reward, self._config.output_dir) as app:
                 for folder, policy in policies.items():
                     one = RejectionSamplingConfig(
                         output_dir=storage.join(folder, name),
@@ -195,7 +193,7 @@ class _Chain:
                     )
                     verb = f"score by {name}" if source else f"sample, score by {name}"
                     with SamplingProgress(verb) as progress:
-                        sample_and_select(one, partial(score_by_service, APP), progress.show)
+                        sample_and_select(one, partial(score_by_service, app), progress.show)
 
     def _finetuning(self, name: str, best_by: str, **train: Any) -> RunConfig:
         """The run that makes a policy of what a reward model found best."""

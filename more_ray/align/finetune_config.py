@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import field_validator
+
 from more_ray.config import DataConfig, ObjectiveConfig, RunConfig, TrainConfig
 
 
@@ -14,3 +16,10 @@ class FineTuneConfig(RunConfig):
     """What is minimised."""
     train: TrainConfig = TrainConfig(pairs_per_source=16, accumulation=4, eval_tokens=2_048)
     """Workers, batches, precision, checkpoints; the paper's batch is of 64 answers."""
+
+    @field_validator("objective")
+    @classmethod
+    def _learns_answers(cls, objective: ObjectiveConfig) -> ObjectiveConfig:
+        if objective.loss != "sft":
+            raise ValueError("loss: sft is allowed; jobs/train_more.py has the others")
+        return objective

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from more_ray import storage
-from more_ray.data.records import Message
+from more_ray.data.records import InvalidRecord, Message, check_prompt
 from more_ray.errors import UserError
 
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
@@ -31,26 +31,34 @@ class AnswerPair:
     other: str
 
 
-def read_pairs(answers: str, against: str, limit: int | None, seed: int) -> list[AnswerPair]:
+def read_pairs(
+    answers: str, against: str, limit: int | None, seed: int
+) -> tuple[list[AnswerPair], int]:
     """The pairs of two files in the order of their rows, or a sample of `limit` of them.
 
+    Returns:
+        The pairs, and how many rows are only in one of the files: prompts without an answer.
+
     Raises:
-        PairsError: a file that cannot be read, has other columns or no rows; rows that are only in
-            one of them or there twice, or one row with two prompts.
+        PairsError: a file that cannot be read, has other columns or no rows; no row that is in
+            both, a row that is there twice or has two prompts; a prompt that is none.
     """
     ours, theirs = _read(answers), _read(against)
-    if lonely := sorted(ours.keys() ^ theirs.keys()):
-        raise PairsError(
-            f"{answers} and {against} do not match: {len(lonely):,} rows are only in one of them, "
-            f"the first is {lonely[0]}"
-        )
-    for row, (prompt, _) in ours.items():
+    rows = sorted(ours.keys() & theirs.keys())
+    lonely = len(ours.keys() ^ theirs.keys())
+    if not rows:
+        raise PairsError(f"{answers} and {against} do not match: no row is in both")
+    for row in rows:
+        prompt = ours[row][0]
         if prompt != theirs[row][0]:
             raise PairsError(f"{answers} and {against} do not match: row {row} has two prompts")
-    rows = sorted(ours)
+        try:
+            check_prompt(prompt)
+        except InvalidRecord as invalid:
+            raise PairsError(f"{answers}, row {row}: {invalid}") from invalid
     if limit is not None:
         rows = sorted(np.random.default_rng(seed).permutation(rows)[:limit].tolist())
-    return [AnswerPair(row, *ours[row], theirs[row][1]) for row in rows]
+    return [AnswerPair(row, *ours[row], theirs[row][1]) for row in rows], lonely
 
 
 def _read(uri: str) -> dict[int, tuple[list[Message], str]]:

@@ -41,10 +41,12 @@ class Plan:
     """What is to be judged.
 
     `keys` are those of the two requests of each pair: its answer shown as A, and shown as B.
-    `todo` are the requests that the cache cannot answer.
+    `lonely` rows are only in one of the two files. `todo` are the requests that the cache cannot
+    answer.
     """
 
     pairs: list[AnswerPair]
+    lonely: int
     keys: list[tuple[str, str]]
     todo: dict[str, Request]
 
@@ -78,7 +80,7 @@ def make_plan(config: JudgeConfig, cache: AnswerCache) -> Plan:
     Raises:
         PairsError: the files cannot be read, or do not match.
     """
-    pairs = read_pairs(config.answers, config.against, config.limit, config.seed)
+    pairs, lonely = read_pairs(config.answers, config.against, config.limit, config.seed)
     keys, todo = [], {}
     for pair in pairs:
         both = []
@@ -88,7 +90,7 @@ def make_plan(config: JudgeConfig, cache: AnswerCache) -> Plan:
             if cache.get(both[-1]) is None:
                 todo[both[-1]] = request
         keys.append((both[0], both[1]))
-    return Plan(pairs, keys, todo)
+    return Plan(pairs, lonely, keys, todo)
 
 
 def _request(config: JudgeConfig, pair: AnswerPair, a: str, b: str) -> Request:
@@ -123,7 +125,8 @@ def judge(
     Returns:
         The content of `judge.json`: the settings, what `summarize` gives, `said_a` (of the verdicts
         that could be read, the share for the answer shown first: 0.5 without a bias for a
-        position), `refused` (requests that the endpoint would not answer) and the tokens used.
+        position), `refused` (requests that the endpoint would not answer), `lonely` (rows that only
+        one of the files has) and the tokens used.
 
     Raises:
         JudgeError: the judge cannot be asked; a rerun goes on.
@@ -140,6 +143,7 @@ def judge(
         **summarize(row["outcome"] for row in rows),
         "said_a": said.count("A") / len(said) if said else None,
         "refused": len(refused),
+        "lonely": plan.lonely,
         "input_tokens": sum(answer.input_tokens for answer in given),
         "output_tokens": sum(answer.output_tokens for answer in given),
     }

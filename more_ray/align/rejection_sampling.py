@@ -32,6 +32,8 @@ from more_ray.model.loading import check_reward_model, load_causal_lm, load_toke
 
 SCORER_CPUS = 0.5
 """A scorer waits for samples most of the time."""
+RETRIES = {"max_restarts": 3, "max_task_retries": 3}
+"""Of an actor, and of a block whose actor died; Ray Data's own is for ever."""
 
 
 class RejectionSamplingError(UserError):
@@ -58,8 +60,7 @@ def sample_and_select(
         RejectionSamplingError: sampling failed for good.
     """
     size = config.sampling.batch_prompts
-    prompts = read_prompts(config.prompts, config.limit)
-    _check(config, prompts)
+    prompts = check_inputs(config)
     folder = SamplesFolder(storage.absolute(config.output_dir), size)
     folder.claim(config, prompts)
     starts = [row for row in range(0, len(prompts), size) if not storage.exists(folder.part(row))]
@@ -79,8 +80,9 @@ def sample_and_select(
     return summary
 
 
-def _check(config: RejectionSamplingConfig, prompts: Sequence[Prompt]) -> None:
-    """What would fail later, in a worker."""
+def check_inputs(config: RejectionSamplingConfig) -> list[Prompt]:
+    """The prompts; raises DataError and ModelError for what would fail later, in a worker."""
+    prompts = read_prompts(config.prompts, config.limit)
     check_reward_model(config.reward)
     tokenizer = load_tokenizer(config.policy, config.sampling.max_prompt_tokens)
     for row, prompt in enumerate(prompts):
@@ -89,6 +91,7 @@ def _check(config: RejectionSamplingConfig, prompts: Sequence[Prompt]) -> None:
         except jinja2.TemplateError as error:
             reason = f"{Reason.TEMPLATE.value}: {error}"
             raise DataError(f"{config.prompts}, prompt {row}: {reason}") from error
+    return prompts
 
 
 def _block(prompts: Sequence[Prompt], first: int) -> pa.Table:
@@ -114,6 +117,7 @@ def _run(
             compute=ray.data.ActorPoolStrategy(size=config.workers),
             num_cpus=1,
             runtime_env={"env_vars": WORKER_ENVIRONMENT},
+            **RETRIES,
             **whole,
         )
     written = samples.map_batches(
@@ -121,6 +125,7 @@ def _run(
         fn_constructor_args=(folder, make_score),
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=config.workers),
         num_cpus=SCORER_CPUS,
+        **RETRIES,
         **whole,
     )
     try:

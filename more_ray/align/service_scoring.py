@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import partial
 
 from ray import serve
 from ray.exceptions import RayActorError
@@ -16,6 +15,8 @@ from more_ray.data.records import Message
 
 LONGEST_WAIT = 5.0
 """Seconds between two tries, at most."""
+ANSWERS_AT_ONCE = 8
+"""Of one request, so that no number of samples is more than the service takes."""
 
 
 def score_by_handle(
@@ -49,4 +50,15 @@ def score_by_handle(
 
 def score_by_service(app: str) -> Score:
     """What asks the Serve application of that name, in any process of its cluster."""
-    return partial(score_by_handle, serve.get_app_handle(app))
+    handle = serve.get_app_handle(app)
+
+    def score(prompt: Sequence[Message], responses: Sequence[str]) -> list[float]:
+        return [
+            reward
+            for first in range(0, len(responses), ANSWERS_AT_ONCE)
+            for reward in score_by_handle(
+                handle, prompt, responses[first : first + ANSWERS_AT_ONCE]
+            )
+        ]
+
+    return score

@@ -80,6 +80,9 @@ class InvalidRecord(Exception):
         self.reason = reason
         self.detail = detail
 
+    def __reduce__(self) -> tuple[type[InvalidRecord], tuple[Reason, str]]:
+        return type(self), (self.reason, self.detail)
+
     def at(self, where: str) -> Reject:
         """The same as a value, for a record found at `where`."""
         return Reject(self.reason, where, self.detail)

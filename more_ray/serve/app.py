@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from ray import serve
 from ray.serve import Application
@@ -12,28 +14,31 @@ from ray.serve.schema import LoggingConfig
 
 from more_ray.cluster import WORKER_ENVIRONMENT, uses_gpu
 from more_ray.config import ModelConfig
-from more_ray.errors import UserError
-from more_ray.model.loading import check_reward_model
+from more_ray.errors import UserError, last_line
+from more_ray.model.loading import check_reward_model, load_tokenizer
 from more_ray.serve.config import ServeConfig
 from more_ray.serve.guard import TOKEN_VARIABLE, token_digest
 from more_ray.serve.service import RewardService
 
 NAME = "reward"
 """Of the application: `serve.get_app_handle("reward")`."""
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost")
 
 
 class ServeError(UserError):
     """Why the service cannot start."""
 
 
-def build_app(args: ServeConfig) -> Application:
+def build_app(args: dict[str, Any]) -> Application:
     """What a Serve config file names as `import_path`; always asks for the token.
+
+    Args:
+        args: of a `ServeConfig`; address and time limit are those of the Serve that deploys it.
 
     Raises:
         ServeError: there is no token in the environment.
     """
-    return make_app(args, required_digest())
+    return make_app(ServeConfig.model_validate(args), required_digest())
 
 
 def required_digest() -> str:
@@ -49,9 +54,10 @@ def make_app(config: ServeConfig, digest: str | None) -> Application:
     """The deployment of `config`; with `digest`, requests need the token that has it.
 
     Raises:
-        ModelError: `model.path` is no reward model.
+        ModelError: `model.path` is no reward model, or has no tokenizer.
     """
     check_reward_model(config.model)
+    load_tokenizer(config.model, config.max_length)
     use_gpu = uses_gpu(config.use_gpu, config.max_replicas)
     deployment = serve.deployment(serve.ingress()(RewardService)).options(
         name="RewardService",
@@ -69,7 +75,7 @@ def make_app(config: ServeConfig, digest: str | None) -> Application:
             "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
         },
         health_check_period_s=5,
-        graceful_shutdown_timeout_s=30,
+        graceful_shutdown_timeout_s=config.timeout,
         logging_config=LoggingConfig(encoding="JSON"),
     )
     return deployment.bind(config, digest)
@@ -80,9 +86,16 @@ def serving(config: ServeConfig) -> Iterator[str]:
     """Serve while the block runs, then finish what has begun; gives the address.
 
     Raises:
-        ServeError: the port is taken, or an address that is not loopback without a token.
+        ServeError: the port is taken, an address that is not loopback without a token, the model
+            does not load, or the cluster serves already.
         ModelError: `model.path` is no reward model.
     """
+    status = serve.status()
+    if status.proxies or status.applications:
+        raise ServeError(
+            "this cluster runs Ray Serve already, with an address and guards of its own; deploy "
+            "more_ray.serve.app:build_app there"
+        )
     digest = token_digest() if config.host in LOOPBACK else required_digest()
     app = make_app(config, digest)
     _check_port(config)
@@ -96,26 +109,49 @@ def serving(config: ServeConfig) -> Iterator[str]:
         logging_config=LoggingConfig(encoding="JSON"),
     )
     try:
-        serve.run(app, name=NAME, route_prefix="/")
+        _deploy(app, NAME, "/")
         yield f"http://{config.host}:{config.port}"
     finally:
-        serve.delete(NAME)  # waits for the requests under way, while the proxy is still there
-        serve.shutdown()
+        _finish(NAME)  # while the proxy is still there
 
 
 @contextmanager
-def scoring(model: ModelConfig, name: str) -> Iterator[None]:
-    """Serve to handles only, as the application `name`, while the block runs.
+def scoring(model: ModelConfig, output_dir: str) -> Iterator[str]:
+    """Serve to handles only while the block runs; gives the name of the application.
+
+    It belongs to `output_dir`: two jobs on a cluster have each their own, and one that is started
+    again after a kill takes its old one over.
 
     Raises:
+        ServeError: the model does not load.
         ModelError: `model.path` is no reward model.
     """
+    name = f"scores-{hashlib.sha256(output_dir.encode()).hexdigest()[:12]}"
+    app = make_app(ServeConfig(model=model), digest=None)
     serve.start(proxy_location="Disabled", logging_config=LoggingConfig(encoding="JSON"))
-    serve.run(make_app(ServeConfig(model=model), digest=None), name=name, route_prefix=None)
     try:
-        yield
+        _deploy(app, name, None)
+        yield name
     finally:
-        serve.delete(name)
+        _finish(name)
+
+
+def _deploy(app: Application, name: str, route_prefix: str | None) -> None:
+    try:
+        serve.run(app, name=name, route_prefix=route_prefix)
+    except RuntimeError as error:
+        raise ServeError(f"the reward model cannot be served: {last_line(error)}") from error
+
+
+def _finish(name: str) -> None:
+    """Delete an application, and Serve where it was the last one, once its requests have ended."""
+    while name in serve.status().applications:
+        try:
+            serve.delete(name)
+        except TimeoutError:  # after a minute, while replicas may take as long as a request
+            continue
+    if not serve.status().applications:
+        serve.shutdown()
 
 
 def _check_port(config: ServeConfig) -> None:

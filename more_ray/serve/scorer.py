@@ -22,11 +22,6 @@ Answers = list[list[int]]
 """Token ids of a prompt with each of its answers."""
 
 
-def packed_tokens(answers: Answers) -> int:
-    """Tokens that are computed: what all answers begin with counts once."""
-    return sum(map(len, answers)) - (len(answers) - 1) * shared_prefix(*answers)
-
-
 class Scorer:
     """A reward model with its tokenizer, on a GPU where there is one."""
 
@@ -60,6 +55,13 @@ class Scorer:
         tokens = iter(encode(self._tokenizer, ended, self.max_length))
         keys = range(len(texts)) if prompts is None else prompts
         return [[next(tokens) for _ in same] for _, same in groupby(keys)]
+
+    def tokens(self, answers: Answers) -> int:
+        """Tokens that are computed: packed, what all answers begin with counts once; else the
+        longest answer counts for each."""
+        if not getattr(self._model, "packed", False):
+            return len(answers) * max(map(len, answers))
+        return sum(map(len, answers)) - (len(answers) - 1) * shared_prefix(*answers)
 
     @torch.no_grad()
     def scores(self, prompts: Sequence[Answers]) -> list[list[float]]:

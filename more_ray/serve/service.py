@@ -20,7 +20,7 @@ from more_ray.serve.api import make_api
 from more_ray.serve.batches import Batches
 from more_ray.serve.config import ServeConfig
 from more_ray.serve.schemas import Info
-from more_ray.serve.scorer import Answers, Scorer, packed_tokens
+from more_ray.serve.scorer import Answers, Scorer
 
 
 class RewardService:
@@ -69,7 +69,7 @@ class RewardService:
         self._batches.check()
 
     async def _rewards(self, prompts: list[Answers]) -> list[float]:
-        sizes = [packed_tokens(answers) for answers in prompts]
+        sizes = [self._scorer.tokens(answers) for answers in prompts]
         if sum(sizes) > self._config.request_tokens:
             allowed = f"{sum(sizes)} tokens, {self._config.request_tokens} are allowed"
             raise InvalidRecord(Reason.TOO_LONG, allowed)
@@ -77,7 +77,7 @@ class RewardService:
         return [score for answers in scores for score in answers]
 
     def _compute(self, prompts: Sequence[Answers]) -> list[list[float]]:
-        tokens = sum(map(packed_tokens, prompts))
+        tokens = sum(map(self._scorer.tokens, prompts))
         self._answers.inc(sum(map(len, prompts)))
         self._tokens.inc(tokens)
         self._batch_tokens.observe(tokens)
@@ -88,9 +88,8 @@ def _temperature(config: ServeConfig) -> tuple[float, str]:
     """The temperature of calibrated preferences, and where it is from."""
     if config.temperature:
         return config.temperature, "given"
-    run = config.model.path.rstrip("/").removesuffix("model")
-    scores = storage.join(run, "scores.parquet")
-    if run == config.model.path.rstrip("/") or not storage.exists(scores):
+    run, _, folder = config.model.path.rstrip("/").rpartition("/")
+    if folder != "model" or not storage.exists(storage.join(run or ".", "scores.parquet")):
         return 1.0, "nothing known: the rewards as they are"
-    deltas = [one.delta_N for one in read_scores(run).values()]
+    deltas = [one.delta_N for one in read_scores(run or ".").values()]
     return fit_temperature(np.concatenate(deltas)), "fitted on the run's test pairs"

@@ -73,8 +73,8 @@ def undisturbed(
 
 
 def run_here(config: RejectionSamplingConfig) -> dict[str, Any]:
-    with scoring(config.reward, "scores"):
-        return sample_and_select(config, partial(score_by_service, "scores"))
+    with scoring(config.reward, config.output_dir) as app:
+        return sample_and_select(config, partial(score_by_service, app))
 
 
 def files(folder: Path) -> list[Any]:
@@ -154,6 +154,16 @@ def test_a_killed_sampler_is_replaced(
     killer.join()
     assert killed
     assert files(tmp_path) == files(undisturbed)
+
+
+def test_the_same_samples_are_scored_by_another_reward_model(
+    undisturbed: Path, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = make_config(tmp_path, samples_from=str(undisturbed))
+    sample_and_select(config, lambda: lambda _, responses: [-float(len(one)) for one in responses])
+    drawn, again = files(undisturbed)[0], files(tmp_path)[0]
+    assert [one["response"] for one in again] == [one["response"] for one in drawn]
+    assert all(one["score"] == -len(one["response"]) for one in again if one["response"])
 
 
 def test_scores_that_are_not_finite_end_it(

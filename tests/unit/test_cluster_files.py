@@ -23,6 +23,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from more_ray.cli import load_config
 from more_ray.config import RunConfig
+from more_ray.serve.config import ServeConfig
 
 REPOSITORY = Path(__file__).parents[2]
 CLUSTER = REPOSITORY / "cluster"
@@ -164,6 +165,7 @@ def test_serve_accepts_the_application() -> None:
     service = read(CLUSTER / "kuberay" / "rayservice.yaml")
     config = ServeDeploySchema.model_validate(yaml.safe_load(service["spec"]["serveConfigV2"]))
     assert config.applications[0].import_path == "more_ray.serve.app:build_app"
+    ServeConfig.model_validate(config.applications[0].args)
     groups = [cluster_of(service)["headGroupSpec"], *cluster_of(service)["workerGroupSpecs"]]
     for group in groups:
         (token,) = group["template"]["spec"]["containers"][0]["env"]

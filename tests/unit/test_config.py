@@ -4,18 +4,26 @@ from pathlib import Path
 
 import pytest
 
+from more_ray.align.chain_config import AlignConfig
 from more_ray.cli import load_config
 from more_ray.config import RunConfig
 from more_ray.sweep.config import SweepConfig
 
 FOLDER = Path(__file__).parents[2] / "jobs" / "configs"
-CONFIGS = sorted(FOLDER.glob("*.yaml"))
+CHAINS = sorted(FOLDER.glob("align-*.yaml"))
+CONFIGS = sorted(set(FOLDER.glob("*.yaml")) - set(CHAINS))
 SWEEPS = sorted((FOLDER / "sweeps").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_loads(path: Path) -> None:
     load_config(RunConfig, ["--config", str(path)], "")
+
+
+@pytest.mark.parametrize("path", CHAINS, ids=lambda path: path.stem)
+def test_every_chain_loads(path: Path) -> None:
+    prompts = ["prompts=FILE", "eval_prompts=FILE"]
+    load_config(AlignConfig, ["--config", str(path), *prompts], "")
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)

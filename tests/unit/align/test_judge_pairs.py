@@ -25,7 +25,8 @@ def write(path: Path, rows: list[int], **changes: Any) -> str:
 
 def test_rows_are_matched_by_their_number(tmp_path: Path) -> None:
     ours, theirs = write(tmp_path / "ours", [2, 0, 1]), write(tmp_path / "theirs", [0, 1, 2])
-    pairs = read_pairs(ours, theirs, None, seed=0)
+    pairs, lonely = read_pairs(ours, theirs, None, seed=0)
+    assert lonely == 0
     assert [(pair.row, pair.response, pair.other) for pair in pairs] == [
         (row, f"ours {row}", f"theirs {row}") for row in range(3)
     ]
@@ -34,16 +35,30 @@ def test_rows_are_matched_by_their_number(tmp_path: Path) -> None:
 
 def test_a_larger_sample_contains_the_smaller(tmp_path: Path) -> None:
     file = write(tmp_path / "one", list(range(50)))
-    small, large = ({pair.row for pair in read_pairs(file, file, n, seed=3)} for n in (5, 20))
+    small, large = ({pair.row for pair in read_pairs(file, file, n, seed=3)[0]} for n in (5, 20))
     assert (len(small), len(large)) == (5, 20)
     assert small < large
-    assert small != {pair.row for pair in read_pairs(file, file, 5, seed=4)}
+    assert small != {pair.row for pair in read_pairs(file, file, 5, seed=4)[0]}
+
+
+def test_rows_without_an_answer_in_one_file_are_left_out_and_counted(tmp_path: Path) -> None:
+    ours, theirs = write(tmp_path / "ours", [0, 1, 4]), write(tmp_path / "theirs", [1, 2, 3, 4])
+    pairs, lonely = read_pairs(ours, theirs, None, seed=0)
+    assert [pair.row for pair in pairs] == [1, 4]
+    assert lonely == 3
+
+
+def test_a_prompt_that_is_none(tmp_path: Path) -> None:
+    prompt = [[{"role": "tool", "content": "?"}]]
+    file = write(tmp_path / "one", [0], prompt=prompt)
+    with pytest.raises(PairsError, match="row 0: "):
+        read_pairs(file, file, None, seed=0)
 
 
 @pytest.mark.parametrize(
     ("rows", "changes", "message"),
     [
-        ([0, 1, 3], {}, "do not match: 2 rows are only in one of them, the first is 2"),
+        ([3, 4, 5], {}, "do not match: no row is in both"),
         ([0, 1, 1], {}, "a row is there twice"),
         ([], {}, "no rows"),
         ([0, 1, 2], {"response": ["a", None, "b"]}, "response is null somewhere"),

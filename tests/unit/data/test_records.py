@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pickle
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from more_ray.data.records import parse_transcript
+from more_ray.data.records import InvalidRecord, Reason, parse_transcript
 
 WORDS = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8)
 
@@ -26,3 +28,10 @@ def test_forms_of_transcripts() -> None:
     assert turns("Human: Hi\n\nHuman: there") == [("user", "Hi\n\nthere")]
     assert turns("Assistant: Hello\n\nHuman: Hi") == [("assistant", "Hello"), ("user", "Hi")]
     assert turns("A note on Human: marks") == [("user", "A note on Human: marks")]
+
+
+def test_an_invalid_record_passes_between_processes() -> None:
+    """As the reward service's handle raises it."""
+    again = pickle.loads(pickle.dumps(InvalidRecord(Reason.EMPTY, "response")))
+    assert (again.reason, again.detail) == (Reason.EMPTY, "response")
+    assert str(again) == f"{Reason.EMPTY.value}: response"
