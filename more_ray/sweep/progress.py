@@ -53,6 +53,9 @@ class SweepProgress(tune.Callback):
             stopped = {"step": trial.last_result["step"]}
             storage.write_json(storage.join(described["output_dir"], STOPPED), stopped)
 
+    def on_experiment_end(self, trials: list[Trial], **_: Any) -> None:
+        self._show(trials)
+
     def _show(self, trials: list[Trial]) -> None:
         if self.bar is None:
             return
