@@ -25,7 +25,7 @@ from ray import serve
 from more_ray.align.rejection_sampling import RejectionSamplingError, sample_and_select
 from more_ray.align.sampling_config import RejectionSamplingConfig
 from more_ray.align.selection import ScoringError
-from more_ray.align.service_scoring import score_by_handle, score_by_service
+from more_ray.align.service_scoring import ANSWERS_AT_ONCE, score_by_handle, score_by_service
 from more_ray.cli import dump_config
 from more_ray.config import ModelConfig
 from more_ray.data.simulated import PROMPTS
@@ -197,8 +197,14 @@ def deploy(score: Callable[..., list[float]]) -> serve.handle.DeploymentHandle:
 
 
 def test_the_service_scores_samples(service: None, make_config: MakeConfig, tmp_path: Path) -> None:
-    deploy(lambda prompt, responses: [float(len(response)) for response in responses])
-    sample_and_select(make_config(tmp_path, limit=7), partial(score_by_service, "reward"))
+    def score(prompt: Sequence[Any], responses: Sequence[str]) -> list[float]:
+        assert len(responses) <= ANSWERS_AT_ONCE
+        return [float(len(response)) for response in responses]
+
+    deploy(score)
+    sampling = {"batch_prompts": 2, "max_new_tokens": 16, "samples": ANSWERS_AT_ONCE + 3}
+    config = make_config(tmp_path, limit=7, sampling=sampling)
+    sample_and_select(config, partial(score_by_service, "reward"))
     samples, best = files(tmp_path)
     assert len(best) == 7
     assert all(one["score"] == len(one["response"]) for one in samples)
