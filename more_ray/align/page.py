@@ -13,6 +13,8 @@ from more_ray.align.policy_figures import BASE, Result, make_figures
 from more_ray.report.drawing import Rows
 from more_ray.report.templates import render
 
+WIN_RATE = "win + tie/2"
+
 
 def render_page(result: Result, settings: str) -> str:
     """The page as HTML."""
@@ -59,7 +61,7 @@ def judged_rows(result: Result) -> Rows:
             "against": one["other"],
             "more": one["criterion"],
             **{name: _share((one["shares"] or {}).get(name)) for name in DECIDED},
-            "win + tie/2": _share(
+            WIN_RATE: _share(
                 one["win_rate"] and {"share": one["win_rate"], "ci": one["win_rate_ci"]}
             ),
             "decided": sum(one[name] for name in DECIDED),
@@ -90,13 +92,20 @@ def measure_rows(result: Result) -> Rows:
 
 
 def tables(result: Result) -> Iterator[Table]:
-    """What the terminal shows."""
-    for rows in (judged_rows(result), measure_rows(result)):
-        if rows:
-            table = Table(*rows[0], box=SIMPLE_HEAD, pad_edge=False)
-            for row in rows:
-                table.add_row(*(_cell(value) for value in row.values()))
-            yield table
+    """What the terminal shows: counts of the judge, and a column a policy."""
+    if result["judgements"]:
+        table = Table("policy", "against", "more", box=SIMPLE_HEAD, pad_edge=False)
+        for column in (*DECIDED, "unparsable", "win rate"):
+            table.add_column(column, justify="right")
+        for one, shown in zip(result["judgements"], judged_rows(result), strict=True):
+            counts = (str(one[name]) for name in (*DECIDED, "unparsable"))
+            table.add_row(one["policy"], one["other"], one["criterion"], *counts, shown[WIN_RATE])
+        yield table
+    rows = measure_rows(result)
+    table = Table("", *(row["policy"] for row in rows), box=SIMPLE_HEAD, pad_edge=False)
+    for measure in list(rows[0])[1:]:
+        table.add_row(measure, *(row[measure] for row in rows))
+    yield table
 
 
 def _perplexity_rows(result: Result) -> Rows:
@@ -149,7 +158,3 @@ def _with_interval(one: Mapping[str, Any] | None, style: str) -> str:
 
 def _share(one: Mapping[str, Any] | None) -> str:
     return "{:.2f} ({:.2f}-{:.2f})".format(one["share"], *one["ci"]) if one else "-"
-
-
-def _cell(value: Any) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)

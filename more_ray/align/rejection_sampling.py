@@ -63,6 +63,10 @@ def sample_and_select(
     prompts = check_inputs(config)
     folder = SamplesFolder(storage.absolute(config.output_dir), size)
     folder.claim(config, prompts)
+    summary_path = storage.join(folder.path, "summary.json")
+    if storage.exists(summary_path):
+        progress(len(prompts), len(prompts), 0)
+        return storage.read_json(summary_path)
     starts = [row for row in range(0, len(prompts), size) if not storage.exists(folder.part(row))]
     if config.samples_from:
         source = SamplesFolder(storage.absolute(config.samples_from), size)
@@ -76,7 +80,7 @@ def sample_and_select(
         done, tokens = done + part["prompts"], tokens + part["tokens"]
         progress(done, len(prompts), tokens)
     summary = summarise(folder.collect(len(prompts), config.sampling.samples))
-    storage.write_json(storage.join(folder.path, "summary.json"), summary)
+    storage.write_json(summary_path, summary)
     return summary
 
 

@@ -99,6 +99,7 @@ def serving(config: ServeConfig) -> Iterator[str]:
     digest = token_digest() if config.host in LOOPBACK else required_digest()
     app = make_app(config, digest)
     _check_port(config)
+    serve.shutdown()  # one that only served handles has no proxy
     serve.start(
         proxy_location="HeadOnly",
         http_options={
@@ -113,6 +114,7 @@ def serving(config: ServeConfig) -> Iterator[str]:
         yield f"http://{config.host}:{config.port}"
     finally:
         _finish(NAME)  # while the proxy is still there
+        serve.shutdown()
 
 
 @contextmanager
@@ -144,14 +146,12 @@ def _deploy(app: Application, name: str, route_prefix: str | None) -> None:
 
 
 def _finish(name: str) -> None:
-    """Delete an application, and Serve where it was the last one, once its requests have ended."""
+    """Delete an application once its requests have ended."""
     while name in serve.status().applications:
         try:
             serve.delete(name)
         except TimeoutError:  # after a minute, while replicas may take as long as a request
             continue
-    if not serve.status().applications:
-        serve.shutdown()
 
 
 def _check_port(config: ServeConfig) -> None:

@@ -58,10 +58,11 @@ def run(
     config = config.model_copy(update={"output_dir": storage.absolute(config.output_dir)})
     config = with_initial_model(config)
     _check_folder(config)
-    with RunProgress(config.objective.scheme, quiet) as progress:
+    fine_tuning = config.objective.loss == "sft"
+    name = "fine-tune" if fine_tuning else config.objective.scheme
+    with RunProgress(name, quiet) as progress:
         progress.phase("preparing data")
-        chosen_only = config.objective.loss == "sft"
-        prepared = prepare(config.data, config.model, progress.prepared, chosen_only)
+        prepared = prepare(config.data, config.model, progress.prepared, fine_tuning)
         mixture = _mixture(config, prepared)
         steps = _steps(config, mixture)
         _check(config, mixture)

@@ -83,10 +83,10 @@ def test_the_chain_goes_to_its_table_and_a_rerun_does_nothing_again(
     )
     assert by_more["response"].to_pylist() == by_other["response"].to_pylist()
     assert by_more["score"].to_pylist() != by_other["score"].to_pylist()
-    assert "ECE and win rate" in (out / "report.html").read_text()
+    assert "Reward and divergence" in (out / "report.html").read_text()
 
     made = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
-    made |= {path: path.stat().st_mtime_ns for path in out.rglob("part-*.parquet")}
+    made |= {path: path.stat().st_mtime_ns for path in out.rglob("best/**/*.parquet")}
     again = subprocess.run(
         command, env=environment, check=True, timeout=300, capture_output=True, text=True
     ).stdout

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import io
 import re
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from more_ray.align.judge_summary import summarize
-from more_ray.align.page import judged_rows, measure_rows, render_page, verdict
+from more_ray.align.page import judged_rows, measure_rows, render_page, tables, verdict
 
 
 def one(mean: float, half: float = 0.1) -> dict[str, Any]:
@@ -64,6 +66,15 @@ def test_tables(result: dict[str, Any]) -> None:
         "-0.200 (-0.300 to -0.100)",
     ]
     assert rows[0]["KL, nats"] == "-"
+
+
+def test_the_terminal_has_room_for_all(result: dict[str, Any]) -> None:
+    console = Console(width=80, file=io.StringIO())
+    console.print(*tables(result))
+    shown = console.file.getvalue()
+    assert "…" not in shown
+    assert "0.89 (0." in shown
+    assert "+0.300 (+0.200 to" in shown
 
 
 def test_the_page_needs_nothing_but_itself(result: dict[str, Any]) -> None:
