@@ -14,6 +14,7 @@ from more_ray.report.drawing import Rows
 from more_ray.report.templates import render
 
 WIN_RATE = "win + tie/2"
+STYLE = {"box": SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1, 0, 0)}
 
 
 def render_page(result: Result, settings: str) -> str:
@@ -94,15 +95,15 @@ def measure_rows(result: Result) -> Rows:
 def tables(result: Result) -> Iterator[Table]:
     """What the terminal shows: counts of the judge, and a column a policy."""
     if result["judgements"]:
-        table = Table("policy", "against", "more", box=SIMPLE_HEAD, pad_edge=False)
-        for column in (*DECIDED, "unparsable", "win rate"):
+        table = Table("policy", "against", "more", **STYLE)
+        for column in (*DECIDED, "unread", "win rate"):
             table.add_column(column, justify="right")
         for one, shown in zip(result["judgements"], judged_rows(result), strict=True):
             counts = (str(one[name]) for name in (*DECIDED, "unparsable"))
             table.add_row(one["policy"], one["other"], one["criterion"], *counts, shown[WIN_RATE])
         yield table
     rows = measure_rows(result)
-    table = Table("", *(row["policy"] for row in rows), box=SIMPLE_HEAD, pad_edge=False)
+    table = Table("", *(row["policy"] for row in rows), **STYLE)
     for measure in list(rows[0])[1:]:
         table.add_row(measure, *(row[measure] for row in rows))
     yield table

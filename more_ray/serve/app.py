@@ -90,13 +90,13 @@ def serving(config: ServeConfig) -> Iterator[str]:
             does not load, or the cluster serves already.
         ModelError: `model.path` is no reward model.
     """
+    digest = token_digest() if config.host in LOOPBACK else required_digest()
     status = serve.status()
     if status.proxies or status.applications:
         raise ServeError(
             "this cluster runs Ray Serve already, with an address and guards of its own; deploy "
             "more_ray.serve.app:build_app there"
         )
-    digest = token_digest() if config.host in LOOPBACK else required_digest()
     app = make_app(config, digest)
     _check_port(config)
     serve.shutdown()  # one that only served handles has no proxy
