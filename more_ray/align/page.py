@@ -36,21 +36,23 @@ def render_page(result: Result, settings: str) -> str:
 
 def verdict(result: Result) -> str:
     """What can be said, and no more than that."""
-    sentences = []
-    for name, one in result["policies"].items():
-        if one["gain"].get(name) and name != BASE:
-            told = _signed(one["gain"][name])
-            sentences.append(f"{name} changed its own reward by {told}.")
+    sentences = [
+        f"The policy aligned with {name} gained {_signed(one['gain'][name])} by that reward model."
+        for name, one in result["policies"].items()
+        if name != BASE
+    ]
     for one in result["judgements"]:
-        against = f"{one['policy']} against {one['other']}, {one['criterion']}:"
+        ours, theirs, criterion = one["policy"], one["other"], one["criterion"]
         if one["win_rate"] is None:
-            sentences.append(f"{against} no verdict could be read.")
+            sentences.append(f"No verdict on {ours} and {theirs}, {criterion}, could be read.")
             continue
         low, high = one["win_rate_ci"]
-        told = "told apart" if low > 0.5 or high < 0.5 else "not told apart"
-        sentences.append(
-            f"{against} {told} (win rate {one['win_rate']:.2f}, {low:.2f}-{high:.2f})."
-        )
+        rate = f"win rate {one['win_rate']:.2f}, {low:.2f} to {high:.2f}"
+        told = f"does not tell {ours} from {theirs}"
+        if low > 0.5 or high < 0.5:
+            better, worse = (ours, theirs) if low > 0.5 else (theirs, ours)
+            told = f"prefers {better} to {worse}"
+        sentences.append(f"For being {criterion} the judge {told} ({rate}).")
     return " ".join(sentences)
 
 
@@ -61,10 +63,10 @@ def judged_rows(result: Result) -> Rows:
             "policy": one["policy"],
             "against": one["other"],
             "more": one["criterion"],
-            **{name: _share((one["shares"] or {}).get(name)) for name in DECIDED},
             WIN_RATE: _share(
                 one["win_rate"] and {"share": one["win_rate"], "ci": one["win_rate_ci"]}
             ),
+            **{name: _share((one["shares"] or {}).get(name)) for name in DECIDED},
             "decided": sum(one[name] for name in DECIDED),
             "unparsable": one["unparsable"],
             "said A": one["said_a"],

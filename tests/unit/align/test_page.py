@@ -52,9 +52,9 @@ def result() -> dict[str, Any]:
 
 def test_the_verdict_says_what_is_told_apart(result: dict[str, Any]) -> None:
     text = verdict(result)
-    assert "more against base, helpful: told apart" in text
-    assert "more against proportional, helpful: not told apart" in text
-    assert "more changed its own reward by +0.300 (+0.200 to +0.400)." in text
+    assert "For being helpful the judge prefers more to base (win rate 0.89" in text
+    assert "For being helpful the judge does not tell more from proportional" in text
+    assert "aligned with more gained +0.300 (+0.200 to +0.400) by that" in text
 
 
 def test_tables(result: dict[str, Any]) -> None:
@@ -89,6 +89,6 @@ def test_the_page_needs_nothing_but_itself(result: dict[str, Any]) -> None:
 def test_without_a_judge_and_without_verdicts(result: dict[str, Any]) -> None:
     nothing = {**judged("more", "base", 1, 1), **summarize(["unparsable"]), "said_a": None}
     page = render_page({**result, "judgements": [nothing]}, "")
-    assert "no verdict could be read" in page
+    assert "No verdict on more and base, helpful, could be read." in page
     assert "ECE and win rate" not in page
     assert "Win, tie, lose" not in render_page({**result, "judgements": []}, "")
