@@ -32,8 +32,8 @@ from more_ray.model.loading import check_reward_model, load_causal_lm, load_toke
 
 SCORER_CPUS = 0.5
 """A scorer waits for samples most of the time."""
-RETRIES = {"max_restarts": 3, "max_task_retries": 3}
-"""Of an actor, and of a block whose actor died; Ray Data's own is for ever."""
+RETRIES = {"max_task_retries": 3}
+"""Of a block whose actor died; by itself Ray Data tries for ever."""
 
 
 class RejectionSamplingError(UserError):
@@ -121,7 +121,7 @@ def _run(
             compute=ray.data.ActorPoolStrategy(size=config.workers),
             num_cpus=1,
             runtime_env={"env_vars": WORKER_ENVIRONMENT},
-            **RETRIES,
+            ray_remote_args_fn=lambda: RETRIES,
             **whole,
         )
     written = samples.map_batches(
@@ -129,7 +129,7 @@ def _run(
         fn_constructor_args=(folder, make_score),
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=config.workers),
         num_cpus=SCORER_CPUS,
-        **RETRIES,
+        ray_remote_args_fn=lambda: RETRIES,
         **whole,
     )
     try:
