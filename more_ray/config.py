@@ -172,6 +172,9 @@ class TrainConfig(Section):
     """Newest checkpoints to keep."""
     max_failures: int = Field(3, ge=0)
     """Restarts of the workers from the last checkpoint after a failure."""
+    max_skipped: int = Field(10, ge=1)
+    """An optimizer step whose loss or gradient is not finite is skipped; after this many in a row
+    the run stops."""
     eval_tokens: int = Field(8_192, ge=512)
     """Tokens of one scoring batch in evaluation."""
     threads: int | None = Field(None, ge=1)
@@ -281,6 +284,7 @@ FREE_TO_CHANGE = {
     "checkpoint_every",
     "keep_checkpoints",
     "max_failures",
+    "max_skipped",
     "threads",
 }
 """Settings that may differ when a run goes on: they do not change what is learnt."""

@@ -75,8 +75,11 @@ def run(
         progress.phase("starting workers")
         with _followed(run_log, progress, steps, on_evaluation):
             _fit(Job(config, prepared, mixture, steps, run_log))
+        stopped = ray.get(run_log.state.remote())["stopped"]
         ray.get(run_log.close.remote())
         ray.kill(run_log)
+    if stopped:
+        raise RunError(f"training stopped: {stopped}")
     return storage.read_json(storage.join(config.output_dir, "eval.json"))
 
 

@@ -29,11 +29,15 @@ class RunLog:
         self._trackers: list[Tracker] = make_trackers(output_dir, config)
         self._state: dict[str, Any] = {"phase": "starting workers"}
         self._evaluation: dict[str, Any] | None = None
+        self._skipped = 0
+        self._stopped: str | None = None
         self._flushed = 0.0
 
     def resume(self, done: int) -> None:
         """Forget the lines of steps that will be run again."""
-        self._lines = [line for line in self._lines if json.loads(line)["step"] < done]
+        kept = [line for line in map(json.loads, self._lines) if line["step"] < done]
+        self._lines = [json.dumps(line) for line in kept]
+        self._skipped = sum(line.get("skipped", False) for line in kept)
         self.flush()
 
     def phase(self, name: str) -> None:
@@ -43,6 +47,7 @@ class RunLog:
     def log(self, line: dict[str, Any]) -> None:
         """One micro-step."""
         self._lines.append(json.dumps(line))
+        self._skipped += line["skipped"]
         self._state = {"phase": "training", **line}
         for tracker in self._trackers:
             tracker.log(line)
@@ -53,9 +58,19 @@ class RunLog:
         """The content of a new `eval.json`."""
         self._evaluation = evaluation
 
+    def stop(self, reason: str) -> None:
+        """The workers end before the last step, and starting them again would not help."""
+        self._stopped = reason
+
     def state(self) -> dict[str, Any]:
-        """The newest line, the phase and the newest evaluation."""
-        return {**self._state, "evaluation": self._evaluation}
+        """The newest line, the phase, the newest evaluation, the optimizer steps skipped, and why
+        the run stopped if it did."""
+        return {
+            **self._state,
+            "evaluation": self._evaluation,
+            "skipped_steps": self._skipped,
+            "stopped": self._stopped,
+        }
 
     def close(self) -> None:
         self.flush()
