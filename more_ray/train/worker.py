@@ -119,7 +119,7 @@ def train_loop(arguments: dict[str, Job]) -> None:
         if done % every == 0 or done == job.steps:
             if rank == 0:
                 ray.get(job.run_log.flush.remote())
-            checkpoint.save(engine, weighting, done)
+            checkpoint.save(engine, weighting, done, job.config.output_dir)
         if train.eval_every and done % train.eval_every == 0 and done < job.steps:
             _evaluate(engine, job, done, device)
     _evaluate(engine, job, job.steps, device)
@@ -211,4 +211,5 @@ def _export(engine: deepspeed.DeepSpeedEngine, job: Job, tokenizer: Any) -> None
     job.run_log.phase.remote("writing the model")
     with tempfile.TemporaryDirectory() as folder:
         export(engine.module.trained, weights, job.config.model.lora, tokenizer, Path(folder))
-        storage.upload(Path(folder), storage.join(job.config.output_dir, "model"))
+        model = storage.join(job.config.output_dir, "model")
+        storage.upload(Path(folder), model, last="config.json")

@@ -98,8 +98,8 @@ def test_a_run_that_only_skips_stops_and_is_not_tried_again(
     config = broken_config(64, max_skipped=3)
     with pytest.raises(
         RunError,
-        match="^training stopped: 3 optimizer steps in a row were skipped, the last at step 2, "
-        "because the loss or head gradient of dirty was not finite$",
+        match=r"^training stopped: 3 optimizer steps in a row were skipped, the last at step 2, "
+        r"because the loss or head gradient of dirty was not finite$",
     ):
         run(config)
     assert [line["step"] for line in metrics(tmp_path / "run")] == [0, 1, 2]
