@@ -23,7 +23,7 @@ class FiniteAdamW(torch.optim.AdamW):
     """Leaves out a step whose gradient is not finite, as DeepSpeed's own optimizers do.
 
     The engine reads `overflow`: it counts the step as skipped and holds the learning rate. All
-    ranks have the same gradient, so they decide alike.
+    ranks have the same gradient, so they decide alike. Like DeepSpeed's, it waits for the device.
     """
 
     overflow = False
