@@ -28,22 +28,22 @@ from pydantic import Field
 from more_ray.cli import load_config
 from more_ray.config import Section
 
-JOB = Path(__file__).parents[1] / "train_more.py"
+JOBS = Path(__file__).parents[1]
 TITLES = {"worker": "ray::RayTrainWorker", "data": "ray::ReadRange"}
 
 
 class KillsBenchmark(Section):
-    job_kills: int = Field(4, ge=0)
+    job_kills: int = Field(3, ge=0)
     """Kills of the whole job."""
-    worker_kills: int = Field(10, ge=0)
+    worker_kills: int = Field(11, ge=0)
     """Kills of one of the workers."""
     data_kills: int = Field(6, ge=0)
     """Kills of a process that makes batches."""
-    steps: int = Field(400, ge=1)
+    steps: int = Field(240, ge=1)
     """Training steps of the run, of 5 x 16 pairs."""
     checkpoint_every: int = Field(10, ge=1)
     """Steps from one checkpoint to the next."""
-    longest_wait: float = Field(16, gt=0)
+    longest_wait: float = Field(12, gt=0)
     """Of a job and a worker: a kill comes after a random part of this many seconds from when the
     workers' processes could be found."""
     seed: int = Field(0, ge=0)
@@ -55,13 +55,14 @@ def main() -> None:
     from record import record
 
     with tempfile.TemporaryDirectory() as folder:
-        prepare = Job(config, Path(folder), "untrained", steps=0)
-        prepare.start()
-        prepare.wait()
-        undisturbed = Job(config, Path(folder), "undisturbed", config.steps)
+        undisturbed, killed = (
+            Job(config, Path(folder), name) for name in ("undisturbed", "killed")
+        )
+        subprocess.run(
+            [sys.executable, str(JOBS / "prepare_data.py"), *undisturbed.settings], check=True
+        )
         undisturbed.start()
         undisturbed.wait()
-        killed = Job(config, Path(folder), "killed", config.steps)
         kills = kill_at_random(config, killed)
         starts = killed.lines("starts.jsonl")
         row = {
@@ -81,14 +82,13 @@ def main() -> None:
 class Job:
     """A run of `jobs/train_more.py` in a session of its own, and how long it took in all."""
 
-    def __init__(self, config: KillsBenchmark, folder: Path, name: str, steps: int) -> None:
+    def __init__(self, config: KillsBenchmark, folder: Path, name: str) -> None:
         self.folder = folder / name
-        self.command = [
-            *(sys.executable, str(JOB), f"output_dir={self.folder}"),
-            *(f"data.prepared={folder}/prepared", "data.simulator.pairs=6400"),
-            *("data.simulator.test_pairs=100", "optimizer.lr=1e-3", "train.workers=2"),
-            *(f"train.max_steps={steps}", f"train.checkpoint_every={config.checkpoint_every}"),
-            *("train.max_failures=1000", "train.threads=1"),
+        self.settings = [
+            *(f"output_dir={self.folder}", f"data.prepared={folder}/prepared"),
+            *(f"data.simulator.pairs={16 * config.steps}", "data.simulator.test_pairs=100"),
+            *("optimizer.lr=1e-3", "train.workers=2", "train.threads=1"),
+            *(f"train.checkpoint_every={config.checkpoint_every}", "train.max_failures=1000"),
         ]
 
     def start(self) -> None:
@@ -97,13 +97,15 @@ class Job:
 
     def launch(self) -> None:
         self.process = subprocess.Popen(
-            self.command, start_new_session=True, stdout=subprocess.DEVNULL
+            [sys.executable, str(JOBS / "train_more.py"), *self.settings],
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
         )
 
     def wait(self) -> None:
         """Until it has ended; raises CalledProcessError where it failed."""
         if self.process.wait():
-            raise subprocess.CalledProcessError(self.process.returncode, self.command)
+            raise subprocess.CalledProcessError(self.process.returncode, self.process.args)
         self.seconds = time.monotonic() - self.started
 
     def running(self) -> bool:
