@@ -172,6 +172,12 @@ class TrainConfig(Section):
     """Newest checkpoints to keep."""
     max_failures: int = Field(3, ge=0)
     """Restarts of the workers from the last checkpoint after a failure."""
+    stall_timeout: int = Field(1_800, ge=1)
+    """Seconds that a worker may not answer or keep the others waiting before all are started again
+    from the last checkpoint; it counts as a failure."""
+    max_skipped: int = Field(10, ge=1)
+    """An optimizer step whose loss or gradient is not finite is skipped; after this many in a row
+    the run stops."""
     eval_tokens: int = Field(8_192, ge=512)
     """Tokens of one scoring batch in evaluation."""
     threads: int | None = Field(None, ge=1)
@@ -292,6 +298,8 @@ FREE_TO_CHANGE = {
     "checkpoint_every",
     "keep_checkpoints",
     "max_failures",
+    "stall_timeout",
+    "max_skipped",
     "threads",
 }
 """Settings that may differ when a run goes on: they do not change what is learnt."""

@@ -58,13 +58,25 @@ def write_json(uri: str, value: Any) -> None:
     write_text(uri, json.dumps(value, indent=2) + "\n")
 
 
-def upload(folder: Path, uri: str) -> None:
-    """Copy a local folder to a path or URI."""
+def remove(uri: str) -> None:
+    """Raises FileNotFoundError where there is no such file."""
+    filesystem, path = locate(uri)
+    filesystem.delete_file(path)
+
+
+def upload(folder: Path, uri: str, last: str) -> None:
+    """Move a local folder to a path or URI, the file `last` when all others are there.
+
+    Where that is, the folder is whole.
+    """
     filesystem, path = locate(uri)
     filesystem.create_dir(path, recursive=True)
+    text = (folder / last).read_text()
+    (folder / last).unlink()
     fs.copy_files(
         str(folder), path, source_filesystem=fs.LocalFileSystem(), destination_filesystem=filesystem
     )
+    write_text(join(uri, last), text)
 
 
 def download(uri: str, folder: Path) -> None:

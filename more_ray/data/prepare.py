@@ -65,7 +65,7 @@ def prepare(
 
     with tempfile.TemporaryDirectory() as local:
         tokenizer.save_pretrained(local)
-        storage.upload(Path(local), storage.join(folder, "tokenizer"))
+        storage.upload(Path(local), storage.join(folder, "tokenizer"), "tokenizer_config.json")
     shards = _file_shards(files) if files else _simulated_shards(data, names)
     read = ReadShard(names, simulator, tokenizer, data, chosen_only)
     rows = (

@@ -122,11 +122,12 @@ def read_run(folder: str) -> RunFiles:
     except (KeyError, pa.ArrowException) as error:
         raise ReportError(f"runs: {folder}/scores.parquet holds no scores of pairs") from error
     content, config, environment = json.loads(evaluation), there("config.yaml"), there(ENVIRONMENT)
+    lines = [json.loads(line) for line in (there("metrics.jsonl") or "").splitlines()]
     return RunFiles(
         _name(content, config),
         content,
         scores,
-        [json.loads(line) for line in (there("metrics.jsonl") or "").splitlines()],
+        [line for line in lines if None not in line["lam"].values()],  # else nothing was learnt
         config,
         json.loads(environment) if environment else None,
     )

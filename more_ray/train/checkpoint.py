@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from typing import Any
 
 import deepspeed
 import ray.train
@@ -17,8 +16,16 @@ FOLDER = "checkpoints"
 """Below a run's folder: where Ray Train keeps checkpoints and its own records."""
 
 
-def save(engine: deepspeed.DeepSpeedEngine, weighting: Weighting, done: int) -> None:
-    """Save after `done` micro-steps; every rank must call it."""
+def save(
+    engine: deepspeed.DeepSpeedEngine, weighting: Weighting, done: int, output_dir: str
+) -> None:
+    """Save after `done` micro-steps; every rank must call it.
+
+    A checkpoint counts once Ray Train has written it into its record: a folder that a kill left
+    in part is never loaded.
+    """
+    if engine.global_rank == 0:
+        _keep_record(output_dir)
     with tempfile.TemporaryDirectory() as folder:
         engine.save_checkpoint(
             folder, TAG, client_state={"done": done, "weighting": weighting.state_dict()}
@@ -46,10 +53,40 @@ def steps_done(output_dir: str) -> int:
 
     A folder that is on disk but not yet registered does not count: workers would not get it.
     """
-    snapshot = storage.join(output_dir, FOLDER, "checkpoint_manager_snapshot.json")
-    if not storage.exists(snapshot):
+    record = _record(output_dir)
+    if not storage.exists(record):
         return 0
-    # An internal file of Ray 2.60, hence the pin; workers check every batch against it.
-    state: dict[str, Any] = json.loads(storage.read_text(snapshot))
-    newest = state["latest_checkpoint_result"]
+    newest = storage.read_json(record)["latest_checkpoint_result"]
     return int(newest["checkpoint_dir_name"].removeprefix("step-")) if newest else 0
+
+
+def mend_record(output_dir: str) -> None:
+    """Ray Train writes its record in place: where a kill or a full disk left a part of it, put back
+    the one before, whose checkpoints are still there."""
+    record = _record(output_dir)
+    if not storage.exists(record):
+        return
+    try:
+        storage.read_json(record)
+    except json.JSONDecodeError:
+        if storage.exists(_kept(record)):
+            storage.write_text(record, storage.read_text(_kept(record)))
+        else:
+            storage.remove(record)
+
+
+def _keep_record(output_dir: str) -> None:
+    """Copy the record before it changes."""
+    ray.train.get_all_reported_checkpoints()  # waits until the last change is written
+    record = _record(output_dir)
+    if storage.exists(record):
+        storage.write_text(_kept(record), storage.read_text(record))
+
+
+def _record(output_dir: str) -> str:
+    # An internal file of Ray 2.60, hence the pin; workers check every batch against it.
+    return storage.join(output_dir, FOLDER, "checkpoint_manager_snapshot.json")
+
+
+def _kept(record: str) -> str:
+    return f"{record}.kept"

@@ -65,17 +65,22 @@ class RunProgress:
     def show(self, state: Mapping[str, Any], steps: int) -> None:
         """The newest state of the run's log."""
         assert self._task is not None
-        if "step" not in state:
-            return self.phase(state["phase"])
-        done = state["step"] + 1
-        self._bar.update(self._task, completed=done, total=steps)
-        if state["phase"] != "training":
-            return self.phase(state["phase"])
-        lam = " ".join(f"{value:.2f}".lstrip("0") for value in state["lam"].values())
-        return self.phase(
-            f"{done}/{steps}  loss {state['loss']:.3f}  lam {lam}  "
-            f"{state['pairs_per_s']:.0f} pairs/s"
-        )
+        text = state["phase"]
+        if "step" in state:
+            done = state["step"] + 1
+            self._bar.update(self._task, completed=done, total=steps)
+            if text == "training":
+                text = f"{done}/{steps}  {_learnt(state)}"
+        if state["skipped_steps"]:
+            text += f"  {state['skipped_steps']} skipped"
+        self.phase(text)
+
+
+def _learnt(state: Mapping[str, Any]) -> str:
+    if state["loss"] is None:
+        return "loss or gradient not finite"
+    lam = " ".join(f"{value:.2f}".lstrip("0") for value in state["lam"].values())
+    return f"loss {state['loss']:.3f}  lam {lam}  {state['pairs_per_s']:.0f} pairs/s"
 
 
 def prepared_table(prepared: Prepared) -> Table:

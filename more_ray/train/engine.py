@@ -19,6 +19,23 @@ from more_ray.model.reward_model import RewardModel
 TrainedModel = RewardModel | ImplicitReward | AnswerLikelihood
 
 
+class FiniteAdamW(torch.optim.AdamW):
+    """Leaves out a step whose gradient is not finite, as DeepSpeed's own optimizers do.
+
+    The engine reads `overflow`: it counts the step as skipped and holds the learning rate. All
+    ranks have the same gradient, so they decide alike. Like DeepSpeed's, it waits for the device.
+    """
+
+    overflow = False
+
+    def step(self, closure: Any = None) -> None:
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        gradients = [one.grad for one in parameters if one.grad is not None]
+        self.overflow = not torch.isfinite(torch.nn.utils.get_total_norm(gradients))
+        if not self.overflow:
+            super().step(closure)
+
+
 def init_distributed() -> None:
     """Give DeepSpeed the process group that Ray Train made.
 
@@ -41,7 +58,9 @@ def make_engine(
 ) -> deepspeed.DeepSpeedEngine:
     """AdamW, the learning-rate schedule and ZeRO around `model`; `micro_steps` in the run."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(
+    # With ZeRO or in bf16 the optimizer is within one of DeepSpeed's, which checks the gradient.
+    bare = config.train.zero_stage == 0 and dtype is torch.float32
+    optimizer = (FiniteAdamW if bare else torch.optim.AdamW)(
         trained,
         lr=config.optimizer.lr,
         betas=config.optimizer.betas,

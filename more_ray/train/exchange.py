@@ -1,5 +1,8 @@
 """How ranks agree on lam: one reduce to rank 0, one broadcast from it.
 
+A loss or gradient that is not finite makes lam NaN, and with it the gradient on every rank, so that
+all optimizers leave the step out without another word between ranks.
+
 Legend: K sources, H numbers of the head, C = H + 4 columns.
 """
 
@@ -26,6 +29,8 @@ class SourceStats:
     accuracy_K: np.ndarray
     grad_norm_K: np.ndarray
     cosine_KK: np.ndarray
+    finite_K: np.ndarray
+    """Whether a source's loss and head gradient are finite; where one is not, lam is NaN."""
 
     @property
     def loss(self) -> float:
@@ -43,12 +48,16 @@ def solve(sums_KC: Tensor, weighting: Weighting) -> tuple[Tensor, SourceStats]:
     Returns:
         `lam_K / count_K`, the weight of each pair of a source, and the statistics.
     """
-    on_host_KC = sums_KC.cpu().double().numpy()  # the one wait for the device in a step
+    on_host_KC = sums_KC.cpu().double().numpy()  # the one wait for the device before the update
+    finite_K = np.isfinite(on_host_KC).all(axis=1)
     grad_KH, column_K4 = on_host_KC[:, :-4], on_host_KC[:, -4:]
     loss_K, correct_K, tokens_K, count_K = column_K4.T
     pairs_K = np.maximum(count_K, 1)
     grad_KH, loss_K = grad_KH / pairs_K[:, None], loss_K / pairs_K
-    lam_K = weighting.weights(grad_KH, loss_K, count_K > 0)
+    if finite_K.all():
+        lam_K = weighting.weights(grad_KH, loss_K, count_K > 0)
+    else:
+        lam_K = np.full(len(finite_K), np.nan)
     gram_KK = grad_KH @ grad_KH.T
     norm_K = np.sqrt(gram_KK.diagonal())
     scale_K = np.where(norm_K > 0, norm_K, 1)
@@ -60,6 +69,7 @@ def solve(sums_KC: Tensor, weighting: Weighting) -> tuple[Tensor, SourceStats]:
         accuracy_K=correct_K / pairs_K,
         grad_norm_K=norm_K,
         cosine_KK=gram_KK / np.outer(scale_K, scale_K),
+        finite_K=finite_K,
     )
     return torch.from_numpy(lam_K / pairs_K).to(sums_KC), stats
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import Any
 import ray
 import ray.train
 import yaml
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from more_ray import storage
 from more_ray.cli import dump_config
@@ -76,8 +77,11 @@ def run(
         progress.phase("starting workers")
         with _followed(run_log, progress, steps, on_evaluation):
             _fit(Job(config, prepared, mixture, steps, run_log))
+        stopped = ray.get(run_log.state.remote())["stopped"]
         ray.get(run_log.close.remote())
         ray.kill(run_log)
+    if stopped:
+        raise RunError(f"training stopped: {stopped}")
     return storage.read_json(storage.join(config.output_dir, "eval.json"))
 
 
@@ -130,12 +134,22 @@ def _check_folder(config: RunConfig) -> None:
         for section in ("data", "model", "objective", "optimizer", "train"):
             then, now = getattr(before, section), getattr(config, section)
             for key in type(now).model_fields.keys() - FREE_TO_CHANGE:
+                if key == "workers" and _any_number_of_workers(config):
+                    continue
                 if getattr(then, key) != getattr(now, key):
                     raise RunError(
                         f"output_dir: {config.output_dir} holds a run with {section}.{key}="
                         f"{getattr(then, key)}, not {getattr(now, key)}; choose another folder or "
                         "remove that one"
                     )
+
+
+def _any_number_of_workers(config: RunConfig) -> bool:
+    """Whether a checkpoint can be loaded by another number of workers, and lam stays the same.
+
+    From ZeRO 1 on it holds each worker's share of the optimizer state.
+    """
+    return config.train.zero_stage == 0 and config.objective.scope != "rank"
 
 
 def _config_path(config: RunConfig) -> str:
@@ -178,6 +192,9 @@ def _fit(job: Job) -> None:
     config = job.config
     workers = config.train.workers
     use_gpu = uses_gpu(config.train.use_gpu, workers)
+    # A stopped process answers no health check; one that hangs keeps the others waiting for lam.
+    os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(config.train.stall_timeout)
+    checkpoint.mend_record(config.output_dir)
 
     def stream() -> ray.data.Dataset:
         # Called at every start of the workers, so a restart streams from where they resume.
@@ -188,6 +205,7 @@ def _fit(job: Job) -> None:
     trainer = TorchTrainer(
         train_loop,
         train_loop_config={"job": job},
+        torch_config=TorchConfig(timeout_s=config.train.stall_timeout),
         datasets={"train": stream},
         dataset_config=ray.train.DataConfig(["train"], execution_options=execution),
         scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=use_gpu),

@@ -1,4 +1,5 @@
-"""Where a run's metrics go: `metrics.jsonl`, the progress bar, and trackers that are asked for.
+"""Where a run's metrics go: `metrics.jsonl`, the progress bar, and trackers that are asked for;
+and `starts.jsonl`, a line each time the workers start.
 
 A Ray actor, so that writing never makes a worker wait.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import datetime, timezone
 from typing import Any
 
 import ray
@@ -23,17 +25,25 @@ class RunLog:
 
     def __init__(self, output_dir: str, config: RunConfig) -> None:
         self._path = storage.join(output_dir, "metrics.jsonl")
-        self._lines: list[str] = []
-        if storage.exists(self._path):
-            self._lines = storage.read_text(self._path).splitlines()
+        self._starts_path = storage.join(output_dir, "starts.jsonl")
+        self._lines = _read_lines(self._path)
         self._trackers: list[Tracker] = make_trackers(output_dir, config)
         self._state: dict[str, Any] = {"phase": "starting workers"}
         self._evaluation: dict[str, Any] | None = None
+        self._skipped = 0
+        self._stopped: str | None = None
         self._flushed = 0.0
 
     def resume(self, done: int) -> None:
-        """Forget the lines of steps that will be run again."""
-        self._lines = [line for line in self._lines if json.loads(line)["step"] < done]
+        """The workers start at step `done`: forget the lines of steps that will be run again."""
+        lines = list(map(json.loads, self._lines))
+        again = max(0, lines[-1]["step"] + 1 - done) if lines else 0
+        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        start = json.dumps({"time": now, "step": done, "steps_again": again})
+        _write_lines(self._starts_path, [*_read_lines(self._starts_path), start])
+        kept = [line for line in lines if line["step"] < done]
+        self._lines = [json.dumps(line) for line in kept]
+        self._skipped = sum(line.get("skipped", False) for line in kept)
         self.flush()
 
     def phase(self, name: str) -> None:
@@ -43,6 +53,7 @@ class RunLog:
     def log(self, line: dict[str, Any]) -> None:
         """One micro-step."""
         self._lines.append(json.dumps(line))
+        self._skipped += line["skipped"]
         self._state = {"phase": "training", **line}
         for tracker in self._trackers:
             tracker.log(line)
@@ -53,9 +64,19 @@ class RunLog:
         """The content of a new `eval.json`."""
         self._evaluation = evaluation
 
+    def stop(self, reason: str) -> None:
+        """The workers end before the last step, and starting them again would not help."""
+        self._stopped = reason
+
     def state(self) -> dict[str, Any]:
-        """The newest line, the phase and the newest evaluation."""
-        return {**self._state, "evaluation": self._evaluation}
+        """The newest line, the phase, the newest evaluation, the optimizer steps skipped, and why
+        the run stopped if it did."""
+        return {
+            **self._state,
+            "evaluation": self._evaluation,
+            "skipped_steps": self._skipped,
+            "stopped": self._stopped,
+        }
 
     def close(self) -> None:
         self.flush()
@@ -64,8 +85,16 @@ class RunLog:
 
     def flush(self) -> None:
         """Write all lines; a checkpoint waits for it, so that none before it can be lost."""
-        storage.write_text(self._path, "".join(f"{line}\n" for line in self._lines))
+        _write_lines(self._path, self._lines)
         self._flushed = time.monotonic()
+
+
+def _read_lines(path: str) -> list[str]:
+    return storage.read_text(path).splitlines() if storage.exists(path) else []
+
+
+def _write_lines(path: str, lines: list[str]) -> None:
+    storage.write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def start_run_log(output_dir: str, config: RunConfig) -> ray.actor.ActorHandle:

@@ -23,7 +23,8 @@ def micro_step(
     scope: str,
     losses: Losses,
 ) -> SourceStats | None:
-    """Forward, lam, weighted loss, backward; the optimizer moves at accumulation boundaries.
+    """Forward, lam, weighted loss, backward; the optimizer moves at accumulation boundaries, unless
+    a loss or gradient since the last one is not finite.
 
     Returns:
         Statistics of the micro-batch on rank 0, None on the others.

@@ -19,7 +19,8 @@ def scalars(line: dict[str, Any]) -> dict[str, float]:
     flat = {}
     for key, value in line.items():
         if isinstance(value, dict):
-            flat |= {f"{key}/{name}": float(number) for name, number in value.items()}
+            known = {name: number for name, number in value.items() if number is not None}
+            flat |= {f"{key}/{name}": float(number) for name, number in known.items()}
         elif key != "step" and isinstance(value, (int, float)):
             flat[key] = float(value)
     return flat

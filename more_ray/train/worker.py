@@ -45,6 +45,7 @@ from more_ray.train.engine import (
 from more_ray.train.exchange import SourceStats
 from more_ray.train.losses import AnswerLosses, Losses, RankingLosses
 from more_ray.train.scoring import run_test_pairs
+from more_ray.train.skips import Skips
 from more_ray.train.step import micro_step, whole_batch_step
 
 
@@ -92,6 +93,7 @@ def train_loop(arguments: dict[str, Job]) -> None:
     if objective.loss == "sft":
         losses = AnswerLosses(len(names))
     together = train.accumulation if objective.scope == "batch" else 1
+    skips = Skips(engine, names)
     stream = batches(ray.train.get_dataset_shard("train"), rank, first, job.steps)
     for step in range(first, job.steps, together):
         started = time.perf_counter()
@@ -105,13 +107,19 @@ def train_loop(arguments: dict[str, Job]) -> None:
             torch.manual_seed(seeds[0])
             stats = micro_step(engine, micro_batches[0], weighting, objective.scope, losses)
         done = step + together
+        skipped = skips.look(stats)
         if stats is not None:
             seconds = time.perf_counter() - started
-            job.run_log.log.remote(_metrics(done - 1, lr, stats, names, seconds, waited))
+            line = _metrics(done - 1, lr, stats, names, seconds, waited)
+            job.run_log.log.remote({**line, "skipped": skipped})
+        if skips.in_a_row == train.max_skipped:
+            if rank == 0:
+                ray.get(job.run_log.stop.remote(skips.reason(done - 1)))
+            return
         if done % every == 0 or done == job.steps:
             if rank == 0:
                 ray.get(job.run_log.flush.remote())
-            checkpoint.save(engine, weighting, done)
+            checkpoint.save(engine, weighting, done, job.config.output_dir)
         if train.eval_every and done % train.eval_every == 0 and done < job.steps:
             _evaluate(engine, job, done, device)
     _evaluate(engine, job, job.steps, device)
@@ -149,17 +157,20 @@ def _load_prepared_tokenizer(prepared: Prepared) -> Any:
 def _metrics(
     step: int, lr: float, stats: SourceStats, names: tuple[str, ...], seconds: float, waited: float
 ) -> dict[str, Any]:
-    def by_name(values: Any) -> dict[str, float]:
-        return dict(zip(names, values.tolist(), strict=True))
+    def finite(values: Any) -> Any:
+        return np.where(np.isfinite(values), values, None).tolist()  # JSON has no NaN
+
+    def by_name(values: Any) -> dict[str, float | None]:
+        return dict(zip(names, finite(values), strict=True))
 
     return {
         "step": step,
-        "loss": stats.loss,
+        "loss": finite(stats.loss),
         "source_loss": by_name(stats.loss_K),
         "source_accuracy": by_name(stats.accuracy_K),
         "lam": by_name(stats.lam_K),
         "grad_norm": by_name(stats.grad_norm_K),
-        "cosine": stats.cosine_KK.tolist(),
+        "cosine": finite(stats.cosine_KK),
         "lr": lr,
         "pairs_per_s": stats.count_K.sum() / seconds,
         "tokens_per_s": stats.tokens_K.sum() / seconds,
@@ -200,4 +211,5 @@ def _export(engine: deepspeed.DeepSpeedEngine, job: Job, tokenizer: Any) -> None
     job.run_log.phase.remote("writing the model")
     with tempfile.TemporaryDirectory() as folder:
         export(engine.module.trained, weights, job.config.model.lora, tokenizer, Path(folder))
-        storage.upload(Path(folder), storage.join(job.config.output_dir, "model"))
+        model = storage.join(job.config.output_dir, "model")
+        storage.upload(Path(folder), model, last="config.json")

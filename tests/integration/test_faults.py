@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 from more_ray.cli import dump_config
 from more_ray.config import RunConfig
-from more_ray.train.run import run
+from more_ray.train.run import RunError, run
 
 pytestmark = pytest.mark.integration
 MakeConfig = Callable[..., RunConfig]
@@ -27,21 +31,44 @@ def weights(folder: Path) -> bytes:
     return (folder / "model" / "model.safetensors").read_bytes()
 
 
-def wait_for_checkpoint(folder: Path) -> None:
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def wait_for(condition: Callable[[], Any], what: str) -> Any:
+    """Its value once that is true; it is asked again and again."""
     deadline = time.monotonic() + 120
-    while not list((folder / "checkpoints").glob("step-*/latest")):
-        assert time.monotonic() < deadline, "no checkpoint within two minutes"
-        time.sleep(0.05)
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"no {what} within two minutes"
+        time.sleep(0.01)
+    return value
+
+
+def wait_for_checkpoint(folder: Path) -> None:
+    wait_for(lambda: list((folder / "checkpoints").glob("step-*/latest")), "checkpoint")
+
+
+def processes(title: str) -> list[psutil.Process]:
+    """The processes of this test session's cluster whose title begins with `ray::` and `title`."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if child.cmdline()[:1] and child.cmdline()[0].startswith(f"ray::{title}"):
+                found.append(child)
+    return found
 
 
 def train_workers() -> list[psutil.Process]:
-    """The training workers of this test session's cluster."""
-    alive = [
-        child
-        for child in psutil.Process().children(recursive=True)
-        if child.status() != psutil.STATUS_ZOMBIE
-    ]
-    return [child for child in alive if child.cmdline()[:1] == ["ray::RayTrainWorker"]]
+    return processes("RayTrainWorker")
+
+
+@contextmanager
+def beside(disturb: Callable[[], Any]) -> Iterator[None]:
+    """Do it in another thread while a run goes on; an error there is raised here."""
+    with ThreadPoolExecutor(1) as pool:
+        disturbed = pool.submit(disturb)
+        yield
+        disturbed.result(timeout=10)
 
 
 def test_a_killed_driver_is_started_again(
@@ -71,18 +98,137 @@ def test_a_killed_driver_is_started_again(
 def test_a_killed_worker_is_replaced(
     trained: Path, small_config: MakeConfig, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "run"
-    killed = []
+    def kill() -> None:
+        wait_for_checkpoint(tmp_path)
+        train_workers()[-1].kill()
 
-    def kill_a_worker() -> None:
-        wait_for_checkpoint(folder)
-        worker = train_workers()[-1]
-        worker.kill()
-        killed.append(worker.pid)
+    with beside(kill):
+        run(small_config(tmp_path, train={"workers": 2}))
+    assert len(lines(tmp_path / "starts.jsonl")) == 2
+    assert weights(tmp_path) == weights(trained)
 
-    killer = threading.Thread(target=kill_a_worker)
-    killer.start()
-    run(small_config(folder, train={"workers": 2}))
-    killer.join()
-    assert killed
+
+def test_a_killed_data_task_is_done_again(
+    trained: Path, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    def kill() -> None:
+        wait_for(lambda: processes("ReadRange"), "data task")[0].kill()
+
+    with beside(kill):
+        run(small_config(tmp_path, train={"workers": 2}))
+    assert len(lines(tmp_path / "starts.jsonl")) == 1
+    assert weights(tmp_path) == weights(trained)
+
+
+def test_a_kill_while_a_checkpoint_is_written(
+    trained: Path, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    """As soon as the second one's folder is there, all workers are killed."""
+
+    def kill() -> None:
+        first = tmp_path / "checkpoints" / "step-00000004"
+        wait_for(first.exists, "first checkpoint")
+        workers = train_workers()
+        second = tmp_path / "checkpoints" / "step-00000008"
+        while not second.exists():
+            pass
+        for worker in workers:
+            worker.kill()
+
+    with beside(kill):
+        run(small_config(tmp_path, train={"workers": 2}))
+    assert len(lines(tmp_path / "starts.jsonl")) == 2
+    assert weights(tmp_path) == weights(trained)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_full_disk(trained: Path, small_config: MakeConfig, small_disk: Path) -> None:
+    """It leaves a torn checkpoint. Given room, the same command goes on, even where Ray Train's
+    record of the checkpoints was torn, too."""
+    folder, ballast = small_disk / "run", small_disk / "ballast"
+    record = folder / "checkpoints" / "checkpoint_manager_snapshot.json"
+
+    def fill() -> None:
+        wait_for(lambda: record.exists() and "step-00000004" in record.read_text(), "checkpoint")
+        free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize
+        ballast.write_bytes(bytes(free - 2**20))
+
+    config = {"workers": 2, "max_failures": 0}
+    with pytest.raises(RunError, match="No space left on device"), beside(fill):
+        run(small_config(folder, train=config))
+    ballast.unlink()
+    sizes = [
+        sum(file.stat().st_size for file in one.rglob("*"))
+        for one in sorted((folder / "checkpoints").glob("step-*"))
+    ]
+    assert len(sizes) == 2
+    assert sizes[1] < sizes[0]
+    record.write_bytes(record.read_bytes()[:100])
+
+    run(small_config(folder, train=config))
+    assert [start["step"] for start in lines(folder / "starts.jsonl")] == [0, 4]
     assert weights(folder) == weights(trained)
+
+
+def test_another_number_of_workers_goes_on_with_the_same_pairs(
+    trained: Path, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    """Sums in another order: the same to within rounding, not bit for bit."""
+
+    def kill() -> None:
+        wait_for_checkpoint(tmp_path)
+        train_workers()[-1].kill()
+
+    with pytest.raises(RunError), beside(kill):
+        run(small_config(tmp_path, train={"workers": 2, "max_failures": 0}))
+    run(small_config(tmp_path, train={"workers": 3}))
+    first, second = lines(tmp_path / "starts.jsonl")
+    assert (first["step"], second["step"] % 4) == (0, 0)
+    assert second["step"] > 0
+    for line, undisturbed in zip(
+        lines(tmp_path / "metrics.jsonl"), lines(trained / "metrics.jsonl"), strict=True
+    ):
+        assert line["source_loss"] == pytest.approx(undisturbed["source_loss"], abs=1e-5)
+        assert line["lam"] == pytest.approx(undisturbed["lam"], abs=1e-4)
+    for column in ("chosen", "rejected"):
+        both = [pq.read_table(one / "scores.parquet")[column] for one in (tmp_path, trained)]
+        assert both[0].to_pylist() == pytest.approx(both[1].to_pylist(), abs=1e-5)
+
+
+def test_zero_checkpoints_need_as_many_workers(
+    cluster: None, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    settings = {"zero_stage": 2, "max_steps": 1}
+    (tmp_path / "config.yaml").write_text(
+        dump_config(small_config(tmp_path, train={"workers": 2, **settings}))
+    )
+    with pytest.raises(RunError, match=r"holds a run with train\.workers=2, not 1"):
+        run(small_config(tmp_path, train={"workers": 1, **settings}))
+
+
+def test_a_stalled_worker_is_replaced(
+    trained: Path, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    """It is stopped, not killed: nothing tells Ray but that it does not answer."""
+    stopped = []
+
+    def stop() -> None:
+        wait_for_checkpoint(tmp_path)
+        stopped.append(train_workers()[-1])
+        stopped[0].suspend()
+
+    with beside(stop):
+        run(small_config(tmp_path, train={"workers": 2, "stall_timeout": 20}))
+    assert len(lines(tmp_path / "starts.jsonl")) == 2
+    assert weights(tmp_path) == weights(trained)
+    assert not stopped[0].is_running()

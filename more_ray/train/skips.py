@@ -1,0 +1,45 @@
+"""Optimizer steps that are skipped because a loss or gradient is not finite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from deepspeed import DeepSpeedEngine
+
+from more_ray.train.exchange import SourceStats
+
+
+class Skips:
+    """Counts skipped steps in a row, the same on every rank, and on rank 0 whose fault they are."""
+
+    def __init__(self, engine: DeepSpeedEngine, names: Sequence[str]) -> None:
+        self._engine, self._names = engine, names
+        self._updates, self._skipped = engine.global_steps, engine.skipped_steps
+        self._sources: set[str] = set()
+        self.in_a_row = 0
+
+    def look(self, stats: SourceStats | None) -> bool:
+        """After each micro-step: whether it ended an optimizer step and that was skipped."""
+        if stats is not None:
+            self._sources |= {
+                name for name, finite in zip(self._names, stats.finite_K, strict=True) if not finite
+            }
+        ended = self._engine.global_steps > self._updates
+        skipped = self._engine.skipped_steps > self._skipped
+        self._updates, self._skipped = self._engine.global_steps, self._engine.skipped_steps
+        if skipped:
+            self.in_a_row += 1
+        elif ended:
+            self.in_a_row = 0
+            self._sources.clear()
+        return skipped
+
+    def reason(self, step: int) -> str:
+        """Why the run stops at `step`, in one line."""
+        what = "a gradient within the model"
+        if self._sources:
+            what = f"the loss or head gradient of {', '.join(sorted(self._sources))}"
+        return (
+            f"{self.in_a_row} optimizer steps in a row were skipped, the last at step {step}, "
+            f"because {what} was not finite"
+        )
