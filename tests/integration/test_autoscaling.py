@@ -56,11 +56,10 @@ class Watch:
 def test_from_none_to_two_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with cluster() as one:
         file = one.folder / "local-autoscaling.yaml"
-        port = "gcs_address"
         text = (REPOSITORY / "cluster" / file.name).read_text()
         # As the file says for another port.
-        text = text.replace(f"# {port}: HEAD:PORT, where", f"{port}: {one.address}  # where")
-        file.write_text(text)
+        assert "# gcs_address: HEAD:PORT, where" in text
+        file.write_text(text.replace("# gcs_address: HEAD:PORT,", f"gcs_address: {one.address} #"))
         head = "\n".join(commands()[:3])
         head = head.replace("cluster/local-autoscaling.yaml", str(file))
         options = " ".join(one.head_options)
@@ -85,7 +84,7 @@ def test_from_none_to_two_and_back(tmp_path: Path, capsys: pytest.CaptureFixture
         watch.end()
         with capsys.disabled():
             for seconds, number, event in watch.log:
-                print(f"\n{seconds:6.1f} s  {number} workers  {event}", end="")
+                print(f"\n{seconds:6.1f} s  workers: {number}  {event}", end="")
         numbers = [number for _, number, _ in watch.log]
         assert (numbers[0], max(numbers), numbers[-1]) == (0, 2, 0)
         assert (tmp_path / "run" / "model" / "model.safetensors").exists()
