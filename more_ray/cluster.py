@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 import ray.data
@@ -64,24 +66,50 @@ def connect(workers: int, verbose: bool) -> None:
     A local cluster declares enough CPUs for the workers and the data tasks beside them, also on a
     machine that has fewer: otherwise the two would wait for each other. It asks for a token, kept
     in a file that only its user can read.
+
+    Raises:
+        UserError: there is no cluster at `RAY_ADDRESS`, or it refuses the token.
     """
     level = logging.INFO if verbose else logging.ERROR
     options = {"log_to_driver": verbose, "logging_level": level}
-    if "RAY_ADDRESS" in os.environ:
-        ray.init(**options)
+    if address := os.environ.get("RAY_ADDRESS"):
+        _join(address, options)
     else:
         # Ray asks for a token by itself, but would keep it where every user can read it.
         os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(_token_file()))
         cpus = max(os.cpu_count() or 1, workers + 3)
         # Data tasks ask for parts of a CPU; Ray would warn of more processes than real CPUs.
         os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(4 * cpus))
-        ray.init(num_cpus=cpus, include_dashboard=False, **options)
+        # "local": without it Ray would try to join what a `ray start` has left on this machine.
+        ray.init("local", num_cpus=cpus, include_dashboard=False, **options)
     ray.data.DataContext.get_current().enable_progress_bars = verbose
 
 
 def uses_gpu(wanted: bool | None, workers: int) -> bool:
     """What `use_gpu` means: unset, a GPU for each worker where the cluster has that many."""
     return ray.cluster_resources().get("GPU", 0) >= workers if wanted is None else wanted
+
+
+def _join(address: str, options: dict[str, Any]) -> None:
+    if address.startswith("http"):
+        raise UserError(
+            f"RAY_ADDRESS: {address} is where `ray job submit` sends jobs; a script of its own "
+            "joins HOST:PORT of the head"
+        )
+    host, _, port = address.rpartition(":")
+    try:
+        if port.isdigit() and "/" not in host:
+            # Ray itself would try for a quarter of an hour.
+            socket.create_connection((host, int(port)), timeout=10).close()
+        ray.init(**options)
+    except (OSError, ValueError, ray.exceptions.AuthenticationError) as error:
+        refused = isinstance(error, ray.exceptions.AuthenticationError)
+        if refused or "InvalidAuthToken" in str(error.__cause__):
+            raise UserError(
+                f"RAY_ADDRESS: {address} asks for another token; RAY_AUTH_MODE=token and "
+                "RAY_AUTH_TOKEN_PATH=FILE name the one of the cluster"
+            ) from error
+        raise UserError(f"RAY_ADDRESS: cannot join {address}: {error}") from error
 
 
 def _token_file() -> Path:

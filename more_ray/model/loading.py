@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -62,10 +63,7 @@ def load_tokenizer(config: ModelConfig, max_length: int | None) -> PreTrainedTok
     if config.path == "tiny":
         tokenizer = _simulator_tokenizer(sides)
     else:
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(**_location(config), **sides)
-        except (OSError, ValueError) as error:
-            raise ModelError(_cannot_load(config, error)) from error
+        tokenizer = _from_pretrained(AutoTokenizer, config, **sides)
     if tokenizer.eos_token is None:
         raise ModelError(f"model.path: the tokenizer of {config.path} has no EOS token")
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
@@ -113,13 +111,9 @@ def _load(
         )
         model = kind.from_config(shape, dtype=dtype)
     else:
-        location = _location(config)
-        if "gguf_file" in location:
+        if "gguf_file" in _location(config):
             overrides["quantization_config"] = GgufConfig(dequantize=True)
-        try:
-            model = kind.from_pretrained(**location, **overrides, dtype=dtype)
-        except (OSError, ValueError) as error:
-            raise ModelError(_cannot_load(config, error)) from error
+        model = _from_pretrained(kind, config, **overrides, dtype=dtype)
     _agree_on_tokens(model, tokenizer)
     return model
 
@@ -167,9 +161,7 @@ def check_model(config: ModelConfig) -> None:
 
 def load_reward_model(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> nn.Module:
     """A trained reward model, ours or another's, ready to score pairs in its own precision."""
-    classifier = AutoModelForSequenceClassification.from_pretrained(
-        **_location(config), dtype="auto"
-    ).eval()
+    classifier = _from_pretrained(AutoModelForSequenceClassification, config, dtype="auto").eval()
     _agree_on_tokens(classifier, tokenizer)
     if not _has_plain_head(classifier):
         return PaddedClassifier(classifier)
@@ -197,10 +189,7 @@ def check_reward_model(config: ModelConfig) -> None:
 
 
 def _shape(config: ModelConfig) -> PretrainedConfig:
-    try:
-        return AutoConfig.from_pretrained(**_location(config))
-    except (OSError, ValueError) as error:
-        raise ModelError(_cannot_load(config, error)) from error
+    return _from_pretrained(AutoConfig, config)
 
 
 def _check_head(classifier: PreTrainedModel) -> None:
@@ -261,6 +250,19 @@ def _location(config: ModelConfig) -> dict[str, Any]:
     if config.revision:
         location["revision"] = config.revision
     return location
+
+
+def _from_pretrained(kind: Any, config: ModelConfig, **arguments: Any) -> Any:
+    try:
+        return kind.from_pretrained(**_location(config), **arguments)
+    except UnpicklingError as error:
+        # Torch's message proposes to read them all the same.
+        raise ModelError(
+            f"model.path: {config.path} has weights that run code when they are read; safetensors "
+            "are allowed"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ModelError(_cannot_load(config, error)) from error
 
 
 def _cannot_load(config: ModelConfig, error: Exception) -> str:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -113,6 +115,36 @@ def test_what_is_no_reward_model(tmp_path: Path) -> None:
         kind(shape).save_pretrained(tmp_path)
         with pytest.raises(ModelError, match=message):
             check_reward_model(ModelConfig(path=str(tmp_path)))
+
+
+class Touch:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_what_comes_with_a_model_is_not_run(tmp_path: Path) -> None:
+    """Neither a pickle in the place of weights nor Python files, which a config may name."""
+    ran = tmp_path / "ran"
+    tokenizer = load_tokenizer(ModelConfig(), None)
+    tokenizer.save_pretrained(tmp_path)
+    shape = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+    config = LlamaConfig(vocab_size=9, num_attention_heads=1, **shape)
+    config.save_pretrained(tmp_path)
+    torch.save({"model.norm.weight": Touch(ran)}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="weights that run code when they are read"):
+        load_classifier(ModelConfig(path=str(tmp_path)), tokenizer, torch.float32, 0)
+
+    (tmp_path / "code.py").write_text(f"open({str(ran)!r}, 'w')\nclass Config: pass\n")
+    named = {"model_type": "own", "auto_map": {"AutoConfig": "code.Config"}}
+    (tmp_path / "config.json").write_text(json.dumps(named))
+    with pytest.raises(ModelError, match="cannot load"):
+        check_model(ModelConfig(path=str(tmp_path)))
+    assert not ran.exists()
 
 
 def test_more_layers_than_there_are(tmp_path: Path) -> None:
