@@ -26,6 +26,10 @@ class SolverBenchmark(Section):
     """Random sets of gradients a K: a shared direction of three strengths, and noise."""
     repeats: int = Field(20, ge=1)
     """Solves of each, of which the median counts (fewer where one takes long)."""
+    mgda_epsilon: float = Field(1e-3, gt=0)
+    """Where TorchJD stops; its default."""
+    mgda_iterations: int = Field(100, ge=1)
+    """After how many iterations TorchJD stops at the latest; its default."""
 
 
 def main() -> None:
@@ -35,7 +39,7 @@ def main() -> None:
     rows = []
     for sources in config.sources:
         grams = [gram(sources, config.hidden_size, seed) for seed in range(config.instances)]
-        for name, solve in solvers().items():
+        for name, solve in solvers(config).items():
             measured = [measure(solve, one, config.repeats) for one in grams]
             seconds, gaps = zip(*measured, strict=True)
             rows.append(
@@ -59,14 +63,14 @@ def gram(sources: int, hidden_size: int, seed: int) -> np.ndarray:
     return grad_KH @ grad_KH.T
 
 
-def solvers() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+def solvers(config: SolverBenchmark) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     import quadprog
     import torch
     from torchjd.aggregation import MGDAWeighting
 
     from more_ray.objective.min_norm import min_norm_weights
 
-    mgda = MGDAWeighting()
+    mgda = MGDAWeighting(epsilon=config.mgda_epsilon, max_iters=config.mgda_iterations)
 
     def qp(gram_KK: np.ndarray) -> np.ndarray:
         sources = len(gram_KK)
