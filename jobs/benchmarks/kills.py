@@ -3,7 +3,8 @@
 python jobs/benchmarks/kills.py
 
 Kills are SIGKILL, of the whole job (which is then started again), of a training worker, or of a
-process that makes batches. Needs psutil.
+process that makes batches. Steps done again are those that were logged: of the last seconds before
+a kill of the job, nothing is known. Needs psutil.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ class KillsBenchmark(Section):
     checkpoint_every: int = Field(10, ge=1)
     """Steps from one checkpoint to the next."""
     longest_wait: float = Field(12, gt=0)
-    """Of a job and a worker: a kill comes after a random part of this many seconds from when the
-    workers' processes could be found."""
+    """Of a job and a worker: a kill comes after a random part of this many seconds of training
+    since the last one."""
     seed: int = Field(0, ge=0)
     """Seed of the times, kinds and victims of the kills."""
 
@@ -131,7 +132,8 @@ class Job:
         return found
 
     def lines(self, name: str) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder / name).read_text().splitlines()]
+        path = self.folder / name
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def weights(self) -> bytes:
         return (self.folder / "model" / "model.safetensors").read_bytes()
@@ -148,21 +150,24 @@ def kill_at_random(config: KillsBenchmark, job: Job) -> list[dict[str, Any]]:
         kinds.insert(place, "data")
     kills = []
     job.start()
+    ended = 0  # starts of the workers that a kill has ended
     for kind in kinds:
-        victims = "worker" if kind == "job" else kind
-        first = wait_for(lambda title=TITLES[victims]: job.processes(title), job.running)
+        wait_for(lambda ended=ended: job.lines("starts.jsonl")[ended:], job.running)
         if kind != "data":
             time.sleep(chance.uniform(0, config.longest_wait))
-        if not first or not job.running():
+        title = TITLES["worker" if kind == "job" else kind]
+        victims = wait_for(lambda title=title: job.processes(title), job.running)
+        if not victims:
             break
         now = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        if kind != "data":
+            ended = len(job.lines("starts.jsonl"))
         if kind == "job":
             job.kill()
             job.launch()
         else:
-            alive = job.processes(TITLES[kind]) or first
             with suppress(psutil.NoSuchProcess):
-                chance.choice(alive).kill()
+                chance.choice(victims).kill()
         kills.append({"time": now, "kind": kind})
     job.wait()
     return kills

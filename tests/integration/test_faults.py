@@ -48,6 +48,16 @@ def wait_for_checkpoint(folder: Path) -> None:
     wait_for(lambda: list((folder / "checkpoints").glob("step-*/latest")), "checkpoint")
 
 
+def record_of_checkpoints(folder: Path) -> Path:
+    return folder / "checkpoints" / "checkpoint_manager_snapshot.json"
+
+
+def wait_for_recorded_checkpoint(folder: Path) -> None:
+    """A folder alone does not count."""
+    record = record_of_checkpoints(folder)
+    wait_for(lambda: record.exists() and "step-" in record.read_text(), "recorded checkpoint")
+
+
 def processes(title: str) -> list[psutil.Process]:
     """The processes of this test session's cluster whose title begins with `ray::` and `title`."""
     found = []
@@ -156,10 +166,10 @@ def test_a_full_disk(trained: Path, small_config: MakeConfig, small_disk: Path) 
     """It leaves a torn checkpoint. Given room, the same command goes on, even where Ray Train's
     record of the checkpoints was torn, too."""
     folder, ballast = small_disk / "run", small_disk / "ballast"
-    record = folder / "checkpoints" / "checkpoint_manager_snapshot.json"
+    record = record_of_checkpoints(folder)
 
     def fill() -> None:
-        wait_for(lambda: record.exists() and "step-00000004" in record.read_text(), "checkpoint")
+        wait_for_recorded_checkpoint(folder)
         free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_bsize
         ballast.write_bytes(bytes(free - 2**20))
 
@@ -186,7 +196,7 @@ def test_another_number_of_workers_goes_on_with_the_same_pairs(
     """Sums in another order: the same to within rounding, not bit for bit."""
 
     def kill() -> None:
-        wait_for_checkpoint(tmp_path)
+        wait_for_recorded_checkpoint(tmp_path)
         train_workers()[-1].kill()
 
     with pytest.raises(RunError), beside(kill):
