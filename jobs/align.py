@@ -1,6 +1,7 @@
 """From preferences to an aligned policy: reward models, rejection sampling, fine-tuning, a judge.
 
-python jobs/align.py --config jobs/configs/align.yaml prompts=FILE eval_prompts=FILE
+python jobs/align.py --config jobs/configs/align-smollm2.yaml reward.data.root=FOLDER \\
+    finetune.data.root=FOLDER prompts=FILE eval_prompts=FILE
 """
 
 from __future__ import annotations

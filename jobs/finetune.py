@@ -1,6 +1,6 @@
 """Fine-tune a language model on answers: the chosen ones of pairs, or the best of its samples.
 
-python jobs/finetune.py data.sources=[outputs/rejection_sampling/best.parquet] model.path=PATH
+python jobs/finetune.py 'data.sources=[outputs/rejection_sampling/best.parquet]' model.path=PATH
 """
 
 from __future__ import annotations

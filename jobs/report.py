@@ -1,6 +1,6 @@
 """One page about runs and evaluations: verdict, tables, figures, and the numbers behind them.
 
-python jobs/report.py runs=[outputs/mine,outputs/other] output=report.html
+python jobs/report.py 'runs=[outputs/mine,outputs/other]' output=report.html
 """
 
 from __future__ import annotations
