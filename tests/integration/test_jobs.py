@@ -26,7 +26,7 @@ SETTINGS = (
     "train.checkpoint_every=12"
 )
 FILES = ["checkpoints", "config.yaml", "environment.json", "eval.json", "metrics.jsonl", "model"]
-FILES += ["report.html", "scores.parquet"]
+FILES += ["report.html", "scores.parquet", "starts.jsonl"]
 
 
 @dataclass(frozen=True)
