@@ -23,6 +23,8 @@ from more_ray.cli import load_config
 from more_ray.config import DataConfig, ModelConfig, Section
 
 Request = dict[str, Any]
+FEW = 50
+"""Requests of which one is under way at a time."""
 
 
 class ServingBenchmark(Section):
@@ -60,7 +62,7 @@ def main() -> None:
         for _ in range(config.rounds):
             for name, service, requests, clients in (
                 ("service, saturated", served, pairs, config.clients),
-                ("service, one client", served, pairs[:50], 1),
+                ("service, one client", served, pairs[:FEW], 1),
                 ("one request at a time", alone, pairs, config.clients),
                 ("one answer at a time", alone, singles, config.clients),
             ):
@@ -68,7 +70,7 @@ def main() -> None:
                 seconds.setdefault(name, []).append(each)
             seconds.setdefault("direct loop", []).append(direct(served, pairs, together=True))
             alone_R = seconds.setdefault("direct, one request", [])
-            alone_R.append(direct(served, pairs[:50], together=False))
+            alone_R.append(direct(served, pairs[:FEW], together=False))
     record("serving", config.model_dump(mode="json"), rows(seconds, pairs))
 
 
@@ -119,7 +121,7 @@ async def ask(url: str, requests: Sequence[Request], clients: int) -> list[float
 
 def direct(service: Any, requests: Sequence[Request], together: bool) -> list[float]:
     """The same without a service, in batches as full as the service's or a request at a time."""
-    from more_ray.serve.scorer import Scorer, packed_tokens
+    from more_ray.serve.scorer import Scorer
 
     torch.set_num_threads(os.cpu_count() or 1)
     scorer = Scorer(service)
@@ -130,7 +132,7 @@ def direct(service: Any, requests: Sequence[Request], together: bool) -> list[fl
     for request in requests:
         begun = time.perf_counter()
         answers = scorer.answers(**request)
-        if batch and sum(map(packed_tokens, [*batch, answers])) > limit:
+        if batch and sum(map(scorer.tokens, [*batch, answers])) > limit:
             scorer.scores(batch)
             batch = []
         batch.append(answers)
@@ -145,7 +147,8 @@ def direct(service: Any, requests: Sequence[Request], together: bool) -> list[fl
 
 def rows(seconds: dict[str, list[list[float]]], pairs: Sequence[Request]) -> list[dict[str, Any]]:
     """A row a way of scoring; ratios of answers/s of the same round, then the median of rounds."""
-    answers = {"service, one client": 100, "direct, one request": 100}
+    few = 2 * len(pairs[:FEW])
+    answers = {"service, one client": few, "direct, one request": few}
     result = []
     for name, rounds in seconds.items():
         whole_R = np.array([one[0] for one in rounds])
