@@ -42,9 +42,9 @@ class KillsBenchmark(Section):
     """Kills of a process that makes batches."""
     steps: int = Field(240, ge=1)
     """Training steps of the run, of 5 x 16 pairs."""
-    checkpoint_every: int = Field(10, ge=1)
+    checkpoint_every: int = Field(5, ge=1)
     """Steps from one checkpoint to the next."""
-    longest_wait: float = Field(12, gt=0)
+    longest_wait: float = Field(30, gt=0)
     """Of a job and a worker: a kill comes after a random part of this many seconds of training
     since the last one."""
     seed: int = Field(0, ge=0)
