@@ -13,13 +13,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from more_ray import storage
 from more_ray.align.answer_cache import AnswerCache
 from more_ray.align.chain_config import AlignConfig
 from more_ray.align.judge_config import JudgeConfig, JudgeEndpoint
 from more_ray.align.judge_run import estimate, judge, make_plan
+from more_ray.align.parquet import read_table, write_tables
 from more_ray.align.policy_evaluation import divergence, measure
 from more_ray.align.policy_figures import BASE
 from more_ray.align.prompts import read_prompts
@@ -166,7 +166,8 @@ class _Chain:
     def _samples(self, name: str) -> dict[str, pa.Table]:
         """Of a policy, by the reward model that scored them."""
         return {
-            by: _read(self._folder("answers", name, by, "samples.parquet")) for by in self._names
+            by: read_table(self._folder("answers", name, by, "samples.parquet"))
+            for by in self._names
         }
 
     def _sample(
@@ -215,13 +216,8 @@ def _model(run_folder: str) -> ModelConfig:
     return ModelConfig(path=storage.join(run_folder, "model"))
 
 
-def _read(uri: str) -> pa.Table:
-    filesystem, path = storage.locate(uri)
-    return pq.read_table(path, filesystem=filesystem)
-
-
 def _write_first_answers(samples: pa.Table, uri: str) -> None:
     """The first answer to each prompt, as the judge reads them."""
     first = samples.filter(pc.equal(samples["sample"], 0))
-    filesystem, path = storage.locate(uri)
-    pq.write_table(first.select(["row", "prompt", "response"]), path, filesystem=filesystem)
+    first = first.select(["row", "prompt", "response"])
+    write_tables(uri, [first], first.schema)

@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import ray
 import torch
 
 from more_ray import storage
 from more_ray.align.divergence import answer_divergence, pack_samples
+from more_ray.align.parquet import read_table, write_tables
 from more_ray.align.policy_measures import by_prompt, diversity, mean_with_interval
 from more_ray.cluster import WORKER_ENVIRONMENT, uses_gpu
 from more_ray.config import ModelConfig
@@ -61,7 +61,6 @@ def divergence(
     Args:
         samples: whole prompts, as `SAMPLE_SCHEMA`.
     """
-    filesystem, path = storage.locate(uri)
     if not storage.exists(uri):
         task = ray.remote(_divergence_of).options(
             num_cpus=1,
@@ -70,8 +69,8 @@ def divergence(
         )
         values = ray.get(task.remote(policy, base, samples, max_prompt_tokens))
         table = samples.select(["row", "sample"]).append_column("kl", pa.array(values))
-        pq.write_table(table, path, filesystem=filesystem)
-    return pq.read_table(path, filesystem=filesystem)
+        write_tables(uri, [table], table.schema)
+    return read_table(uri)
 
 
 def _divergence_of(

@@ -39,8 +39,10 @@ def ece_and_win_rate(rewards: Mapping[str, Any], judgements: Sequence[Result]) -
         for place, criterion in enumerate(criteria):
             for one in judgements:
                 if one["criterion"] == criterion:
-                    reward = rewards[one["policy"]]
-                    _cross(axes, place, criterion, reward["ece"], reward["ece_ci"], one)
+                    reward, rate = rewards[one["policy"]], one["win_rate"]
+                    axes.hlines(rate, *reward["ece_ci"], color=colour(place), linewidth=1.2)
+                    middle = (reward["ece"], rate)
+                    _point(axes, place, criterion, middle, one["win_rate_ci"], one["policy"])
                     rows.append(
                         {
                             "reward model": one["policy"],
@@ -63,18 +65,6 @@ def ece_and_win_rate(rewards: Mapping[str, Any], judgements: Sequence[Result]) -
     return Figure("ECE and win rate", svg(canvas, text), text + BARS, rows)
 
 
-def _cross(
-    axes: Axes, place: int, label: str, x: float, x_ci: Sequence[float], judgement: Result
-) -> None:
-    y, (low, high) = judgement["win_rate"], judgement["win_rate_ci"]
-    seen = label in axes.get_legend_handles_labels()[1]
-    style = {"color": colour(place), "linewidth": 1.2}
-    axes.hlines(y, *x_ci, **style)
-    axes.vlines(x, low, high, **style)
-    axes.plot(x, y, marker(place), color=colour(place), label="_" if seen else label)
-    axes.annotate(judgement["policy"], (x, y), (4, 4), textcoords="offset points")
-
-
 def reward_and_divergence(result: Result) -> Figure:
     """What each policy gained by each reward model, against how far it went from the base."""
     rows: Rows = []
@@ -87,10 +77,7 @@ def reward_and_divergence(result: Result) -> Figure:
                 if name == BASE or gain["ci"] is None:
                     continue
                 x, y = one["kl"]["mean"], gain["mean"]
-                axes.vlines(x, *gain["ci"], color=colour(place), linewidth=1.2)
-                seen = any(row["by"] == by for row in rows)
-                axes.plot(x, y, marker(place), color=colour(place), label="_" if seen else by)
-                axes.annotate(name, (x, y), (4, 4), textcoords="offset points")
+                _point(axes, place, by, (x, y), gain["ci"], name)
                 rows.append({"policy": name, "by": by, "KL, nats": x, "gain": y})
         axes.axhline(0, color=INK, linestyle="--", linewidth=1)
         axes.set_xlabel("KL to the base, nats an answer")
@@ -101,3 +88,13 @@ def reward_and_divergence(result: Result) -> Figure:
         for row in rows
     )
     return Figure("Reward and divergence", svg(canvas, text), text + BARS, rows)
+
+
+def _point(
+    axes: Axes, place: int, label: str, at: tuple[float, float], y_ci: Sequence[float], name: str
+) -> None:
+    """A named point with the interval of its height; the legend has each label once."""
+    seen = label in axes.get_legend_handles_labels()[1]
+    axes.vlines(at[0], *y_ci, color=colour(place), linewidth=1.2)
+    axes.plot(*at, marker(place), color=colour(place), label="_" if seen else label)
+    axes.annotate(name, at, (4, 4), textcoords="offset points")

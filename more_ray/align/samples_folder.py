@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import posixpath
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
 from more_ray import storage
+from more_ray.align.parquet import read_table, write_tables
 from more_ray.align.prompts import Prompt
 from more_ray.align.sampling_config import RejectionSamplingConfig
 from more_ray.align.selection import BEST_SCHEMA, SAMPLE_SCHEMA, SCORED_SCHEMA
@@ -84,11 +83,11 @@ class SamplesFolder:
 
     def read_samples(self, row: int) -> pa.Table:
         """A block's samples, as they were drawn."""
-        return _read(self.part(row), SAMPLE_SCHEMA.names)
+        return read_table(self.part(row), SAMPLE_SCHEMA.names)
 
     def write_part(self, samples: pa.Table) -> None:
         """A block's scored samples."""
-        _write(self.part(samples["row"][0].as_py()), [samples], SCORED_SCHEMA)
+        write_tables(self.part(samples["row"][0].as_py()), [samples], SCORED_SCHEMA)
 
     def collect(self, prompts: int, samples: int) -> pa.Table:
         """Write `samples.parquet` and `best.parquet` from all parts.
@@ -97,13 +96,13 @@ class SamplesFolder:
             All samples, without their texts.
         """
         whole = storage.join(self.path, "samples.parquet")
-        _write(whole, self._parts(prompts), SCORED_SCHEMA)
+        write_tables(whole, self._parts(prompts), SCORED_SCHEMA)
         best = (
             part.filter(part["selected"]).select(BEST_SCHEMA.names) for part in self._parts(prompts)
         )
-        _write(storage.join(self.path, "best.parquet"), best, BEST_SCHEMA)
+        write_tables(storage.join(self.path, "best.parquet"), best, BEST_SCHEMA)
         texts = ("prompt", "response")
-        table = _read(whole, [name for name in SCORED_SCHEMA.names if name not in texts])
+        table = read_table(whole, [name for name in SCORED_SCHEMA.names if name not in texts])
         assert np.array_equal(table["row"], np.repeat(np.arange(prompts), samples))
         return table
 
@@ -111,24 +110,8 @@ class SamplesFolder:
         step = PARTS_AT_ONCE * self.block
         for first in range(0, prompts, step):
             rows = range(first, min(first + step, prompts), self.block)
-            yield pa.concat_tables([_read(self.part(row)) for row in rows])
+            yield pa.concat_tables([read_table(self.part(row)) for row in rows])
 
 
 def _digest(prompts: Sequence[Prompt]) -> str:
     return hashlib.sha256(json.dumps(prompts).encode()).hexdigest()
-
-
-def _read(uri: str, columns: list[str] | None = None) -> pa.Table:
-    filesystem, path = storage.locate(uri)
-    return pq.read_table(path, columns=columns, filesystem=filesystem)
-
-
-def _write(uri: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-    """Write aside, then rename: there is a whole file or none."""
-    filesystem, path = storage.locate(uri)
-    filesystem.create_dir(posixpath.dirname(path), recursive=True)
-    aside = f"{path}.partial"
-    with pq.ParquetWriter(aside, schema, filesystem=filesystem) as writer:
-        for table in tables:
-            writer.write_table(table)
-    filesystem.move(aside, path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import posixpath
 from collections.abc import Sequence
 from typing import Any
 
@@ -88,8 +89,8 @@ def _temperature(config: ServeConfig) -> tuple[float, str]:
     """The temperature of calibrated preferences, and where it is from."""
     if config.temperature:
         return config.temperature, "given"
-    run, _, folder = config.model.path.rstrip("/").rpartition("/")
-    if folder != "model" or not storage.exists(storage.join(run or ".", "scores.parquet")):
+    run, folder = posixpath.split(config.model.path.rstrip("/"))
+    if folder != "model" or not storage.exists(storage.join(run, "scores.parquet")):
         return 1.0, "nothing known: the rewards as they are"
-    deltas = [one.delta_N for one in read_scores(run or ".").values()]
+    deltas = [one.delta_N for one in read_scores(run).values()]
     return fit_temperature(np.concatenate(deltas)), "fitted on the run's test pairs"
