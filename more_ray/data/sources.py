@@ -23,6 +23,8 @@ class SourceFiles:
     name: str
     train: str | None = None
     test: str | None = None
+    revision: str | None = None
+    """Of one on the hub: a commit, tag or branch; None is the newest that can be read."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ HUB_SOURCES = {
 def locate(sources: list[str], root: str | None) -> list[SourceFiles]:
     """The sources that `data.sources` and `data.root` mean.
 
-    A source is a name in the folder `root` (without `root`: on the hub), a path or URI, or
-    `name=path`. Empty `sources` means every source in `root`.
+    A source is a name in the folder `root` (without `root`: on the hub, and `name@revision` is one
+    revision of it), a path or URI, or `name=path`. Empty `sources` means every source in `root`.
 
     Raises:
         DataError: an unknown name, a folder that does not exist or holds no source, a name that
@@ -78,7 +80,7 @@ def iter_pairs(source: SourceFiles, split: str) -> Iterator[Pair | Reject]:
         DataError: the file or data set is missing, or holds no records of a known shape.
     """
     if source.train is None:
-        return read_hub(source.name, split)
+        return read_hub(source, split)
     url = source.train if split == "train" else source.test
     assert url is not None
     return read_file(url, source.name)
@@ -95,7 +97,7 @@ def fingerprint(source: SourceFiles) -> list[Any]:
     """What changes when the source's content does, as far as can be told without reading it."""
     if source.train is None:
         hub = HUB_SOURCES[source.name]
-        return [source.name, hub.path, hub.revision]
+        return [source.name, hub.path, source.revision or hub.revision]
     files: list[Any] = [source.name]
     for url in filter(None, (source.train, source.test)):
         filesystem, path = fsspec.core.url_to_fs(url)
@@ -110,29 +112,29 @@ def fingerprint(source: SourceFiles) -> list[Any]:
     return files
 
 
-def read_hub(source: str, split: str) -> Iterator[Pair | Reject]:
+def read_hub(source: SourceFiles, split: str) -> Iterator[Pair | Reject]:
     """The pairs and rejects of a source on the hub, streamed through `datasets`.
 
     Raises:
         DataError: the hub cannot be reached or does not have it.
     """
-    hub = HUB_SOURCES[source]
+    hub = HUB_SOURCES[source.name]
     part = "train" if split == "train" else hub.test
     try:
         rows = datasets.load_dataset(
             hub.path,
             data_dir=hub.data_dir,
             split=part,
-            revision=hub.revision,
+            revision=source.revision or hub.revision,
             streaming=True,
         )
         origin = f"{hub.path}:{part}"
         numbered = ((f"{origin} row {number}", row) for number, row in enumerate(rows))
-        yield from read_pairs(numbered, source, origin)
+        yield from read_pairs(numbered, source.name, origin)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(
-            f"source {source}: cannot read {hub.path} from the hub: {reason}"
+            f"source {source.name}: cannot read {hub.path} from the hub: {reason}"
         ) from error
 
 
@@ -162,6 +164,9 @@ def _locate_one(entry: str, found: dict[str, SourceFiles], root: str | None) -> 
         name = name if equals else posixpath.basename(url).split(".")[0]
         reader_of(url)
         return SourceFiles(name, url, _test_sibling(url))
+    name, _, revision = entry.partition("@")
+    if revision and name in HUB_SOURCES and not found:
+        return SourceFiles(name, revision=revision)
     known = found or {name: SourceFiles(name) for name in HUB_SOURCES}
     if entry in known:
         return known[entry]

@@ -383,6 +383,7 @@ def test_locate(tmp_path: Path) -> None:
     assert locate([path], None) == [SourceFiles("a", path, sibling)]
     assert locate([f"mine={path}"], None) == [SourceFiles("mine", path, sibling)]
     assert locate(["webgpt"], None) == [SourceFiles("webgpt")]
+    assert locate(["webgpt@1a2b"], None) == [SourceFiles("webgpt", revision="1a2b")]
 
 
 @given(st.lists(st.binary(max_size=80), max_size=5))
