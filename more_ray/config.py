@@ -32,8 +32,9 @@ class DataConfig(Section):
     root: str | None = None
     """Folder (path or URI) of `<source>.<split>.parquet|jsonl|jsonl.gz|json|csv` files."""
     sources: list[str] = []
-    """Names in `root`, names on the hub (helpful, harmless, oasst1, webgpt, summarize), paths or
-    URIs, or `name=path`. Empty: every source in `root`, or the simulator where root is unset."""
+    """Names in `root`, names on the hub (helpful, harmless, oasst1, webgpt, summarize;
+    `helpful@COMMIT` pins one), paths or URIs, or `name=path`. Empty: every source in `root`, or the
+    simulator where root is unset."""
     train_on: list[str] = []
     """Names of the sources to train on, where that is not all of them; all are evaluated."""
     simulator: SimulatorConfig = SimulatorConfig()
@@ -146,6 +147,9 @@ class OptimizerConfig(Section):
 class TrainConfig(Section):
     workers: int = Field(1, ge=1)
     """Ray Train workers, one device each."""
+    min_workers: int | None = Field(None, ge=1)
+    """Start, and go on after a node is lost, with as few as this where the cluster has no room for
+    `workers`; when there is room again, start again with more. Unset: wait for all."""
     use_gpu: bool | None = None
     """A GPU for each worker. Unset: when the cluster has enough."""
     pairs_per_source: int = Field(16, ge=1)
@@ -190,6 +194,8 @@ class TrainConfig(Section):
         for key in ("checkpoint_every", "eval_every"):
             if (getattr(self, key) or 0) % self.accumulation:
                 raise ValueError(f"train.{key}: a multiple of train.accumulation is allowed")
+        if (self.min_workers or 1) > self.workers:
+            raise ValueError("train.min_workers: at most train.workers is allowed")
         if self.offload and self.zero_stage == 0:
             raise ValueError("train.offload: needs train.zero_stage 1, 2 or 3")
         return self
@@ -267,6 +273,12 @@ class RunConfig(Section):
     """Where metrics go besides `output_dir`."""
 
     @model_validator(mode="after")
+    def _lam_of_ranks_needs_the_same_ranks(self) -> RunConfig:
+        if self.objective.scope == "rank" and self.train.min_workers:
+            raise ValueError("train.min_workers: cannot be used with objective.scope=rank")
+        return self
+
+    @model_validator(mode="after")
     def _policies_train_all_weights_packed(self) -> RunConfig:
         loss = self.objective.loss
         if loss != "ranking":
@@ -294,6 +306,7 @@ class PairsRunConfig(RunConfig):
 
 FREE_TO_CHANGE = {
     "prepared",
+    "min_workers",
     "eval_every",
     "checkpoint_every",
     "keep_checkpoints",

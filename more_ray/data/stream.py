@@ -30,7 +30,9 @@ def training_stream(
         _Assemble(prepared, mixture, ranks, first_step),
         batch_size=None,
         batch_format="numpy",
-        num_cpus=0.25,
+        # Workers may take every CPU of the cluster, and would wait for these for ever.
+        num_cpus=0,
+        compute=ray.data.TaskPoolStrategy(size=2 * ranks),
     )
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import deepspeed
 import ray.train
+import torch.distributed as dist
+from deepspeed.checkpoint import ds_to_universal
 
 from more_ray import storage
 from more_ray.objective.weighting import Weighting
@@ -37,13 +44,65 @@ def save(
         )
 
 
-def load(engine: deepspeed.DeepSpeedEngine, weighting: Weighting) -> int:
-    """Load the newest checkpoint where there is one; returns the micro-steps already done."""
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint to go on from."""
+
+    folder: str | None = None
+    """None where the run begins."""
+    universal: bool = False
+    """In DeepSpeed's universal format, which any number of workers can load."""
+
+
+@contextmanager
+def newest() -> Iterator[Saved]:
+    """The newest checkpoint; every rank must enter.
+
+    From ZeRO 1 on each worker saves its own part of the optimizer's state: another number of
+    workers gets them put together.
+    """
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
-        return 0
+        yield Saved()
+        return
     with checkpoint.as_directory() as folder:
-        _, state = engine.load_checkpoint(folder, TAG)
+        parts = len(list(Path(folder, TAG).glob("*_optim_states.pt")))
+        if parts in (0, dist.get_world_size()):
+            yield Saved(folder)
+        else:
+            with _put_together(folder) as whole:
+                yield Saved(whole, universal=True)
+
+
+@contextmanager
+def _put_together(folder: str) -> Iterator[str]:
+    """A copy in the universal format, which the first worker of each node makes for all on it."""
+    context = ray.train.get_context()
+    with tempfile.TemporaryDirectory() as own:
+        if context.get_local_rank() == 0:
+            ds_to_universal.main(
+                argparse.Namespace(
+                    input_folder=f"{folder}/{TAG}",
+                    output_folder=f"{own}/{TAG}",
+                    num_extract_workers=1,
+                    num_merge_workers=1,
+                    keep_temp_folder=False,
+                    strict=True,
+                    inject_missing_state=True,
+                )
+            )
+        node, first = context.get_node_rank(), context.get_local_rank() == 0
+        made: list[tuple[int, bool, str]] = [(0, False, "")] * dist.get_world_size()
+        dist.all_gather_object(made, (node, first, own))
+        yield next(whole for *of, whole in made if of == [node, True])
+        dist.barrier()
+
+
+def load(engine: deepspeed.DeepSpeedEngine, weighting: Weighting, saved: Saved) -> int:
+    """Load what is saved; returns the micro-steps already done."""
+    if saved.folder is None:
+        return 0
+    _, state = engine.load_checkpoint(saved.folder, TAG)
     weighting.load_state_dict(state["weighting"])
     return state["done"]
 

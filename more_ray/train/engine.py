@@ -54,9 +54,17 @@ def training_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def make_engine(
-    model: TrainedModel, config: RunConfig, dtype: torch.dtype, micro_steps: int
+    model: TrainedModel,
+    config: RunConfig,
+    dtype: torch.dtype,
+    micro_steps: int,
+    load_universal: bool = False,
 ) -> deepspeed.DeepSpeedEngine:
-    """AdamW, the learning-rate schedule and ZeRO around `model`; `micro_steps` in the run."""
+    """AdamW, the learning-rate schedule and ZeRO around `model`; `micro_steps` in the run.
+
+    Args:
+        load_universal: it will load a checkpoint in DeepSpeed's universal format.
+    """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     # With ZeRO or in bf16 the optimizer is within one of DeepSpeed's, which checks the gradient.
     bare = config.train.zero_stage == 0 and dtype is torch.float32
@@ -78,7 +86,10 @@ def make_engine(
         model=model,
         optimizer=optimizer,
         lr_scheduler=scheduler,
-        config=deepspeed_config(config, dtype),
+        config={
+            **deepspeed_config(config, dtype),
+            "checkpoint": {"load_universal": load_universal},
+        },
         dist_init_required=False,
     )
     return engine

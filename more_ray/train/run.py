@@ -20,7 +20,6 @@ from more_ray.config import FREE_TO_CHANGE, RunConfig
 from more_ray.data.mixture import Mixture
 from more_ray.data.prepare import prepare
 from more_ray.data.prepared import Prepared
-from more_ray.data.stream import training_stream
 from more_ray.environment import environment
 from more_ray.errors import UserError, last_line
 from more_ray.model.loading import check_model
@@ -29,6 +28,7 @@ from more_ray.train import checkpoint
 from more_ray.train.display import RunProgress
 from more_ray.train.run_log import start_run_log
 from more_ray.train.trackers import missing_tracker
+from more_ray.train.training_data import TrainingData
 from more_ray.train.worker import Job, train_loop
 
 
@@ -145,11 +145,8 @@ def _check_folder(config: RunConfig) -> None:
 
 
 def _any_number_of_workers(config: RunConfig) -> bool:
-    """Whether a checkpoint can be loaded by another number of workers, and lam stays the same.
-
-    From ZeRO 1 on it holds each worker's share of the optimizer state.
-    """
-    return config.train.zero_stage == 0 and config.objective.scope != "rank"
+    """Whether lam stays the same with another number of workers."""
+    return config.objective.scope != "rank"
 
 
 def _config_path(config: RunConfig) -> str:
@@ -190,31 +187,27 @@ def _finished(config: RunConfig, steps: int) -> dict[str, Any] | None:
 
 def _fit(job: Job) -> None:
     config = job.config
-    workers = config.train.workers
-    use_gpu = uses_gpu(config.train.use_gpu, workers)
+    train = config.train
+    use_gpu = uses_gpu(train.use_gpu, train.min_workers or train.workers)
     # A stopped process answers no health check; one that hangs keeps the others waiting for lam.
-    os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(config.train.stall_timeout)
+    os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(train.stall_timeout)
     checkpoint.mend_record(config.output_dir)
-
-    def stream() -> ray.data.Dataset:
-        # Called at every start of the workers, so a restart streams from where they resume.
-        done = checkpoint.steps_done(config.output_dir)
-        return training_stream(job.prepared, job.mixture, workers, done, job.steps)
-
-    execution = ray.data.ExecutionOptions(preserve_order=True)
     trainer = TorchTrainer(
         train_loop,
         train_loop_config={"job": job},
-        torch_config=TorchConfig(timeout_s=config.train.stall_timeout),
-        datasets={"train": stream},
-        dataset_config=ray.train.DataConfig(["train"], execution_options=execution),
-        scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=use_gpu),
+        torch_config=TorchConfig(timeout_s=train.stall_timeout),
+        datasets={"train": ray.data.range(0)},
+        dataset_config=TrainingData(config.output_dir, job.prepared, job.mixture, job.steps),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=(train.min_workers, train.workers) if train.min_workers else train.workers,
+            use_gpu=use_gpu,
+        ),
         run_config=ray.train.RunConfig(
             name=checkpoint.FOLDER,
             storage_path=config.output_dir,
             worker_runtime_env={"env_vars": WORKER_ENVIRONMENT},
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=config.train.keep_checkpoints),
-            failure_config=ray.train.FailureConfig(max_failures=config.train.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=train.keep_checkpoints),
+            failure_config=ray.train.FailureConfig(max_failures=train.max_failures),
         ),
     )
     try:

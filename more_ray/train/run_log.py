@@ -34,12 +34,12 @@ class RunLog:
         self._stopped: str | None = None
         self._flushed = 0.0
 
-    def resume(self, done: int) -> None:
+    def resume(self, done: int, workers: int) -> None:
         """The workers start at step `done`: forget the lines of steps that will be run again."""
         lines = list(map(json.loads, self._lines))
         again = max(0, lines[-1]["step"] + 1 - done) if lines else 0
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        start = json.dumps({"time": now, "step": done, "steps_again": again})
+        start = json.dumps({"time": now, "workers": workers, "step": done, "steps_again": again})
         _write_lines(self._starts_path, [*_read_lines(self._starts_path), start])
         kept = [line for line in lines if line["step"] < done]
         self._lines = [json.dumps(line) for line in kept]

@@ -76,16 +76,16 @@ def train_loop(arguments: dict[str, Job]) -> None:
     model = _load_model(job.config, tokenizer, dtype)
     if train.gradient_checkpointing:
         model.trained.gradient_checkpointing_enable({"use_reentrant": False})
-    engine = make_engine(model, job.config, dtype, job.steps)
-    if isinstance(model, RewardModel):
-        choose_batch_format(engine, model, job.config.model.batch_format)
-    engine.train()
-
     names = job.mixture.names
     weighting = make_weighting(job.config.objective, names, job.mixture.sizes)
-    first = checkpoint.load(engine, weighting)
+    with checkpoint.newest() as saved:
+        engine = make_engine(model, job.config, dtype, job.steps, saved.universal)
+        if isinstance(model, RewardModel):
+            choose_batch_format(engine, model, job.config.model.batch_format)
+        first = checkpoint.load(engine, weighting, saved)
+    engine.train()
     if rank == 0:
-        job.run_log.resume.remote(first)
+        job.run_log.resume.remote(first, context.get_world_size())
     every = train.checkpoint_every or _about_ten(job.steps, train.accumulation)
 
     objective = job.config.objective

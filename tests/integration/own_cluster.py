@@ -60,7 +60,8 @@ class Cluster:
         ]
 
     def start_head(self, cpus: int) -> None:
-        self.start("head", ["ray", "start", "--head", f"--num-cpus={cpus}", *self.head_options])
+        options = ["--head", "--node-name=head", f"--num-cpus={cpus}", *self.head_options]
+        self.start("head", ["ray", "start", *options])
         wait_for(self.nodes, 60)
 
     def start_node(self, name: str, cpus: int) -> None:

@@ -180,19 +180,22 @@ def test_a_full_disk(trained: Path, small_config: MakeConfig, small_disk: Path) 
     assert weights(folder) == weights(trained)
 
 
+@pytest.mark.parametrize(("zero_stage", "workers"), [(0, 3), (2, 1), (3, 3)])
 def test_another_number_of_workers_goes_on_with_the_same_pairs(
-    trained: Path, small_config: MakeConfig, tmp_path: Path
+    trained: Path, small_config: MakeConfig, tmp_path: Path, zero_stage: int, workers: int
 ) -> None:
     """Sums in another order: the same to within rounding, not bit for bit."""
+    stage = {"zero_stage": zero_stage}
 
     def kill() -> None:
         wait_for_recorded_checkpoint(tmp_path)
         train_workers()[-1].kill()
 
     with pytest.raises(RunError), beside(kill):
-        run(small_config(tmp_path, train={"workers": 2, "max_failures": 0}))
-    run(small_config(tmp_path, train={"workers": 3}))
+        run(small_config(tmp_path, train={"workers": 2, "max_failures": 0, **stage}))
+    run(small_config(tmp_path, train={"workers": workers, **stage}))
     first, second = lines(tmp_path / "starts.jsonl")
+    assert (first["workers"], second["workers"]) == (2, workers)
     assert (first["step"], second["step"] % 4) == (0, 0)
     assert second["step"] > 0
     for line, undisturbed in zip(
@@ -205,15 +208,15 @@ def test_another_number_of_workers_goes_on_with_the_same_pairs(
         assert both[0].to_pylist() == pytest.approx(both[1].to_pylist(), abs=1e-5)
 
 
-def test_zero_checkpoints_need_as_many_workers(
+def test_lam_of_each_worker_needs_as_many(
     cluster: None, small_config: MakeConfig, tmp_path: Path
 ) -> None:
-    settings = {"zero_stage": 2, "max_steps": 1}
+    objective = {"scope": "rank"}
     (tmp_path / "config.yaml").write_text(
-        dump_config(small_config(tmp_path, train={"workers": 2, **settings}))
+        dump_config(small_config(tmp_path, objective=objective, train={"workers": 2}))
     )
     with pytest.raises(RunError, match=r"holds a run with train\.workers=2, not 1"):
-        run(small_config(tmp_path, train={"workers": 1, **settings}))
+        run(small_config(tmp_path, objective=objective))
 
 
 def test_a_stalled_worker_is_replaced(

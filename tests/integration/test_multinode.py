@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from own_cluster import REPOSITORY, Cluster, cluster, wait_for
 
@@ -18,31 +23,32 @@ from more_ray.train.run import run
 
 pytestmark = pytest.mark.integration
 STEPS = 96
-Start = Callable[[], subprocess.Popen[bytes]]
+MakeConfig = Callable[..., RunConfig]
+Start = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture(scope="module")
-def settings(small_config: Callable[..., RunConfig]) -> Callable[[Path], RunConfig]:
-    """A run that is long enough to be killed in its middle."""
+def settings(small_config: MakeConfig) -> MakeConfig:
+    """A run that is long enough to be killed in its middle, with changes to `train`."""
     train = {"workers": 2, "epochs": STEPS // 12, "checkpoint_every": 8}
-    return lambda folder: small_config(folder, train=train)
+    return lambda folder, **changes: small_config(folder, train=train | changes)
 
 
 @pytest.fixture(scope="module")
 def on_one_node(
     request: pytest.FixtureRequest,
-    settings: Callable[[Path], RunConfig],
+    settings: MakeConfig,
     tmp_path_factory: pytest.TempPathFactory,
-) -> bytes:
-    """The weights of an undisturbed run with both workers on one node."""
+) -> Path:
+    """The folder of an undisturbed run with both workers on one node."""
     request.getfixturevalue("cluster")
     folder = tmp_path_factory.mktemp("runs") / "one-node"
     run(settings(folder))
-    return weights(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
-def nodes(on_one_node: bytes) -> Iterator[Cluster]:
+def nodes(on_one_node: Path) -> Iterator[Cluster]:
     """A head and two nodes of one CPU each: two workers cannot be on the same.
 
     `on_one_node` comes first: with two clusters on a machine, Ray's helpers in the one that tests
@@ -57,10 +63,9 @@ def nodes(on_one_node: bytes) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def start(nodes: Cluster, settings: Callable[[Path], RunConfig], tmp_path: Path) -> Iterator[Start]:
+def start(nodes: Cluster, settings: MakeConfig, tmp_path: Path) -> Iterator[Start]:
     """Starts the job of the run in `tmp_path`; the same command each time."""
     config = tmp_path / "config.yaml"
-    config.write_text(dump_config(settings(tmp_path / "run")))
     command = [sys.executable, str(REPOSITORY / "jobs/train_more.py"), "--config", str(config)]
     environment = {
         **nodes.environment,
@@ -70,7 +75,8 @@ def start(nodes: Cluster, settings: Callable[[Path], RunConfig], tmp_path: Path)
     }
     started: list[subprocess.Popen[bytes]] = []
 
-    def start() -> subprocess.Popen[bytes]:
+    def start(**changes: Any) -> subprocess.Popen[bytes]:
+        config.write_text(dump_config(settings(tmp_path / "run", **changes)))
         started.append(subprocess.Popen(command, env=environment))
         return started[-1]
 
@@ -84,39 +90,46 @@ def weights(folder: Path) -> bytes:
     return (folder / "model" / "model.safetensors").read_bytes()
 
 
-def metrics(folder: Path) -> list[str]:
-    return (folder / "metrics.jsonl").read_text().splitlines()
+def lines(folder: Path, name: str = "metrics.jsonl") -> list[str]:
+    return (folder / name).read_text().splitlines()
 
 
-def workers(nodes: Cluster, state: str) -> list[str]:
-    """The ids of the nodes on which the training workers are, or were."""
+def workers(nodes: Cluster, state: str, key: str = "node_id") -> list[Any]:
+    """The ids of the nodes on which the training workers are, or were, or another key of them."""
     found = nodes.actors("RayTrainWorker")
-    return [worker["node_id"] for worker in found if worker["state"] == state]
+    return [worker[key] for worker in found if worker["state"] == state]
 
 
 def middle(folder: Path) -> list[str]:
     """Waits until there is a checkpoint to go on from; the metrics of the steps before it."""
     wait_for(lambda: steps_done(str(folder)), 120)
-    done = metrics(folder)[: steps_done(str(folder))]
+    done = lines(folder)[: steps_done(str(folder))]
     assert 0 < len(done) < STEPS
     return done
 
 
-def check(folder: Path, before: list[str], wanted: bytes) -> None:
+def kill_a_node(nodes: Cluster) -> None:
+    """One with a training worker, but not the head."""
+    names = nodes.nodes()
+    hosts = [names[node] for node in workers(nodes, "ALIVE")]
+    nodes.kill(next(name for name in hosts if name != "head"))
+
+
+def check(folder: Path, before: list[str], wanted: Path) -> None:
     """The run went on from `before`, whose lines have the seconds that each step took."""
-    after = metrics(folder)
+    after = lines(folder)
     assert len(after) == STEPS
     assert after[: len(before)] == before
-    assert weights(folder) == wanted
+    assert weights(folder) == weights(wanted)
 
 
-def test_two_nodes(nodes: Cluster, start: Start, on_one_node: bytes, tmp_path: Path) -> None:
+def test_two_nodes(nodes: Cluster, start: Start, on_one_node: Path, tmp_path: Path) -> None:
     assert start().wait(timeout=240) == 0
     assert len(set(workers(nodes, "DEAD"))) == 2
     check(tmp_path / "run", [], on_one_node)
 
 
-def test_a_killed_driver(nodes: Cluster, start: Start, on_one_node: bytes, tmp_path: Path) -> None:
+def test_a_killed_driver(nodes: Cluster, start: Start, on_one_node: Path, tmp_path: Path) -> None:
     """The cluster lives on, and clears away what the driver left; the same command goes on."""
     job = start()
     before = middle(tmp_path / "run")
@@ -128,16 +141,37 @@ def test_a_killed_driver(nodes: Cluster, start: Start, on_one_node: bytes, tmp_p
     wait_for(lambda: not workers(nodes, "ALIVE"), 30)
 
 
-def test_a_killed_node(nodes: Cluster, start: Start, on_one_node: bytes, tmp_path: Path) -> None:
+def test_a_killed_node(nodes: Cluster, start: Start, on_one_node: Path, tmp_path: Path) -> None:
     """Its raylet and all of its workers are gone at once; a new node comes some seconds later."""
     job = start()
     before = middle(tmp_path / "run")
-    names = nodes.nodes()
-    hosts = [names[node] for node in workers(nodes, "ALIVE")]
-    nodes.kill(next(name for name in hosts if name in ("first", "second")))
+    kill_a_node(nodes)
     time.sleep(10)
     assert job.poll() is None
     assert not (tmp_path / "run" / "model").exists()
     nodes.start_node("another", cpus=1)
     assert job.wait(timeout=240) == 0
     check(tmp_path / "run", before, on_one_node)
+
+
+def test_as_many_workers_as_there_is_room_for(
+    nodes: Cluster, start: Start, on_one_node: Path, tmp_path: Path
+) -> None:
+    """One less once a node is lost, and again one more at the next start, with another there."""
+    folder = tmp_path / "run"
+    job = start(workers=4, min_workers=2)
+    middle(folder)
+    kill_a_node(nodes)
+    wait_for(lambda: len(lines(folder, "starts.jsonl")) == 2, 120)
+    nodes.start_node("yet-another", cpus=1)
+    os.kill(workers(nodes, "ALIVE", "pid")[0], signal.SIGKILL)
+    assert job.wait(timeout=240) == 0
+    starts = [json.loads(line) for line in lines(folder, "starts.jsonl")]
+    assert [one["workers"] for one in starts] == [3, 2, 3]
+    assert 0 < starts[1]["step"] < STEPS
+    for line, other in zip(lines(folder), lines(on_one_node), strict=True):
+        wanted = json.loads(other)["source_loss"]
+        assert json.loads(line)["source_loss"] == pytest.approx(wanted, abs=1e-5)
+    for column in ("chosen", "rejected"):
+        ours, theirs = (pq.read_table(one / "scores.parquet") for one in (folder, on_one_node))
+        assert ours[column].to_pylist() == pytest.approx(theirs[column].to_pylist(), abs=1e-5)

@@ -1,0 +1,31 @@
+"""What Ray Train asks for the workers' stream each time that they start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray.data
+import ray.train
+
+from more_ray.data.mixture import Mixture
+from more_ray.data.prepared import Prepared
+from more_ray.data.stream import training_stream
+from more_ray.train import checkpoint
+
+
+class TrainingData(ray.train.DataConfig):
+    """Makes the data set `train` anew: from the step to go on at, for the workers there are."""
+
+    def __init__(self, output_dir: str, prepared: Prepared, mixture: Mixture, steps: int) -> None:
+        in_order = ray.data.ExecutionOptions(preserve_order=True)
+        super().__init__(["train"], execution_options=in_order)
+        self._output_dir, self._steps = output_dir, steps
+        self._prepared, self._mixture = prepared, mixture
+
+    def configure(
+        self, datasets: dict[str, ray.data.Dataset], world_size: int, *args: Any, **kwargs: Any
+    ) -> list[dict[str, ray.data.DataIterator]]:
+        """See `ray.train.DataConfig`; what `datasets` holds is not read."""
+        done = checkpoint.steps_done(self._output_dir)
+        stream = training_stream(self._prepared, self._mixture, world_size, done, self._steps)
+        return super().configure({"train": stream}, world_size, *args, **kwargs)
