@@ -30,7 +30,7 @@ from more_ray.cli import load_config
 from more_ray.config import Section
 
 JOBS = Path(__file__).parents[1]
-TITLES = {"worker": "ray::RayTrainWorker", "data": "ray::ReadRange"}
+TITLES = {"worker": "ray::RayTrainWorker", "data": "ray::ReadBatches"}
 
 
 class KillsBenchmark(Section):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import ray
+from ray.data import Datasource, ReadTask
+from ray.data.block import BlockMetadata
 
 from more_ray.data.mixture import Mixture, deal
 from more_ray.data.prepared import TOKENS, Prepared
@@ -20,38 +22,46 @@ def training_stream(
 ) -> ray.data.Dataset:
     """Micro-batches `first_step ... stop - 1` (and a few more to fill blocks), for `ranks` workers.
 
-    Block j of the index belongs to rank `j mod ranks` and holds its steps
-    `(j div ranks) * STEPS_A_BLOCK ...`. With order preserved, `streaming_split(equal=True)` deals
-    the blocks out in turn, so each rank gets its own steps, in order.
+    Block j belongs to rank `j mod ranks` and holds its steps `(j div ranks) * STEPS_A_BLOCK ...`
+    after the first. With order preserved, `streaming_split(equal=True)` deals the blocks out in
+    turn, so each rank gets its own steps, in order.
     """
     turns = max(1, -(-(stop - first_step) // STEPS_A_BLOCK))
-    blocks = turns * ranks
-    return ray.data.range(blocks * STEPS_A_BLOCK, override_num_blocks=blocks).map_batches(
-        _Assemble(prepared, mixture, ranks, first_step),
-        batch_size=None,
-        batch_format="numpy",
-        # Workers may take every CPU of the cluster, and would wait for these for ever.
+    return ray.data.read_datasource(
+        BatchesDatasource(prepared, mixture, ranks, first_step),
+        override_num_blocks=turns * ranks,
+        # Workers may take every CPU of the cluster; these must not wait for one.
         num_cpus=0,
-        compute=ray.data.TaskPoolStrategy(size=2 * ranks),
+        concurrency=2 * ranks,
     )
 
 
-class _Assemble:
-    """The read task: index rows to packed micro-batches."""
+class BatchesDatasource(Datasource):
+    """Packed micro-batches; a read task makes a block of them."""
 
     def __init__(self, prepared: Prepared, mixture: Mixture, ranks: int, first_step: int) -> None:
         self.prepared, self.mixture = prepared, mixture
         self.ranks, self.first_step = ranks, first_step
 
-    def __call__(self, index: dict[str, np.ndarray]) -> pa.Table:
+    def estimate_inmemory_data_size(self) -> None:
+        return None
+
+    def get_read_tasks(self, parallelism: int, *args: Any, **kwargs: Any) -> list[ReadTask]:
+        one = BlockMetadata(STEPS_A_BLOCK, size_bytes=None, input_files=None, exec_stats=None)
+        return [
+            ReadTask(partial(self._read, block), one, schema=BATCH_SCHEMA)
+            for block in range(parallelism)
+        ]
+
+    def _read(self, block: int) -> list[pa.Table]:
         files = [self.prepared.file(name, "train") for name in self.mixture.names]
-        rows = []
-        for number in index["id"]:
-            block, inside = divmod(int(number), STEPS_A_BLOCK)
-            turn, rank = divmod(block, self.ranks)
-            step = self.first_step + turn * STEPS_A_BLOCK + inside
-            rows.append({"step": step, "rank": rank, **self._batch(files, step, rank)})
-        return pa.Table.from_pylist(rows, BATCH_SCHEMA)
+        turn, rank = divmod(block, self.ranks)
+        first = self.first_step + turn * STEPS_A_BLOCK
+        rows = [
+            {"step": step, "rank": rank, **self._batch(files, step, rank)}
+            for step in range(first, first + STEPS_A_BLOCK)
+        ]
+        return [pa.Table.from_pylist(rows, BATCH_SCHEMA)]
 
     def _batch(self, files: list[Any], step: int, rank: int) -> dict[str, Any]:
         wanted = self.mixture.rows(step)

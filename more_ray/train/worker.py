@@ -85,7 +85,7 @@ def train_loop(arguments: dict[str, Job]) -> None:
         first = checkpoint.load(engine, weighting, saved)
     engine.train()
     if rank == 0:
-        job.run_log.resume.remote(first, context.get_world_size())
+        ray.get(job.run_log.resume.remote(first, context.get_world_size()))
     every = train.checkpoint_every or _about_ten(job.steps, train.accumulation)
 
     objective = job.config.objective

@@ -118,7 +118,7 @@ def test_a_killed_data_task_is_done_again(
     trained: Path, small_config: MakeConfig, tmp_path: Path
 ) -> None:
     def kill() -> None:
-        wait_for(lambda: processes("ReadRange"), "data task")[0].kill()
+        wait_for(lambda: processes("ReadBatches"), "data task")[0].kill()
 
     with beside(kill):
         run(small_config(tmp_path, train={"workers": 2}))
@@ -157,6 +157,35 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
+def remount(disk: Path, options: str) -> bool:
+    """Whether it could be done: a disk with a file open for writing is not made read-only."""
+    command = ["mount", "-o", f"remount,{options}", str(disk)]
+    return subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+def test_a_disk_that_cannot_be_written_for_a_while(
+    trained: Path, small_config: MakeConfig, small_disk: Path
+) -> None:
+    """The workers that need it fail, some times over; once it is back the run goes on."""
+    folder = small_disk / "run"
+    assert remount(small_disk, "size=64m")
+
+    def outage() -> None:
+        wait_for_recorded_checkpoint(folder)
+        workers = train_workers()
+        wait_for(lambda: remount(small_disk, "ro"), "moment without an open file")
+        wait_for(lambda: not any(worker.is_running() for worker in workers), "failed worker")
+        time.sleep(10)
+        assert remount(small_disk, "rw")
+
+    with beside(outage):
+        run(small_config(folder, train={"workers": 2, "max_failures": 20}))
+    assert len(lines(folder / "starts.jsonl")) > 1
+    assert len(lines(folder / "metrics.jsonl")) == 12
+    assert weights(folder) == weights(trained)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
 def test_a_full_disk(trained: Path, small_config: MakeConfig, small_disk: Path) -> None:
     """It leaves a torn checkpoint. Given room, the same command goes on, even where Ray Train's
@@ -174,7 +203,7 @@ def test_a_full_disk(trained: Path, small_config: MakeConfig, small_disk: Path) 
     record = folder / "checkpoints" / "checkpoint_manager_snapshot.json"
     record.write_bytes(record.read_bytes()[:100])
 
-    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+    assert remount(small_disk, "size=64m")
     run(small_config(folder, train=config))
     assert [start["step"] for start in lines(folder / "starts.jsonl")] == [0, 4]
     assert weights(folder) == weights(trained)
