@@ -44,9 +44,6 @@ class KillsBenchmark(Section):
     """Training steps of the run, of 5 x 16 pairs."""
     checkpoint_every: int = Field(5, ge=1)
     """Steps from one checkpoint to the next."""
-    longest_wait: float = Field(30, gt=0)
-    """Of a job and a worker: a kill comes after a random part of this many seconds of training
-    since the last one."""
     seed: int = Field(0, ge=0)
     """Seed of the times, kinds and victims of the kills."""
 
@@ -64,7 +61,7 @@ def main() -> None:
         )
         undisturbed.start()
         undisturbed.wait()
-        kills = kill_at_random(config, killed)
+        kills = kill_at_random(config, killed, undisturbed.seconds)
         starts = killed.lines("starts.jsonl")
         row = {
             "kills": len(kills),
@@ -139,11 +136,17 @@ class Job:
         return (self.folder / "model" / "model.safetensors").read_bytes()
 
 
-def kill_at_random(config: KillsBenchmark, job: Job) -> list[dict[str, Any]]:
+def kill_at_random(config: KillsBenchmark, job: Job, seconds: float) -> list[dict[str, Any]]:
     """Run the job to its end under fire; returns the kills. Fewer than asked for where it ends
-    before the last."""
+    before the last.
+
+    Args:
+        seconds: that it takes undisturbed. A job or a worker is killed after a random time of
+            training since the last such kill, so that all of these times are half of it or so.
+    """
     chance = random.Random(config.seed)
     kinds = ["job"] * config.job_kills + ["worker"] * config.worker_kills
+    longest_wait = seconds / len(kinds)
     chance.shuffle(kinds)
     # Batches are made in the first seconds after each start, so this is when to look for them.
     for place in sorted(chance.sample(range(len(kinds) + 1), config.data_kills), reverse=True):
@@ -154,7 +157,7 @@ def kill_at_random(config: KillsBenchmark, job: Job) -> list[dict[str, Any]]:
     for kind in kinds:
         wait_for(lambda ended=ended: job.lines("starts.jsonl")[ended:], job.running)
         if kind != "data":
-            time.sleep(chance.uniform(0, config.longest_wait))
+            time.sleep(chance.uniform(0, longest_wait))
         title = TITLES["worker" if kind == "job" else kind]
         victims = wait_for(lambda title=title: job.processes(title), job.running)
         if not victims:
