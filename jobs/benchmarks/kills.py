@@ -146,7 +146,7 @@ def kill_at_random(config: KillsBenchmark, job: Job, seconds: float) -> list[dic
     """
     chance = random.Random(config.seed)
     kinds = ["job"] * config.job_kills + ["worker"] * config.worker_kills
-    longest_wait = seconds / len(kinds)
+    longest_wait = seconds / max(1, len(kinds))
     chance.shuffle(kinds)
     # Batches are made in the first seconds after each start, so this is when to look for them.
     for place in sorted(chance.sample(range(len(kinds) + 1), config.data_kills), reverse=True):
