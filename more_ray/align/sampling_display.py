@@ -31,7 +31,7 @@ class SamplingProgress(Progress):
         super().__init__(
             *(TextColumn(f"[bold]{verb}"), BarColumn(bar_width=12), MofNCompleteColumn()),
             *(TextColumn("{task.description}"), TimeElapsedColumn()),
-            *(TextColumn("left"), TimeRemainingColumn()),
+            *(TimeRemainingColumn(compact=True), TextColumn("left")),
             console=console,
         )
         self._prompts = self.add_task("prompts", total=None)

@@ -34,8 +34,8 @@ class RunProgress:
             BarColumn(bar_width=12),
             TextColumn("{task.description}"),
             TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
             TextColumn("left"),
-            TimeRemainingColumn(),
             console=console,
             disable=quiet,
         )
