@@ -68,9 +68,11 @@ def main() -> None:
             ):
                 each = load(service, requests, clients)
                 seconds.setdefault(name, []).append(each)
-            seconds.setdefault("direct loop", []).append(direct(served, pairs, together=True))
-            alone_R = seconds.setdefault("direct, one request", [])
-            alone_R.append(direct(served, pairs[:FEW], together=False))
+            for name, requests, together in (
+                ("direct loop", pairs, True),
+                ("direct, one request", pairs[:FEW], False),
+            ):
+                seconds.setdefault(name, []).append(directly(served, requests, together))
     record("serving", config.model_dump(mode="json"), rows(seconds, pairs))
 
 
@@ -117,6 +119,16 @@ async def ask(url: str, requests: Sequence[Request], clients: int) -> list[float
                 return time.perf_counter() - started
 
         return await asyncio.gather(*map(one, requests))
+
+
+def directly(service: Any, requests: Sequence[Request], together: bool) -> list[float]:
+    """`direct` in a process like a replica's."""
+    import ray
+
+    from more_ray.cluster import WORKER_ENVIRONMENT
+
+    task = ray.remote(direct).options(runtime_env={"env_vars": WORKER_ENVIRONMENT})
+    return ray.get(task.remote(service, requests, together))
 
 
 def direct(service: Any, requests: Sequence[Request], together: bool) -> list[float]:

@@ -11,7 +11,10 @@ from pydantic import Field, ValidationError, model_validator
 from more_ray.config import RunConfig, Section
 
 TRAIN_ON = "data.train_on"
-NOT_SWEPT = ("output_dir", "compare", "init_from", "train.workers", "train.use_gpu")
+NOT_SWEPT = (
+    *("output_dir", "compare", "init_from"),
+    *("train.workers", "train.min_workers", "train.use_gpu"),
+)
 """Keys of a run that all trials share: what the cluster has room for depends on some of them."""
 
 
@@ -75,6 +78,8 @@ class SweepConfig(Section):
 
     @model_validator(mode="after")
     def _can_be_run(self) -> SweepConfig:
+        if self.run.train.min_workers:
+            raise ValueError("run.train.min_workers: a trial waits for all its workers")
         for key, values in self.space.items():
             if key == TRAIN_ON:
                 raise ValueError(f"space.{key}: `sources` sweeps what to train on")

@@ -103,6 +103,10 @@ def load(engine: deepspeed.DeepSpeedEngine, weighting: Weighting, saved: Saved) 
     if saved.folder is None:
         return 0
     _, state = engine.load_checkpoint(saved.folder, TAG)
+    if saved.universal:
+        # DeepSpeed leaves the counters on the CPU, and at ZeRO 3 one that all groups count up.
+        for parameter, values in engine.basic_optimizer.state.items():
+            values["step"] = values["step"].to(parameter.device).clone()
     weighting.load_state_dict(state["weighting"])
     return state["done"]
 

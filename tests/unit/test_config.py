@@ -58,6 +58,7 @@ def test_the_papers_values_are_in_the_papers_configs() -> None:
     [
         ("train.eval_every=3", "train.eval_every: a multiple of train.accumulation is allowed"),
         ("train.offload=true", "train.offload: needs train.zero_stage 1, 2 or 3"),
+        ("train.min_workers=2", "train.min_workers: at most train.workers is allowed"),
         (
             "objective.scheme=fixed",
             "objective.weights is given exactly when objective.scheme=fixed",

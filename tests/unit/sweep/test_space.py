@@ -74,6 +74,10 @@ def test_random_points_are_the_same_at_every_call_and_in_range() -> None:
             {"space": {"train.accumulation": [1, 4], "train.eval_every": [6]}},
             "a multiple of train.accumulation",
         ),
+        (
+            {"run": {"train": {"workers": 2, "min_workers": 1}}},
+            "run.train.min_workers: a trial waits",
+        ),
         ({"early_stopping": True}, "early_stopping: needs run.train.eval_every"),
     ],
 )
