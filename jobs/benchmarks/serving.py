@@ -58,21 +58,19 @@ def main() -> None:
     served = ServeConfig(model=config.model, port=config.port, max_queued=10_000)
     alone = served.model_copy(update={"batch_tokens": 1})
     seconds: dict[str, list[list[float]]] = {}
-    with session(1, verbose=False):
+    with session(2, verbose=False):
+        direct = make_direct(served)
         for _ in range(config.rounds):
-            for name, service, requests, clients in (
-                ("service, saturated", served, pairs, config.clients),
-                ("service, one client", served, pairs[:FEW], 1),
-                ("one request at a time", alone, pairs, config.clients),
-                ("one answer at a time", alone, singles, config.clients),
+            for name, service, requests in (
+                ("service, saturated", served, pairs),
+                ("one request at a time", alone, pairs),
+                ("one answer at a time", alone, singles),
             ):
-                each = load(service, requests, clients)
+                each = load(service, requests, config.clients)
                 seconds.setdefault(name, []).append(each)
-            for name, requests, together in (
-                ("direct loop", pairs, True),
-                ("direct, one request", pairs[:FEW], False),
-            ):
-                seconds.setdefault(name, []).append(directly(served, requests, together))
+            seconds.setdefault("direct loop", []).append(in_batches(direct, served, pairs))
+            for name, each in lone(served, direct, pairs[:FEW]).items():
+                seconds.setdefault(name, []).append(each)
     record("serving", config.model_dump(mode="json"), rows(seconds, pairs))
 
 
@@ -112,55 +110,96 @@ async def ask(url: str, requests: Sequence[Request], clients: int) -> list[float
 
         async def one(request: Request) -> float:
             async with free:
-                started = time.perf_counter()
-                async with session.post(f"{url}/score", json=request) as answer:
-                    answer.raise_for_status()
-                    await answer.read()
-                return time.perf_counter() - started
+                return await post(session, url, request)
 
         return await asyncio.gather(*map(one, requests))
 
 
-def directly(service: Any, requests: Sequence[Request], together: bool) -> list[float]:
-    """`direct` in a process like a replica's."""
+async def post(session: aiohttp.ClientSession, url: str, request: Request) -> float:
+    """Seconds until it is answered."""
+    started = time.perf_counter()
+    async with session.post(f"{url}/score", json=request) as answer:
+        answer.raise_for_status()
+        await answer.read()
+    return time.perf_counter() - started
+
+
+def lone(service: Any, direct: Any, requests: Sequence[Request]) -> dict[str, list[float]]:
+    """As `load` for one client; and directly, each request in turn with it."""
+    import ray
+
+    from more_ray.serve.app import serving
+
+    over_http, directly = [], []
+
+    async def in_turn(url: str) -> None:
+        async with aiohttp.ClientSession() as session:
+            for request in requests:
+                over_http.append(await post(session, url, request))
+                directly.append(ray.get(direct.seconds.remote([request])))
+
+    with serving(service) as url:
+        asyncio.run(ask(url, requests[:8], 1))  # warm
+        asyncio.run(in_turn(url))
+    return {
+        "service, one client": [sum(over_http), *over_http],
+        "direct, one request": [sum(directly), *directly],
+    }
+
+
+def in_batches(direct: Any, service: Any, requests: Sequence[Request]) -> list[float]:
+    """Seconds of the whole, then of each batch as full as the service's."""
+    import ray
+
+    each = ray.get(direct.seconds_of_batches.remote(requests, service.batch_tokens))
+    return [sum(each), *each]
+
+
+def make_direct(service: Any) -> Any:
+    """A process like a replica's, without the service."""
     import ray
 
     from more_ray.cluster import WORKER_ENVIRONMENT
 
-    task = ray.remote(direct).options(runtime_env={"env_vars": WORKER_ENVIRONMENT})
-    return ray.get(task.remote(service, requests, together))
+    environment = {"env_vars": WORKER_ENVIRONMENT}
+    return ray.remote(Direct).options(num_cpus=1, runtime_env=environment).remote(service)
 
 
-def direct(service: Any, requests: Sequence[Request], together: bool) -> list[float]:
-    """The same without a service, in batches as full as the service's or a request at a time."""
-    from more_ray.serve.scorer import Scorer
+class Direct:
+    """Scores without a service."""
 
-    torch.set_num_threads(os.cpu_count() or 1)
-    scorer = Scorer(service)
-    scorer.scores([scorer.answers(**requests[0])])  # warm
-    limit = service.batch_tokens if together else 1
-    batch: list[Any] = []
-    started, each = time.perf_counter(), []
-    for request in requests:
-        begun = time.perf_counter()
-        answers = scorer.answers(**request)
-        if batch and sum(map(scorer.tokens, [*batch, answers])) > limit:
-            scorer.scores(batch)
-            batch = []
-        batch.append(answers)
-        if not together:
-            scorer.scores(batch)
-            batch = []
-        each.append(time.perf_counter() - begun)
-    if batch:
-        scorer.scores(batch)
-    return [time.perf_counter() - started, *each]
+    def __init__(self, service: Any) -> None:
+        from more_ray.serve.scorer import Scorer
+
+        torch.set_num_threads(os.cpu_count() or 1)
+        self._scorer = Scorer(service)
+
+    def seconds(self, requests: Sequence[Request]) -> float:
+        """Of one batch."""
+        started = time.perf_counter()
+        self._scorer.scores([self._scorer.answers(**request) for request in requests])
+        return time.perf_counter() - started
+
+    def seconds_of_batches(self, requests: Sequence[Request], limit: int) -> list[float]:
+        """Of all requests in batches of at most `limit` tokens."""
+        batches: list[list[Request]] = [[]]
+        tokens = 0
+        for request in requests:
+            size = self._scorer.tokens(self._scorer.answers(**request))
+            if batches[-1] and tokens + size > limit:
+                batches.append([])
+                tokens = 0
+            batches[-1].append(request)
+            tokens += size
+        self.seconds(batches[0])  # warm
+        return [self.seconds(batch) for batch in batches]
 
 
 def rows(seconds: dict[str, list[list[float]]], pairs: Sequence[Request]) -> list[dict[str, Any]]:
     """A row a way of scoring; ratios of answers/s of the same round, then the median of rounds."""
     few = 2 * len(pairs[:FEW])
     answers = {"service, one client": few, "direct, one request": few}
+    added = np.subtract(seconds["service, one client"], seconds["direct, one request"])[:, 1:]
     result = []
     for name, rounds in seconds.items():
         whole_R = np.array([one[0] for one in rounds])
@@ -175,6 +214,8 @@ def rows(seconds: dict[str, list[list[float]]], pairs: Sequence[Request]) -> lis
                 "median ms": float(1e3 * np.median([one[1:] for one in rounds])),
             }
         )
+        if name == "service, one client":
+            result[-1]["ms more than direct"] = float(1e3 * np.median(added))
     return result
 
 
