@@ -23,9 +23,6 @@ from more_ray.serve.service import RewardService
 NAME = "reward"
 """Of the application: `serve.get_app_handle("reward")`."""
 LOOPBACK = ("127.0.0.1", "localhost")
-WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
-"""Threads that wait for the next computation would keep a core from what brings and takes answers:
-on two cores that made a lone request 7 ms slower."""
 
 
 class ServeError(UserError):
@@ -75,7 +72,7 @@ def make_app(config: ServeConfig, digest: str | None) -> Application:
         ray_actor_options={
             "num_cpus": int(not use_gpu),
             "num_gpus": int(use_gpu),
-            "runtime_env": {"env_vars": WORKER_ENVIRONMENT | WAITING},
+            "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
         },
         health_check_period_s=5,
         graceful_shutdown_timeout_s=config.timeout,
