@@ -52,10 +52,10 @@ def summarise_likelihoods(
 ) -> dict[str, Any]:
     """The content of the `eval.json` of a policy.
 
-    `KEY_ci` is a 95% bootstrap interval over answers. `outliers` counts the answers whose own
-    perplexity is above Tukey's fence (1.5 interquartile ranges of its logarithm above the third
-    quartile), `median_perplexity` is moved by none of them. The mean is the plain mean over
-    sources.
+    `KEY_ci` is a 95% bootstrap interval over answers, of the logarithm. `outliers` counts the
+    answers whose own perplexity is above Tukey's fence (1.5 interquartile ranges of its logarithm
+    above the third quartile), `median_perplexity` is moved by none of them. The mean is the plain
+    mean over sources.
 
     Raises:
         ValueError: a source without answers, or a likelihood that is not finite.
@@ -81,7 +81,7 @@ def _measure(name: str, one: Likelihoods, seed: int, resamples: int) -> dict[str
     result: dict[str, Any] = {"n": len(nll_N), "tokens": int(tokens_N.sum())}
     for key, measure in MEASURES.items():
         result[key] = measure(nll_N, tokens_N)
-        result[f"{key}_ci"] = interval(result[key], drawn[key])
+        result[f"{key}_ci"] = np.exp(interval(np.log(result[key]), np.log(drawn[key]))).tolist()
     result["median_perplexity"] = float(np.exp(np.median(own_N)))
     result["outliers"] = int((own_N > third + 1.5 * (third - first)).sum())
     return result

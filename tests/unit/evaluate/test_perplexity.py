@@ -42,8 +42,9 @@ def test_outliers_are_counted_and_not_hidden() -> None:
     row = summarise_likelihoods({"s": one}, "uniform", 0, seed=0)["sources"]["s"]
     assert row["outliers"] >= 3
     assert row["answer_perplexity"] > 100 * row["median_perplexity"]
-    low, high = row["perplexity_ci"]
-    assert low < row["perplexity"] < high
+    for key in ("perplexity", "answer_perplexity"):
+        low, high = row[f"{key}_ci"]
+        assert 0 < low < row[key] < high
 
 
 @pytest.mark.parametrize("nll", [[], [1.0, np.nan]])
