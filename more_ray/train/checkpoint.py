@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +14,10 @@ import ray.train
 import torch.distributed as dist
 from deepspeed.checkpoint import ds_to_universal
 
-from more_ray import storage
 from more_ray.objective.weighting import Weighting
+from more_ray.train import checkpoint_record
 
 TAG = "state"
-FOLDER = "checkpoints"
-"""Below a run's folder: where Ray Train keeps checkpoints and its own records."""
 
 
 def save(
@@ -32,7 +29,7 @@ def save(
     in part is never loaded.
     """
     if engine.global_rank == 0:
-        _keep_record(output_dir)
+        checkpoint_record.keep(output_dir)
     with tempfile.TemporaryDirectory() as folder:
         engine.save_checkpoint(
             folder, TAG, client_state={"done": done, "weighting": weighting.state_dict()}
@@ -109,47 +106,3 @@ def load(engine: deepspeed.DeepSpeedEngine, weighting: Weighting, saved: Saved) 
             values["step"] = values["step"].to(parameter.device).clone()
     weighting.load_state_dict(state["weighting"])
     return state["done"]
-
-
-def steps_done(output_dir: str) -> int:
-    """The micro-steps in the newest checkpoint that Ray Train has registered.
-
-    A folder that is on disk but not yet registered does not count: workers would not get it.
-    """
-    record = _record(output_dir)
-    if not storage.exists(record):
-        return 0
-    newest = storage.read_json(record)["latest_checkpoint_result"]
-    return int(newest["checkpoint_dir_name"].removeprefix("step-")) if newest else 0
-
-
-def mend_record(output_dir: str) -> None:
-    """Ray Train writes its record in place: where a kill or a full disk left a part of it, put back
-    the one before, whose checkpoints are still there."""
-    record = _record(output_dir)
-    if not storage.exists(record):
-        return
-    try:
-        storage.read_json(record)
-    except json.JSONDecodeError:
-        if storage.exists(_kept(record)):
-            storage.write_text(record, storage.read_text(_kept(record)))
-        else:
-            storage.remove(record)
-
-
-def _keep_record(output_dir: str) -> None:
-    """Copy the record before it changes."""
-    ray.train.get_all_reported_checkpoints()  # waits until the last change is written
-    record = _record(output_dir)
-    if storage.exists(record):
-        storage.write_text(_kept(record), storage.read_text(record))
-
-
-def _record(output_dir: str) -> str:
-    # An internal file of Ray 2.60, hence the pin; workers check every batch against it.
-    return storage.join(output_dir, FOLDER, "checkpoint_manager_snapshot.json")
-
-
-def _kept(record: str) -> str:
-    return f"{record}.kept"

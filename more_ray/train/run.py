@@ -24,7 +24,7 @@ from more_ray.environment import environment
 from more_ray.errors import UserError, last_line
 from more_ray.model.loading import check_model
 from more_ray.objective.weighting import make_weighting
-from more_ray.train import checkpoint
+from more_ray.train import checkpoint_record
 from more_ray.train.display import RunProgress
 from more_ray.train.run_log import start_run_log
 from more_ray.train.trackers import missing_tracker
@@ -191,7 +191,7 @@ def _fit(job: Job) -> None:
     use_gpu = uses_gpu(train.use_gpu, train.min_workers or train.workers)
     # A stopped process answers no health check; one that hangs keeps the others waiting for lam.
     os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(train.stall_timeout)
-    checkpoint.mend_record(config.output_dir)
+    checkpoint_record.mend(config.output_dir)
     trainer = TorchTrainer(
         train_loop,
         train_loop_config={"job": job},
@@ -203,7 +203,7 @@ def _fit(job: Job) -> None:
             use_gpu=use_gpu,
         ),
         run_config=ray.train.RunConfig(
-            name=checkpoint.FOLDER,
+            name=checkpoint_record.FOLDER,
             storage_path=config.output_dir,
             worker_runtime_env={"env_vars": WORKER_ENVIRONMENT},
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=train.keep_checkpoints),

@@ -10,7 +10,7 @@ import ray.train
 from more_ray.data.mixture import Mixture
 from more_ray.data.prepared import Prepared
 from more_ray.data.stream import training_stream
-from more_ray.train import checkpoint
+from more_ray.train import checkpoint_record
 
 
 class TrainingData(ray.train.DataConfig):
@@ -26,6 +26,6 @@ class TrainingData(ray.train.DataConfig):
         self, datasets: dict[str, ray.data.Dataset], world_size: int, *args: Any, **kwargs: Any
     ) -> list[dict[str, ray.data.DataIterator]]:
         """See `ray.train.DataConfig`; what `datasets` holds is not read."""
-        done = checkpoint.steps_done(self._output_dir)
+        done = checkpoint_record.steps_done(self._output_dir)
         stream = training_stream(self._prepared, self._mixture, world_size, done, self._steps)
         return super().configure({"train": stream}, world_size, *args, **kwargs)

@@ -15,7 +15,7 @@ import pytest
 from own_cluster import REPOSITORY, Cluster, cluster, free_ports, wait_for
 from ray._private.runtime_env.packaging import create_package
 
-from more_ray.train.checkpoint import steps_done
+from more_ray.train.checkpoint_record import steps_done
 
 pytestmark = pytest.mark.integration
 LINE = "ray job submit --working-dir . -- python jobs/train_more.py --config"

@@ -17,7 +17,7 @@ from own_cluster import REPOSITORY, Cluster, cluster, wait_for
 
 from more_ray.cli import dump_config
 from more_ray.config import RunConfig
-from more_ray.train.checkpoint import steps_done
+from more_ray.train.checkpoint_record import steps_done
 from more_ray.train.run import run
 
 pytestmark = pytest.mark.integration

@@ -1,0 +1,59 @@
+"""Ray Train's record of a run's checkpoints: what is in it counts.
+
+Apart from `checkpoint`, so that a process which makes batches imports no more than this.
+"""
+
+from __future__ import annotations
+
+import json
+
+import ray.train
+
+from more_ray import storage
+
+FOLDER = "checkpoints"
+"""Below a run's folder: where Ray Train keeps checkpoints and its own records."""
+
+
+def steps_done(output_dir: str) -> int:
+    """The micro-steps in the newest checkpoint that Ray Train has registered.
+
+    A folder that is on disk but not yet registered does not count: workers would not get it.
+    """
+    record = _record(output_dir)
+    if not storage.exists(record):
+        return 0
+    newest = storage.read_json(record)["latest_checkpoint_result"]
+    return int(newest["checkpoint_dir_name"].removeprefix("step-")) if newest else 0
+
+
+def mend(output_dir: str) -> None:
+    """Ray Train writes its record in place: where a kill or a full disk left a part of it, put back
+    the one before, whose checkpoints are still there."""
+    record = _record(output_dir)
+    if not storage.exists(record):
+        return
+    try:
+        storage.read_json(record)
+    except json.JSONDecodeError:
+        if storage.exists(_kept(record)):
+            storage.write_text(record, storage.read_text(_kept(record)))
+        else:
+            storage.remove(record)
+
+
+def keep(output_dir: str) -> None:
+    """Copy the record before it changes."""
+    ray.train.get_all_reported_checkpoints()  # waits until the last change is written
+    record = _record(output_dir)
+    if storage.exists(record):
+        storage.write_text(_kept(record), storage.read_text(record))
+
+
+def _record(output_dir: str) -> str:
+    # An internal file of Ray 2.60, hence the pin; workers check every batch against it.
+    return storage.join(output_dir, FOLDER, "checkpoint_manager_snapshot.json")
+
+
+def _kept(record: str) -> str:
+    return f"{record}.kept"
