@@ -32,7 +32,7 @@ def training_stream(
         override_num_blocks=turns * ranks,
         # Workers may take every CPU of the cluster; these must not wait for one.
         num_cpus=0,
-        concurrency=2 * ranks,
+        concurrency=ranks,
     )
 
 
