@@ -149,7 +149,10 @@ class TrainConfig(Section):
     """Ray Train workers, one device each."""
     min_workers: int | None = Field(None, ge=1)
     """Start, and go on after a node is lost, with as few as this where the cluster has no room for
-    `workers`; when there is room again, start again with more. Unset: wait for all."""
+    `workers`. Unset: wait for all."""
+    grow_after: float = Field(600, gt=0)
+    """With `min_workers`: seconds after which, where there is room for more workers, all are
+    started again with them from the last checkpoint; what was done since is done again."""
     use_gpu: bool | None = None
     """A GPU for each worker. Unset: when the cluster has enough."""
     pairs_per_source: int = Field(16, ge=1)
@@ -307,6 +310,7 @@ class PairsRunConfig(RunConfig):
 FREE_TO_CHANGE = {
     "prepared",
     "min_workers",
+    "grow_after",
     "eval_every",
     "checkpoint_every",
     "keep_checkpoints",

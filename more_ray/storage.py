@@ -59,9 +59,13 @@ def write_json(uri: str, value: Any) -> None:
 
 
 def remove(uri: str) -> None:
-    """Raises FileNotFoundError where there is no such file."""
+    """A file or a folder with all in it; nothing where there is neither."""
     filesystem, path = locate(uri)
-    filesystem.delete_file(path)
+    kind = filesystem.get_file_info(path).type
+    if kind is fs.FileType.Directory:
+        filesystem.delete_dir(path)
+    elif kind is fs.FileType.File:
+        filesystem.delete_file(path)
 
 
 def upload(folder: Path, uri: str, last: str) -> None:

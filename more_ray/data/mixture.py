@@ -42,6 +42,16 @@ class Mixture:
         return self._steps_an_epoch * self.epochs
 
     @property
+    def fewest_pairs(self) -> int:
+        """Pairs of the smallest global micro-batch."""
+        if self.resample:
+            return self.pairs_per_source * len(self.sizes)
+        return min(
+            sum(len(self._positions(step, size)) for size in self.sizes)
+            for step in range(self._steps_an_epoch)
+        )
+
+    @property
     def _steps_an_epoch(self) -> int:
         return -(-sum(self.sizes) // (self.pairs_per_source * len(self.sizes)))
 

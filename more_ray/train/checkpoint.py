@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import deepspeed
 import ray.train
 import torch.distributed as dist
 from deepspeed.checkpoint import ds_to_universal
 
+from more_ray import storage
 from more_ray.objective.weighting import Weighting
 from more_ray.train import checkpoint_record
 
@@ -28,16 +33,19 @@ def save(
     A checkpoint counts once Ray Train has written it into its record: a folder that a kill left
     in part is never loaded.
     """
+    name = f"step-{done:08d}"
     if engine.global_rank == 0:
         checkpoint_record.keep(output_dir)
-    with tempfile.TemporaryDirectory() as folder:
-        engine.save_checkpoint(
-            folder, TAG, client_state={"done": done, "weighting": weighting.state_dict()}
-        )
+        # Before anything is written: the parts that a kill left may be those of more workers.
+        storage.remove(storage.join(output_dir, checkpoint_record.FOLDER, name))
+    weightings: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(weightings, weighting.state_dict())
+    with _temporary(output_dir) as folder:
+        engine.save_checkpoint(folder, TAG, client_state={"done": done, "weightings": weightings})
         ray.train.report(
             {"step": done},
             checkpoint=ray.train.Checkpoint.from_directory(folder),
-            checkpoint_dir_name=f"step-{done:08d}",
+            checkpoint_dir_name=name,
         )
 
 
@@ -52,12 +60,15 @@ class Saved:
 
 
 @contextmanager
-def newest() -> Iterator[Saved]:
+def newest(output_dir: str) -> Iterator[Saved]:
     """The newest checkpoint; every rank must enter.
 
     From ZeRO 1 on each worker saves its own part of the optimizer's state: another number of
     workers gets them put together.
     """
+    if ray.train.get_context().get_local_rank() == 0:
+        for left in Path(tempfile.gettempdir()).glob(f"{_prefix(output_dir)}*"):
+            shutil.rmtree(left, ignore_errors=True)  # by workers that were killed
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
         yield Saved()
@@ -67,20 +78,25 @@ def newest() -> Iterator[Saved]:
         if parts in (0, dist.get_world_size()):
             yield Saved(folder)
         else:
-            with _put_together(folder) as whole:
+            with _put_together(folder, output_dir) as whole:
                 yield Saved(whole, universal=True)
 
 
 @contextmanager
-def _put_together(folder: str) -> Iterator[str]:
+def _put_together(folder: str, output_dir: str) -> Iterator[str]:
     """A copy in the universal format, which the first worker of each node makes for all on it."""
     context = ray.train.get_context()
-    with tempfile.TemporaryDirectory() as own:
-        if context.get_local_rank() == 0:
+    node, first = context.get_node_rank(), context.get_local_rank() == 0
+    with _temporary(output_dir) as own:
+        makers: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(makers, (node, own) if first else None)
+        whole = dict(filter(None, makers))[node]
+        ready = Path(whole, "ready")
+        if first:
             ds_to_universal.main(
                 argparse.Namespace(
                     input_folder=f"{folder}/{TAG}",
-                    output_folder=f"{own}/{TAG}",
+                    output_folder=f"{whole}/{TAG}",
                     num_extract_workers=1,
                     num_merge_workers=1,
                     keep_temp_folder=False,
@@ -88,11 +104,19 @@ def _put_together(folder: str) -> Iterator[str]:
                     inject_missing_state=True,
                 )
             )
-        node, first = context.get_node_rank(), context.get_local_rank() == 0
-        made: list[tuple[int, bool, str]] = [(0, False, "")] * dist.get_world_size()
-        dist.all_gather_object(made, (node, first, own))
-        yield next(whole for *of, whole in made if of == [node, True])
+            ready.touch()
+        while not ready.exists():  # no collective: this may take longer than they wait
+            time.sleep(0.5)
+        yield whole
         dist.barrier()
+
+
+def _temporary(output_dir: str) -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix=_prefix(output_dir))
+
+
+def _prefix(output_dir: str) -> str:
+    return f"more_ray-{hashlib.sha256(output_dir.encode()).hexdigest()[:12]}-"
 
 
 def load(engine: deepspeed.DeepSpeedEngine, weighting: Weighting, saved: Saved) -> int:
@@ -104,5 +128,6 @@ def load(engine: deepspeed.DeepSpeedEngine, weighting: Weighting, saved: Saved) 
         # DeepSpeed leaves the counters on the CPU, and at ZeRO 3 one that all groups count up.
         for parameter, values in engine.basic_optimizer.state.items():
             values["step"] = values["step"].to(parameter.device).clone()
-    weighting.load_state_dict(state["weighting"])
+    if engine.global_rank < len(state["weightings"]):
+        weighting.load_state_dict(state["weightings"][engine.global_rank])
     return state["done"]

@@ -28,8 +28,12 @@ def steps_done(output_dir: str) -> int:
 
 
 def mend(output_dir: str) -> None:
-    """Ray Train writes its record in place: where a kill or a full disk left a part of it, put back
-    the one before, whose checkpoints are still there."""
+    """Make the record one that Ray Train accepts.
+
+    It is written in place: where a kill or a full disk left a part of it, the one before is put
+    back. A checkpoint that has been removed since is taken out; training goes on from the one
+    before.
+    """
     record = _record(output_dir)
     if not storage.exists(record):
         return
@@ -40,6 +44,19 @@ def mend(output_dir: str) -> None:
             storage.write_text(record, storage.read_text(_kept(record)))
         else:
             storage.remove(record)
+            return
+    state = storage.read_json(record)
+    results, indices = state["checkpoint_results"], state["checkpoint_report_indices"]
+    there = [
+        (result, index)
+        for result, index in zip(results, indices, strict=True)
+        if storage.exists(storage.join(output_dir, FOLDER, result["checkpoint_dir_name"]))
+    ]
+    if len(there) < len(results):
+        state["checkpoint_results"] = [result for result, _ in there]
+        state["checkpoint_report_indices"] = [index for _, index in there]
+        state["latest_checkpoint_result"] = there[-1][0] if there else None
+        storage.write_json(record, state)
 
 
 def keep(output_dir: str) -> None:

@@ -66,13 +66,16 @@ def run(
         prepared = prepare(config.data, config.model, progress.prepared, fine_tuning)
         mixture = _mixture(config, prepared)
         steps = _steps(config, mixture)
+        pairs = _pairs(prepared)
+        _check_pairs(config, pairs)
         _check(config, mixture)
         finished = _finished(config, steps)
         if finished:
             return finished
 
         storage.write_text(_config_path(config), dump_config(config))
-        storage.write_json(_environment_path(config), made_with or environment())
+        made_with = {**(made_with or environment()), "pairs": pairs}
+        storage.write_json(_environment_path(config), made_with)
         run_log = start_run_log(config.output_dir, config)
         progress.phase("starting workers")
         with _followed(run_log, progress, steps, on_evaluation):
@@ -157,6 +160,27 @@ def _environment_path(config: RunConfig) -> str:
     return storage.join(config.output_dir, "environment.json")
 
 
+def _pairs(prepared: Prepared) -> dict[str, dict[str, int]]:
+    """By split and source."""
+    return {
+        split: dict(zip(prepared.names, prepared.sizes(split), strict=True))
+        for split in ("train", "test")
+    }
+
+
+def _check_pairs(config: RunConfig, pairs: dict[str, dict[str, int]]) -> None:
+    """A run goes on with the data that it began with."""
+    path = _environment_path(config)
+    if not storage.exists(path):
+        return
+    before = storage.read_json(path).get("pairs", pairs)
+    if before != pairs:
+        raise RunError(
+            f"output_dir: {config.output_dir} holds a run on other data, {before}, not {pairs}; "
+            "choose another folder or remove that one"
+        )
+
+
 def _check(config: RunConfig, mixture: Mixture) -> None:
     """What the config alone cannot tell, before a worker starts."""
     check_model(config.model)
@@ -166,9 +190,7 @@ def _check(config: RunConfig, mixture: Mixture) -> None:
         make_weighting(config.objective, mixture.names, mixture.sizes)
     except ValueError as error:
         raise RunError(str(error)) from error
-    pairs = config.train.pairs_per_source * len(mixture.names)
-    spare = 0 if config.data.resample else len(mixture.names)
-    if pairs - spare < config.train.workers:
+    if mixture.fewest_pairs < config.train.workers:
         raise RunError(
             f"train.pairs_per_source: {config.train.pairs_per_source} given; "
             f"{config.train.workers} workers need at least one pair each in every micro-batch"
@@ -201,6 +223,7 @@ def _fit(job: Job) -> None:
         scaling_config=ray.train.ScalingConfig(
             num_workers=(train.min_workers, train.workers) if train.min_workers else train.workers,
             use_gpu=use_gpu,
+            elastic_resize_monitor_interval_s=train.grow_after,
         ),
         run_config=ray.train.RunConfig(
             name=checkpoint_record.FOLDER,

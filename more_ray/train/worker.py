@@ -78,7 +78,7 @@ def train_loop(arguments: dict[str, Job]) -> None:
         model.trained.gradient_checkpointing_enable({"use_reentrant": False})
     names = job.mixture.names
     weighting = make_weighting(job.config.objective, names, job.mixture.sizes)
-    with checkpoint.newest() as saved:
+    with checkpoint.newest(job.config.output_dir) as saved:
         engine = make_engine(model, job.config, dtype, job.steps, saved.universal)
         if isinstance(model, RewardModel):
             choose_batch_format(engine, model, job.config.model.batch_format)

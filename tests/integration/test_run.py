@@ -267,6 +267,16 @@ def test_a_folder_of_another_run_is_refused(trained: Path, small_config: MakeCon
         run(small_config(trained, train={"workers": 2}, optimizer={"lr": 0.5}))
 
 
+def test_a_run_does_not_go_on_with_other_data(trained: Path, small_config: MakeConfig) -> None:
+    path = trained / "environment.json"
+    text = path.read_text()
+    path.write_text(text.replace('"population_1": 96', '"population_1": 95'))
+    assert path.read_text() != text
+    with pytest.raises(RunError, match=r"holds a run on other data"):
+        run(small_config(trained))
+    path.write_text(text)
+
+
 def test_too_few_pairs_for_the_workers(
     cluster: None, small_config: MakeConfig, tmp_path: Path
 ) -> None:

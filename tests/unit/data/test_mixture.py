@@ -25,6 +25,7 @@ def test_resampling_reads_every_source_evenly(sizes: tuple[int, ...], batch: int
         times = np.bincount(read, minlength=size)
         assert times.sum() == mixed.steps * batch >= max(sizes)
         assert times.max() - times.min() <= 1
+    assert mixed.fewest_pairs == batch * len(sizes)
 
 
 @given(SIZES, st.integers(1, 20), st.integers(1, 2))
@@ -39,6 +40,7 @@ def test_without_resampling_every_pair_comes_once_an_epoch(
         assert (np.bincount(read, minlength=size) == epochs).all()
     in_all = [sum(len(rows) for rows in step) for step in steps]
     assert max(in_all) <= batch * len(sizes) + len(sizes)
+    assert min(in_all) == mixed.fewest_pairs
 
 
 def test_another_epoch_or_seed_has_another_order() -> None:

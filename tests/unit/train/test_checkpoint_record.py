@@ -7,12 +7,20 @@ import pytest
 
 from more_ray.train.checkpoint_record import FOLDER, mend, steps_done
 
-WHOLE = json.dumps({"latest_checkpoint_result": {"checkpoint_dir_name": "step-00000004"}})
+FIRST, SECOND = ({"checkpoint_dir_name": f"step-{step:08d}"} for step in (2, 4))
+WHOLE = json.dumps(
+    {
+        "checkpoint_results": [FIRST, SECOND],
+        "checkpoint_report_indices": [0, 1],
+        "latest_checkpoint_result": SECOND,
+    }
+)
 
 
 @pytest.fixture
 def record(tmp_path: Path) -> Path:
-    (tmp_path / FOLDER).mkdir()
+    for one in (FIRST, SECOND):
+        (tmp_path / FOLDER / one["checkpoint_dir_name"]).mkdir(parents=True)
     return tmp_path / FOLDER / "checkpoint_manager_snapshot.json"
 
 
@@ -36,3 +44,16 @@ def test_the_first_record_torn_is_as_none(record: Path, tmp_path: Path) -> None:
     mend(str(tmp_path))
     assert steps_done(str(tmp_path)) == 0
     mend(str(tmp_path))
+
+
+@pytest.mark.parametrize(("removed", "left"), [([FIRST], 4), ([SECOND], 2), ([FIRST, SECOND], 0)])
+def test_a_checkpoint_that_was_removed_counts_no_more(
+    record: Path, tmp_path: Path, removed: list[dict[str, str]], left: int
+) -> None:
+    record.write_text(WHOLE)
+    for one in removed:
+        (tmp_path / FOLDER / one["checkpoint_dir_name"]).rmdir()
+    mend(str(tmp_path))
+    assert steps_done(str(tmp_path)) == left
+    mended = json.loads(record.read_text())
+    assert len(mended["checkpoint_results"]) == len(mended["checkpoint_report_indices"])
