@@ -25,6 +25,8 @@ from more_ray.config import DataConfig, ModelConfig, Section
 Request = dict[str, Any]
 FEW = 50
 """Requests of which one is under way at a time."""
+REFUSED = "service, refused"
+"""Requests that come all the way to the API, where nothing is computed."""
 
 
 class ServingBenchmark(Section):
@@ -115,28 +117,31 @@ async def ask(url: str, requests: Sequence[Request], clients: int) -> list[float
         return await asyncio.gather(*map(one, requests))
 
 
-async def post(session: aiohttp.ClientSession, url: str, request: Request) -> float:
+async def post(
+    session: aiohttp.ClientSession, url: str, request: Request, status: int = 200
+) -> float:
     """Seconds until it is answered."""
     started = time.perf_counter()
     async with session.post(f"{url}/score", json=request) as answer:
-        answer.raise_for_status()
+        assert answer.status == status, await answer.text()
         await answer.read()
     return time.perf_counter() - started
 
 
 def lone(service: Any, direct: Any, requests: Sequence[Request]) -> dict[str, list[float]]:
-    """As `load` for one client; and directly, each request in turn with it."""
+    """As `load` for one client; directly, in turn with it; and refused for its lack of answers."""
     import ray
 
     from more_ray.serve.app import serving
 
-    over_http, directly = [], []
+    over_http, directly, refused = [], [], []
 
     async def in_turn(url: str) -> None:
         async with aiohttp.ClientSession() as session:
             for request in requests:
                 over_http.append(await post(session, url, request))
                 directly.append(ray.get(direct.seconds.remote([request])))
+                refused.append(await post(session, url, {**request, "responses": []}, 422))
 
     with serving(service) as url:
         asyncio.run(ask(url, requests[:8], 1))  # warm
@@ -144,6 +149,7 @@ def lone(service: Any, direct: Any, requests: Sequence[Request]) -> dict[str, li
     return {
         "service, one client": [sum(over_http), *over_http],
         "direct, one request": [sum(directly), *directly],
+        REFUSED: [sum(refused), *refused],
     }
 
 
@@ -199,6 +205,7 @@ def rows(seconds: dict[str, list[list[float]]], pairs: Sequence[Request]) -> lis
     """A row a way of scoring; ratios of answers/s of the same round, then the median of rounds."""
     few = 2 * len(pairs[:FEW])
     answers = {"service, one client": few, "direct, one request": few}
+    refused = seconds.pop(REFUSED)
     added = np.subtract(seconds["service, one client"], seconds["direct, one request"])[:, 1:]
     result = []
     for name, rounds in seconds.items():
@@ -216,6 +223,9 @@ def rows(seconds: dict[str, list[list[float]]], pairs: Sequence[Request]) -> lis
         )
         if name == "service, one client":
             result[-1]["ms more than direct"] = float(1e3 * np.median(added))
+            result[-1]["ms of one that is refused"] = float(
+                1e3 * np.median([one[1:] for one in refused])
+            )
     return result
 
 
