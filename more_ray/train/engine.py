@@ -8,6 +8,7 @@ from typing import Any
 
 import deepspeed
 import torch
+from deepspeed.runtime.fp16.unfused_optimizer import FP16_UnfusedOptimizer
 from deepspeed.runtime.zero import GatheredParameters
 from torch import Tensor
 
@@ -92,7 +93,19 @@ def make_engine(
         },
         dist_init_required=False,
     )
+    if isinstance(engine.optimizer, FP16_UnfusedOptimizer):
+        _forget_first_step(engine.optimizer)
     return engine
+
+
+def _forget_first_step(optimizer: FP16_UnfusedOptimizer) -> None:
+    """In bf16 without ZeRO DeepSpeed has made a step with gradients of zero, which AdamW counts and
+    which decays the fp32 weights."""
+    for values in optimizer.optimizer.state.values():
+        values["step"].zero_()
+    for group, group_fp32 in zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True):
+        for parameter, parameter_fp32 in zip(group, group_fp32, strict=True):
+            parameter_fp32.data.copy_(parameter.data)
 
 
 def learning_rate_factor(update: int, updates: int, warmup: float, schedule: str) -> float:

@@ -137,19 +137,14 @@ def _check_folder(config: RunConfig) -> None:
         for section in ("data", "model", "objective", "optimizer", "train"):
             then, now = getattr(before, section), getattr(config, section)
             for key in type(now).model_fields.keys() - FREE_TO_CHANGE:
-                if key == "workers" and _any_number_of_workers(config):
-                    continue
+                if key == "workers" and config.objective.scope != "rank":
+                    continue  # lam is the same with another number
                 if getattr(then, key) != getattr(now, key):
                     raise RunError(
                         f"output_dir: {config.output_dir} holds a run with {section}.{key}="
                         f"{getattr(then, key)}, not {getattr(now, key)}; choose another folder or "
                         "remove that one"
                     )
-
-
-def _any_number_of_workers(config: RunConfig) -> bool:
-    """Whether lam stays the same with another number of workers."""
-    return config.objective.scope != "rank"
 
 
 def _config_path(config: RunConfig) -> str:

@@ -14,7 +14,7 @@ class Skips:
 
     def __init__(self, engine: DeepSpeedEngine, names: Sequence[str]) -> None:
         self._engine, self._names = engine, names
-        self._updates, self._skipped = engine.global_steps, engine.skipped_steps
+        self._updates = engine.global_steps
         self._sources: set[str] = set()
         self.in_a_row = 0
 
@@ -25,8 +25,8 @@ class Skips:
                 name for name, finite in zip(self._names, stats.finite_K, strict=True) if not finite
             }
         ended = self._engine.global_steps > self._updates
-        skipped = self._engine.skipped_steps > self._skipped
-        self._updates, self._skipped = self._engine.global_steps, self._engine.skipped_steps
+        skipped = ended and not self._engine.was_step_applied()
+        self._updates = self._engine.global_steps
         if skipped:
             self.in_a_row += 1
         elif ended:

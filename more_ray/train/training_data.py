@@ -18,7 +18,7 @@ class TrainingData(ray.train.DataConfig):
 
     def __init__(self, output_dir: str, prepared: Prepared, mixture: Mixture, steps: int) -> None:
         in_order = ray.data.ExecutionOptions(preserve_order=True)
-        super().__init__(["train"], execution_options=in_order)
+        super().__init__(execution_options=in_order)
         self._output_dir, self._steps = output_dir, steps
         self._prepared, self._mixture = prepared, mixture
 

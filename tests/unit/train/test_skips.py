@@ -68,7 +68,11 @@ class Trained:
         **train: object,
     ) -> None:
         config = RunConfig.model_validate(
-            {"train": train, "optimizer": {"lr": 1e-2}, "objective": {"momentum": momentum}}
+            {
+                "train": train,
+                "optimizer": {"lr": 1e-2, "weight_decay": 1.0},
+                "objective": {"momentum": momentum},
+            }
         )
         torch.manual_seed(0)
         shape = LlamaConfig(
@@ -111,6 +115,13 @@ def test_a_skipped_step_leaves_no_trace(process_group: None, settings: dict, bad
     assert not without.same_as(Trained([first], **settings))
     for name, weight in skipping.weights.items():
         assert torch.isfinite(weight).all() == ("embed" not in name)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_every_stage_takes_the_same_steps_in_bf16(process_group: None, stage: int) -> None:
+    steps = [(batch(0), GOOD), (batch(2), GOOD)]
+    whole, parted = (Trained(steps, torch.bfloat16, zero_stage=one) for one in (0, stage))
+    assert parted.same_as(whole)
 
 
 @pytest.mark.parametrize("stage", range(4))
