@@ -74,8 +74,7 @@ def run(
             return finished
 
         storage.write_text(_config_path(config), dump_config(config))
-        made_with = {**(made_with or environment()), "pairs": pairs}
-        storage.write_json(_environment_path(config), made_with)
+        storage.write_json(_environment_path(config), {**(made_with or environment()), **pairs})
         run_log = start_run_log(config.output_dir, config)
         progress.phase("starting workers")
         with _followed(run_log, progress, steps, on_evaluation):
@@ -156,10 +155,10 @@ def _environment_path(config: RunConfig) -> str:
 
 
 def _pairs(prepared: Prepared) -> dict[str, dict[str, int]]:
-    """By split and source."""
+    """By kind and source."""
     return {
-        split: dict(zip(prepared.names, prepared.sizes(split), strict=True))
-        for split in ("train", "test")
+        kind: dict(zip(prepared.names, prepared.sizes(split), strict=True))
+        for kind, split in (("training_pairs", "train"), ("test_pairs", "test"))
     }
 
 
@@ -168,12 +167,16 @@ def _check_pairs(config: RunConfig, pairs: dict[str, dict[str, int]]) -> None:
     path = _environment_path(config)
     if not storage.exists(path):
         return
-    before = storage.read_json(path).get("pairs", pairs)
-    if before != pairs:
-        raise RunError(
-            f"output_dir: {config.output_dir} holds a run on other data, {before}, not {pairs}; "
-            "choose another folder or remove that one"
-        )
+    before = storage.read_json(path)
+    for kind, now in pairs.items():
+        then = before.get(kind, now)
+        changed = [name for name in sorted(then | now) if then.get(name) != now.get(name)]
+        if changed:
+            raise RunError(
+                f"output_dir: {config.output_dir} holds a run on other data: the number of "
+                f"{kind.replace('_', ' ')} of {', '.join(changed)} has changed; choose another "
+                "folder or remove that one"
+            )
 
 
 def _check(config: RunConfig, mixture: Mixture) -> None:

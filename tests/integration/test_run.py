@@ -270,9 +270,9 @@ def test_a_folder_of_another_run_is_refused(trained: Path, small_config: MakeCon
 def test_a_run_does_not_go_on_with_other_data(trained: Path, small_config: MakeConfig) -> None:
     path = trained / "environment.json"
     text = path.read_text()
-    path.write_text(text.replace('"population_1": 96', '"population_1": 95'))
+    path.write_text(text.replace('"population_1": 96', '"population_1": 95', 1))
     assert path.read_text() != text
-    with pytest.raises(RunError, match=r"holds a run on other data"):
+    with pytest.raises(RunError, match=r"training pairs of population_1 has changed"):
         run(small_config(trained))
     path.write_text(text)
 
