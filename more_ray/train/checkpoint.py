@@ -19,6 +19,7 @@ import torch.distributed as dist
 from deepspeed.checkpoint import ds_to_universal
 
 from more_ray import storage
+from more_ray.config import RunConfig
 from more_ray.objective.weighting import Weighting
 from more_ray.train import checkpoint_record
 
@@ -26,7 +27,7 @@ TAG = "state"
 
 
 def save(
-    engine: deepspeed.DeepSpeedEngine, weighting: Weighting, done: int, output_dir: str
+    engine: deepspeed.DeepSpeedEngine, weighting: Weighting, done: int, config: RunConfig
 ) -> None:
     """Save after `done` micro-steps; every rank must call it.
 
@@ -35,12 +36,14 @@ def save(
     """
     name = f"step-{done:08d}"
     if engine.global_rank == 0:
-        checkpoint_record.keep(output_dir)
+        checkpoint_record.keep(config.output_dir)
         # Before anything is written: the parts that a kill left may be those of more workers.
-        storage.remove(storage.join(output_dir, checkpoint_record.FOLDER, name))
-    weightings: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(weightings, weighting.state_dict())
-    with _temporary(output_dir) as folder:
+        storage.remove(storage.join(config.output_dir, checkpoint_record.FOLDER, name))
+    weightings: list[Any] = [weighting.state_dict()]
+    if config.objective.scope == "rank":  # otherwise only rank 0 solves, and has a state
+        weightings = [None] * dist.get_world_size()
+        dist.all_gather_object(weightings, weighting.state_dict())
+    with _temporary(config.output_dir) as folder:
         engine.save_checkpoint(folder, TAG, client_state={"done": done, "weightings": weightings})
         ray.train.report(
             {"step": done},

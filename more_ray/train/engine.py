@@ -103,9 +103,7 @@ def _forget_first_step(optimizer: FP16_UnfusedOptimizer) -> None:
     which decays the fp32 weights."""
     for values in optimizer.optimizer.state.values():
         values["step"].zero_()
-    for group, group_fp32 in zip(optimizer.fp16_groups, optimizer.fp32_groups, strict=True):
-        for parameter, parameter_fp32 in zip(group, group_fp32, strict=True):
-            parameter_fp32.data.copy_(parameter.data)
+    optimizer.refresh_fp32_params()
 
 
 def learning_rate_factor(update: int, updates: int, warmup: float, schedule: str) -> float:

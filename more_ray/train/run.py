@@ -163,7 +163,7 @@ def _pairs(prepared: Prepared) -> dict[str, dict[str, int]]:
 
 
 def _check_pairs(config: RunConfig, pairs: dict[str, dict[str, int]]) -> None:
-    """A run goes on with the data that it began with."""
+    """A run does not go on with more or fewer pairs than it began with."""
     path = _environment_path(config)
     if not storage.exists(path):
         return

@@ -119,7 +119,7 @@ def train_loop(arguments: dict[str, Job]) -> None:
         if done % every == 0 or done == job.steps:
             if rank == 0:
                 ray.get(job.run_log.flush.remote())
-            checkpoint.save(engine, weighting, done, job.config.output_dir)
+            checkpoint.save(engine, weighting, done, job.config)
         if train.eval_every and done % train.eval_every == 0 and done < job.steps:
             _evaluate(engine, job, done, device)
     _evaluate(engine, job, job.steps, device)

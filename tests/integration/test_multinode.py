@@ -28,7 +28,9 @@ Start = Callable[..., subprocess.Popen[bytes]]
 def settings(small_config: MakeConfig) -> MakeConfig:
     """A run that is long enough to be killed in its middle, with changes to `train`."""
     train = {"workers": 2, "epochs": STEPS // 12, "checkpoint_every": 8}
-    return lambda folder, **changes: small_config(folder, train=train | changes)
+    # A longer run begins like this one, and rounding in another order does not add up.
+    same = {"schedule": "constant", "lr": 2e-5}
+    return lambda folder, **changes: small_config(folder, train=train | changes, optimizer=same)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +163,7 @@ def test_as_many_workers_as_there_is_room_for(
 ) -> None:
     """One less once a node is lost, and one more once another is there."""
     folder = tmp_path / "run"
-    job = start(workers=4, min_workers=2, grow_after=5)
+    job = start(workers=4, min_workers=2, grow_after=5, epochs=2 * STEPS // 12)
     middle(folder)
     kill_a_node(nodes)
     wait_for(lambda: len(counts(folder)) == 2, 120)
@@ -169,6 +171,7 @@ def test_as_many_workers_as_there_is_room_for(
     assert job.wait(timeout=240) == 0
     assert counts(folder) == [3, 2, 3]
     assert all(0 < step < STEPS for step in counts(folder, "step")[1:])
-    for line, other in zip(lines(folder), lines(on_one_node), strict=True):
+    assert len(lines(folder)) == 2 * STEPS
+    for line, other in zip(lines(folder), lines(on_one_node), strict=False):
         wanted = json.loads(other)["source_loss"]
         assert json.loads(line)["source_loss"] == pytest.approx(wanted, abs=1e-5)
