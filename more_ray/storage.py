@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import posixpath
 from pathlib import Path
@@ -26,6 +27,11 @@ def join(uri: str, *parts: str) -> str:
 def absolute(uri: str) -> str:
     """A path made absolute, so that every process means the same folder; URIs as they are."""
     return uri if "://" in uri else locate(uri)[1]
+
+
+def short_name(uri: str) -> str:
+    """What stands for a path or URI in another name: 12 hexadecimal digits."""
+    return hashlib.sha256(uri.encode()).hexdigest()[:12]
 
 
 def exists(uri: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.schema import LoggingConfig
 
+from more_ray import storage
 from more_ray.cluster import WORKER_ENVIRONMENT, uses_gpu
 from more_ray.config import ModelConfig
 from more_ray.errors import UserError, last_line
@@ -128,7 +128,7 @@ def scoring(model: ModelConfig, output_dir: str) -> Iterator[str]:
         ServeError: the model does not load.
         ModelError: `model.path` is no reward model.
     """
-    name = f"scores-{hashlib.sha256(output_dir.encode()).hexdigest()[:12]}"
+    name = f"scores-{storage.short_name(output_dir)}"
     app = make_app(ServeConfig(model=model), digest=None)
     serve.start(proxy_location="Disabled", logging_config=LoggingConfig(encoding="JSON"))
     try:

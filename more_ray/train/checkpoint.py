@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import shutil
 import tempfile
 import time
@@ -119,7 +118,7 @@ def _temporary(output_dir: str) -> tempfile.TemporaryDirectory[str]:
 
 
 def _prefix(output_dir: str) -> str:
-    return f"more_ray-{hashlib.sha256(output_dir.encode()).hexdigest()[:12]}-"
+    return f"more_ray-{storage.short_name(output_dir)}-"
 
 
 def load(engine: deepspeed.DeepSpeedEngine, weighting: Weighting, saved: Saved) -> int:
