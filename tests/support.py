@@ -1,0 +1,90 @@
+"""What tests of every kind share."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+
+from more_ray.config import RunConfig
+
+REPOSITORY = Path(__file__).parents[1]
+MakeConfig = Callable[..., RunConfig]
+Value = TypeVar("Value")
+
+
+def job_command(name: str, *arguments: str) -> list[str]:
+    """`python jobs/NAME.py ...` with this interpreter, wherever it is run."""
+    return [sys.executable, str(REPOSITORY / "jobs" / f"{name}.py"), *arguments]
+
+
+def without_cluster(**changes: str) -> dict[str, str]:
+    """The environment of a job that starts a cluster of its own."""
+    return {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | changes
+
+
+def wait_for(condition: Callable[[], Value], seconds: float = 120, what: str = "") -> Value:
+    """Its value once that is true; it is asked again and again."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"no {what or 'success'} within {seconds:.0f} seconds"
+        time.sleep(0.02)
+    return value
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def processes(title: str) -> list[psutil.Process]:
+    """Those that this test session has started and whose title holds `title`, such as an actor's
+    class or a task's name."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if title in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a file of JSON lines."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def write_lines(path: Path, records: list[Any]) -> None:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def metrics(folder: Path) -> list[dict[str, Any]]:
+    """A run's micro-steps."""
+    return read_lines(folder / "metrics.jsonl")
+
+
+def starts(folder: Path) -> list[dict[str, Any]]:
+    """Each time that a run's workers started."""
+    return read_lines(folder / "starts.jsonl")
+
+
+def scores(folder: Path) -> np.ndarray:
+    """`[N, 2]`, the rewards that a run gave its test pairs."""
+    table = pq.read_table(folder / "scores.parquet")
+    return np.stack([table["chosen"], table["rejected"]], axis=1)
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model" / "model.safetensors").read_bytes()
