@@ -16,6 +16,7 @@ from typing import Any
 import ray
 import ray.data
 
+from more_ray import fork_server
 from more_ray.errors import UserError
 
 TOKEN_FILE = Path("~/.cache/more_ray/ray_token").expanduser()
@@ -83,9 +84,20 @@ def connect(workers: int, verbose: bool) -> None:
         cpus = max(os.cpu_count() or 1, workers + 3)
         # Data tasks ask for parts of a CPU; Ray would warn of more processes than real CPUs.
         os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(4 * cpus))
+        # Nobody takes this machine away with a warning: no process need watch for one.
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+        if _can_fork_workers():
+            # What Ray starts in advance would import for itself.
+            os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
+            options["runtime_env"] = {"py_executable": fork_server.start(WORKER_ENVIRONMENT)}
         # "local": without it Ray would try to join what a `ray start` has left on this machine.
         ray.init("local", num_cpus=cpus, include_dashboard=False, **options)
     ray.data.DataContext.get_current().enable_progress_bars = verbose
+
+
+def _can_fork_workers() -> bool:
+    """CUDA does not survive a fork once it has been looked for; macOS's own libraries neither."""
+    return sys.platform == "linux" and not any(Path("/dev").glob("nvidia*"))
 
 
 def uses_gpu(wanted: bool | None, workers: int) -> bool:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig as PeftLoraConfig
-from peft import LoraModel
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
 from transformers import (
@@ -30,6 +28,9 @@ from more_ray.data.simulated import Simulator
 from more_ray.errors import UserError
 from more_ray.model.answer_tokens import runs_packed
 from more_ray.model.reward_model import PaddedClassifier, RewardModel, choose_batch_format
+
+if TYPE_CHECKING:
+    from peft import LoraModel
 
 TINY = {
     "hidden_size": 128,
@@ -202,10 +203,12 @@ def _check_head(classifier: PreTrainedModel) -> None:
 
 def add_lora(classifier: PreTrainedModel, config: LoraConfig) -> LoraModel:
     """Put low-rank updates into the trunk; only they and the score head are trained."""
+    import peft  # takes seconds
+
     targets = config.targets
-    adapted = LoraModel(
+    adapted = peft.LoraModel(
         classifier,
-        PeftLoraConfig(
+        peft.LoraConfig(
             r=config.rank,
             lora_alpha=config.alpha,
             lora_dropout=config.dropout,

@@ -26,10 +26,10 @@ from more_ray.model.loading import check_model
 from more_ray.objective.weighting import make_weighting
 from more_ray.train import checkpoint_record
 from more_ray.train.display import RunProgress
+from more_ray.train.job import Job, train_loop
 from more_ray.train.run_log import start_run_log
 from more_ray.train.trackers import missing_tracker
 from more_ray.train.training_data import TrainingData
-from more_ray.train.worker import Job, train_loop
 
 
 class RunError(UserError):
@@ -211,6 +211,8 @@ def _fit(job: Job) -> None:
     use_gpu = uses_gpu(train.use_gpu, train.min_workers or train.workers)
     # A stopped process answers no health check; one that hangs keeps the others waiting for lam.
     os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(train.stall_timeout)
+    # Otherwise a run that has ended, or a worker that has died, is noticed after up to 2 s.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
     checkpoint_record.mend(config.output_dir)
     trainer = TorchTrainer(
         train_loop,

@@ -21,7 +21,7 @@ def scalars(line: dict[str, Any]) -> dict[str, float]:
         if isinstance(value, dict):
             known = {name: number for name, number in value.items() if number is not None}
             flat |= {f"{key}/{name}": float(number) for name, number in known.items()}
-        elif key != "step" and isinstance(value, (int, float)):
+        elif key not in ("step", "time") and isinstance(value, (int, float)):
             flat[key] = float(value)
     return flat
 

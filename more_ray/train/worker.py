@@ -6,7 +6,7 @@ import copy
 import os
 import tempfile
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ import ray.train
 import ray.train.torch
 import torch
 from numpy.random import SeedSequence
+from ray.data import DataIterator
 from transformers import AutoTokenizer
 
 from more_ray import storage
 from more_ray.config import RunConfig
-from more_ray.data.mixture import Mixture
 from more_ray.data.prepared import Prepared
 from more_ray.data.test_pairs import EvaluationPairs
 from more_ray.evaluate.perplexity import summarise_likelihoods, write_likelihoods
@@ -43,38 +43,27 @@ from more_ray.train.engine import (
     training_dtype,
 )
 from more_ray.train.exchange import SourceStats
+from more_ray.train.job import Job
 from more_ray.train.losses import AnswerLosses, Losses, RankingLosses
 from more_ray.train.scoring import run_test_pairs
 from more_ray.train.skips import Skips
 from more_ray.train.step import micro_step, whole_batch_step
 
 
-@dataclass(frozen=True)
-class Job:
-    """All that a worker needs to know."""
-
-    config: RunConfig
-    prepared: Prepared
-    mixture: Mixture
-    steps: int
-    run_log: ray.actor.ActorHandle
-
-
-def train_loop(arguments: dict[str, Job]) -> None:
-    """Train, checkpoint, evaluate, export; the function that `TorchTrainer` runs on each worker."""
-    job = arguments["job"]
-    train = job.config.train
+def train(job: Job, wait_for_shard: Callable[[], DataIterator]) -> None:
+    """Train, checkpoint, evaluate, export."""
+    settings = job.config.train
     context = ray.train.get_context()
     rank = context.get_world_rank()
     device = ray.train.torch.get_device()
     threads = (os.cpu_count() or 1) // context.get_local_world_size()
-    torch.set_num_threads(train.threads or max(1, threads))
+    torch.set_num_threads(settings.threads or max(1, threads))
     init_distributed()
 
     tokenizer = _load_prepared_tokenizer(job.prepared)
-    dtype = training_dtype(train.precision, device)
+    dtype = training_dtype(settings.precision, device)
     model = _load_model(job.config, tokenizer, dtype)
-    if train.gradient_checkpointing:
+    if settings.gradient_checkpointing:
         model.trained.gradient_checkpointing_enable({"use_reentrant": False})
     names = job.mixture.names
     weighting = make_weighting(job.config.objective, names, job.mixture.sizes)
@@ -86,21 +75,21 @@ def train_loop(arguments: dict[str, Job]) -> None:
     engine.train()
     if rank == 0:
         ray.get(job.run_log.resume.remote(first, context.get_world_size()))
-    every = train.checkpoint_every or _about_ten(job.steps, train.accumulation)
+    every = settings.checkpoint_every or _about_ten(job.steps, settings.accumulation)
 
     objective = job.config.objective
     losses: Losses = RankingLosses(len(names), objective.margin)
     if objective.loss == "sft":
         losses = AnswerLosses(len(names))
-    together = train.accumulation if objective.scope == "batch" else 1
+    together = settings.accumulation if objective.scope == "batch" else 1
     skips = Skips(engine, names)
-    stream = batches(ray.train.get_dataset_shard("train"), rank, first, job.steps)
+    stream = batches(wait_for_shard(), rank, first, job.steps)
     for step in range(first, job.steps, together):
         started = time.perf_counter()
         micro_batches = [next(stream).to(device) for _ in range(together)]
         waited = time.perf_counter() - started
         lr = engine.get_lr()[0]
-        seeds = [_dropout_seed(train.seed, step + offset, rank) for offset in range(together)]
+        seeds = [_dropout_seed(settings.seed, step + offset, rank) for offset in range(together)]
         if objective.scope == "batch":
             stats = whole_batch_step(engine, micro_batches, seeds, weighting, losses)
         else:
@@ -112,7 +101,7 @@ def train_loop(arguments: dict[str, Job]) -> None:
             seconds = time.perf_counter() - started
             line = _metrics(done - 1, lr, stats, names, seconds, waited)
             job.run_log.log.remote({**line, "skipped": skipped})
-        if skips.in_a_row == train.max_skipped:
+        if skips.in_a_row == settings.max_skipped:
             if rank == 0:
                 ray.get(job.run_log.stop.remote(skips.reason(done - 1)))
             return
@@ -120,7 +109,7 @@ def train_loop(arguments: dict[str, Job]) -> None:
             if rank == 0:
                 ray.get(job.run_log.flush.remote())
             checkpoint.save(engine, weighting, done, job.config)
-        if train.eval_every and done % train.eval_every == 0 and done < job.steps:
+        if settings.eval_every and done % settings.eval_every == 0 and done < job.steps:
             _evaluate(engine, job, done, device)
     _evaluate(engine, job, job.steps, device)
     _export(engine, job, tokenizer)
@@ -165,6 +154,7 @@ def _metrics(
 
     return {
         "step": step,
+        "time": time.time(),
         "loss": finite(stats.loss),
         "source_loss": by_name(stats.loss_K),
         "source_accuracy": by_name(stats.accuracy_K),
