@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-import datasets
 import fsspec
 
 from more_ray.data.files import EXTENSIONS, read_file, reader_of
@@ -118,6 +117,8 @@ def read_hub(source: SourceFiles, split: str) -> Iterator[Pair | Reject]:
     Raises:
         DataError: the hub cannot be reached or does not have it.
     """
+    import datasets  # takes a second
+
     hub = HUB_SOURCES[source.name]
     part = "train" if split == "train" else hub.test
     try:
