@@ -7,9 +7,11 @@ import os
 import secrets
 import socket
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,8 @@ def session(workers: int, verbose: bool) -> Iterator[None]:
     """
     if not verbose:
         quieten()
+    # Almost every job needs it, it takes seconds, and a cluster that starts is mostly waited for.
+    threading.Thread(target=import_module, args=["more_ray.model.loading"]).start()
     try:
         connect(workers, verbose)
         yield
