@@ -16,6 +16,7 @@ import json
 import os
 import socket
 import sys
+from contextlib import suppress
 
 MODULES = ("pandas", "more_ray.train.step", "more_ray.model.export")
 """They import all that is slow: torch, transformers, DeepSpeed, pyarrow."""
@@ -67,17 +68,18 @@ def serve(path: str, listener: socket.socket) -> None:
     gc.freeze()  # what is never looked at stays shared
     while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
         connection, _ = listener.accept()
-        with connection:
+        # Where the one who asks has gone, or there is no room for a process, nothing is forked.
+        with connection, suppress(OSError, ValueError):
             request, files = _receive(connection)
-            if os.fork() == 0:
-                listener.close()
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            try:
+                if os.fork() == 0:
+                    listener.close()
+                    connection.close()
+                    _run(request, files)
                 connection.sendall(b"forked")
-                connection.close()
-                _run(request, files)
-            for file in files:
-                os.close(file)
+            finally:
+                for file in files:
+                    os.close(file)
     shutil.rmtree(os.path.dirname(path))
 
 
@@ -85,46 +87,44 @@ def ask(path: str, worker: list[str]) -> None:
     """Have the server fork `worker`, in this environment, with these standard streams."""
     request = {"argv": worker, "environment": dict(os.environ), "folder": os.getcwd()}
     body = json.dumps(request).encode()
-    try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.connect(path)
-            socket.send_fds(connection, [len(body).to_bytes(4, "big")], [0, 1, 2])
-            connection.sendall(body)
-            if connection.recv(6):
-                return
-    except OSError:
-        pass
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        socket.send_fds(connection, [len(body).to_bytes(4, "big")], [0, 1, 2])
+        connection.sendall(body)
+        if connection.recv(6):
+            return
     os.execv(sys.executable, [sys.executable, *worker])
 
 
 def _receive(connection: socket.socket) -> tuple[dict[str, object], list[int]]:
     size, files, *_ = socket.recv_fds(connection, 4, 3)
-    body = b""
-    while len(body) < int.from_bytes(size, "big"):
-        body += connection.recv(2**16)
-    return json.loads(body), files
+    with connection.makefile("rb") as stream:
+        return json.loads(stream.read(int.from_bytes(size, "big"))), files
 
 
 def _run(request: dict[str, object], files: list[int]) -> None:
     """Become the worker; does not return."""
     import random
     import runpy
+    import signal
     import traceback
 
     import numpy as np
 
-    for number, file in enumerate(files):
-        os.dup2(file, number)
-        os.close(file)
-    os.setpgid(0, 0)
-    os.chdir(request["folder"])
-    os.environ.clear()
-    os.environ.update(request["environment"])
-    sys.argv = request["argv"]
-    random.seed()  # not as in every other fork
-    np.random.seed()
     code = 1
     try:
+        for number, file in enumerate(files):
+            os.dup2(file, number)
+            os.close(file)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setpgid(0, 0)
+        os.chdir(request["folder"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        sys.argv = request["argv"]
+        random.seed()  # not as in every other fork
+        np.random.seed()
         runpy.run_path(sys.argv[0], run_name="__main__")
         code = 0
     except SystemExit as error:

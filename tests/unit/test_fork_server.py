@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -86,6 +87,17 @@ def test_a_worker_is_a_fork_with_its_own_environment_and_streams(
         "path": False,
     }
     assert server.children() == []  # nothing is left of it
+
+
+def test_who_hangs_up_does_not_end_the_server(
+    driver: tuple[subprocess.Popen[str], str], worker: Path
+) -> None:
+    _, command = driver
+    for said in (b"", b"\0", (100).to_bytes(4, "big") + b"{"):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(command.split()[-1])
+            connection.sendall(said)
+    assert json.loads(run(command, worker).stdout)["torch"] is True
 
 
 def test_without_a_server_it_runs_by_itself(worker: Path, tmp_path: Path) -> None:
