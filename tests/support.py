@@ -33,12 +33,14 @@ def without_cluster(**changes: str) -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"} | changes
 
 
-def wait_for(condition: Callable[[], Value], seconds: float = 120, what: str = "") -> Value:
+def wait_for(
+    condition: Callable[[], Value], seconds: float = 120, what: str = "", every: float = 0.02
+) -> Value:
     """Its value once that is true; it is asked again and again."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, f"no {what or 'success'} within {seconds:.0f} seconds"
-        time.sleep(0.02)
+        time.sleep(every)
     return value
 
 

@@ -15,16 +15,16 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForSequenceClassification
 
 from more_ray.config import EvaluationConfig, ModelConfig
-from more_ray.evaluate.scores import SourceScores, scores_by_source
+from more_ray.evaluate.scores import read_scores
 from more_ray.evaluation import EvaluationError, evaluate
 from more_ray.model.loading import load_tokenizer
 
 pytestmark = pytest.mark.integration
-MakeConfig = Callable[..., EvaluationConfig]
+MakeEvaluation = Callable[..., EvaluationConfig]
 
 
 @pytest.fixture
-def config(prepared_folder: str, tmp_path: Path) -> MakeConfig:
+def config(prepared_folder: str, tmp_path: Path) -> MakeEvaluation:
     """The simulator's test pairs that the trained run was evaluated on."""
 
     def make(model: Path, **changes: Any) -> EvaluationConfig:
@@ -41,12 +41,8 @@ def config(prepared_folder: str, tmp_path: Path) -> MakeConfig:
     return make
 
 
-def read_scores(folder: Path) -> dict[str, SourceScores]:
-    return scores_by_source(pq.read_table(folder / "scores.parquet"))
-
-
 def test_a_trained_model_gets_the_scores_of_its_run(
-    trained: Path, config: MakeConfig, tmp_path: Path
+    trained: Path, config: MakeEvaluation, tmp_path: Path
 ) -> None:
     pairs = []
     result = evaluate(
@@ -57,7 +53,7 @@ def test_a_trained_model_gets_the_scores_of_its_run(
     assert result["scheme"] == trained.name
     assert json.loads((tmp_path / "evaluation" / "eval.json").read_text()) == result
     before = json.loads((trained / "eval.json").read_text())
-    mine, theirs = read_scores(tmp_path / "evaluation"), read_scores(trained)
+    mine, theirs = read_scores(str(tmp_path / "evaluation")), read_scores(str(trained))
     assert list(mine) == list(theirs) == list(before["sources"])
     for name, one in mine.items():
         here, there = np.argsort(one.pair_N), np.argsort(theirs[name].pair_N)
@@ -69,7 +65,9 @@ def test_a_trained_model_gets_the_scores_of_its_run(
             assert measure["difference"] == pytest.approx(0, abs=1e-5)
 
 
-def test_a_reward_model_of_another_kind(cluster: None, config: MakeConfig, tmp_path: Path) -> None:
+def test_a_reward_model_of_another_kind(
+    cluster: None, config: MakeEvaluation, tmp_path: Path
+) -> None:
     """Not a causal LM: a pooled classifier, which can only be run padded."""
     tokenizer = load_tokenizer(ModelConfig(), 512)
     shape = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 16}
@@ -84,7 +82,7 @@ def test_a_reward_model_of_another_kind(cluster: None, config: MakeConfig, tmp_p
     assert result["mean"]["n"] == 180
 
 
-def test_scores_that_are_not_finite(trained: Path, config: MakeConfig, tmp_path: Path) -> None:
+def test_scores_that_are_not_finite(trained: Path, config: MakeEvaluation, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     broken.mkdir()
     for file in (trained / "model").iterdir():
@@ -97,7 +95,7 @@ def test_scores_that_are_not_finite(trained: Path, config: MakeConfig, tmp_path:
 
 
 def test_a_model_that_was_scored_on_other_pairs(
-    trained: Path, config: MakeConfig, tmp_path: Path
+    trained: Path, config: MakeEvaluation, tmp_path: Path
 ) -> None:
     with pytest.raises(EvaluationError, match=r"against: no file .*/nothing/scores\.parquet"):
         evaluate(config(trained / "model", against=str(tmp_path / "nothing")))

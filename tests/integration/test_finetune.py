@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import torch
+from support import MakeConfig, metrics, write_lines
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from more_ray.config import RunConfig
 from more_ray.data.formatting import render, render_prompt
 from more_ray.data.simulated import Simulator
 from more_ray.train.run import run
@@ -20,14 +18,13 @@ pytestmark = pytest.mark.integration
 
 
 def test_fine_tuning_learns_answers_and_exports_a_plain_causal_lm(
-    cluster: None, small_config: Callable[..., RunConfig], tmp_path: Path
+    cluster: None, small_config: MakeConfig, tmp_path: Path
 ) -> None:
     simulator = Simulator(1)
     for split, count in (("train", 128), ("test", 20)):
         pairs = simulator.pairs("population_1", split, 0, count)
-        lines = [{"prompt": list(one.prompt), "response": one.chosen} for one in pairs]
-        path = tmp_path / f"answers.{split}.jsonl"
-        path.write_text("\n".join(map(json.dumps, lines)))
+        answers = [{"prompt": list(one.prompt), "response": one.chosen} for one in pairs]
+        write_lines(tmp_path / f"answers.{split}.jsonl", answers)
     config = small_config(
         tmp_path / "run",
         data={"root": str(tmp_path), "resample": False, "max_length": 256},
@@ -37,7 +34,7 @@ def test_fine_tuning_learns_answers_and_exports_a_plain_causal_lm(
     )
     result = run(config)
 
-    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()]
+    lines = metrics(tmp_path / "run")
     assert len(lines) == 32
     assert lines[-1]["loss"] < 0.7 * lines[0]["loss"]
     assert result["sources"]["answers"]["n"] == 20

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from support import read_lines, write_lines
 
 from more_ray.config import DataConfig, ModelConfig
 from more_ray.data.prepare import prepare
@@ -26,10 +26,6 @@ def pair(number: int, **changes: Any) -> dict[str, Any]:
     }
 
 
-def write(folder: Path, name: str, records: list[dict[str, Any]]) -> None:
-    (folder / name).write_text("".join(json.dumps(record) + "\n" for record in records))
-
-
 def prepared_from(folder: Path, **data: Any) -> Prepared:
     config = DataConfig(root=str(folder), prepared=str(folder / "prepared"), **data)
     return prepare(config, ModelConfig())
@@ -41,9 +37,9 @@ def prompts(prepared: Prepared, source: str, split: str) -> list[tuple[int, ...]
 
 
 def test_pairs_are_shuffled_capped_split_and_reused(tmp_path: Path) -> None:
-    write(tmp_path, "a.train.jsonl", [pair(number) for number in range(300)])
-    write(tmp_path, "a.test.jsonl", [pair(number) for number in range(300, 340)])
-    write(tmp_path, "b.train.jsonl", [pair(number) for number in range(200)])
+    write_lines(tmp_path / "a.train.jsonl", [pair(number) for number in range(300)])
+    write_lines(tmp_path / "a.test.jsonl", [pair(number) for number in range(300, 340)])
+    write_lines(tmp_path / "b.train.jsonl", [pair(number) for number in range(200)])
     prepared = prepared_from(tmp_path, pairs_per_source=250, test_fraction=0.2)
     assert prepared.names == ("a", "b")
     assert prepared.sizes("train")[0] == 250
@@ -69,16 +65,16 @@ def test_rejects_are_counted_and_written_with_their_reasons(tmp_path: Path) -> N
         pair(2, chosen=f"x{tail}", rejected=f"y{tail}"),
         pair(3, rejected="A good answer to 3."),
     ]
-    write(tmp_path, "a.train.jsonl", [pair(number) for number in range(60)] + bad)
-    write(tmp_path, "a.test.jsonl", [pair(100), pair(101)])
+    write_lines(tmp_path / "a.train.jsonl", [pair(number) for number in range(60)] + bad)
+    write_lines(tmp_path / "a.test.jsonl", [pair(100), pair(101)])
     prepared = prepared_from(tmp_path, max_length=16)
     assert prepared.manifest["sources"]["a"]["rejected"] == {
         "empty field": 1,
         "identical after truncation": 1,
         "chosen equals rejected": 1,
     }
-    lines = (Path(prepared.folder) / "rejects.jsonl").read_text().splitlines()
-    assert {json.loads(line)["reason"] for line in lines} == {
+    rejects = read_lines(Path(prepared.folder) / "rejects.jsonl")
+    assert {reject["reason"] for reject in rejects} == {
         "empty field",
         "identical after truncation",
         "chosen equals rejected",
@@ -86,7 +82,7 @@ def test_rejects_are_counted_and_written_with_their_reasons(tmp_path: Path) -> N
 
 
 def test_a_source_without_a_usable_pair(tmp_path: Path) -> None:
-    write(tmp_path, "a.train.jsonl", [pair(number, chosen="") for number in range(3)])
+    write_lines(tmp_path / "a.train.jsonl", [pair(number, chosen="") for number in range(3)])
     with pytest.raises(
         DataError, match=r"^source a: no usable train pair; rejected: 3 empty field$"
     ):
@@ -94,15 +90,15 @@ def test_a_source_without_a_usable_pair(tmp_path: Path) -> None:
 
 
 def test_a_single_test_pair_is_too_few(tmp_path: Path) -> None:
-    write(tmp_path, "a.train.jsonl", [pair(number) for number in range(9)])
-    write(tmp_path, "a.test.jsonl", [pair(9)])
+    write_lines(tmp_path / "a.train.jsonl", [pair(number) for number in range(9)])
+    write_lines(tmp_path / "a.test.jsonl", [pair(9)])
     with pytest.raises(DataError, match=r"^source a: 1 usable test pair; 2 are needed$"):
         prepared_from(tmp_path)
 
 
 def test_more_rejects_than_the_limit(tmp_path: Path) -> None:
     records = [pair(number) for number in range(60)]
-    write(tmp_path, "a.train.jsonl", records + [pair(0, chosen="")] * 40)
+    write_lines(tmp_path / "a.train.jsonl", records + [pair(0, chosen="")] * 40)
     expected = (
         r"^source a: 40% of its pairs rejected \(40 empty field\); data.max_reject_share allows"
     )
@@ -117,6 +113,6 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_kind_of_data(tmp_path: Path) -> None:
-    write(tmp_path, "a.train.jsonl", [{"question": "a", "answer": "b"}])
+    write_lines(tmp_path / "a.train.jsonl", [{"question": "a", "answer": "b"}])
     with pytest.raises(DataError, match="no preference data in columns answer, question; allowed:"):
         prepared_from(tmp_path)

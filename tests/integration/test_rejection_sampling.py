@@ -7,8 +7,6 @@ import math
 import os
 import signal
 import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
 from ray import serve
+from support import job_command, processes, wait_for, without_cluster, write_lines
 
 from more_ray.align.rejection_sampling import RejectionSamplingError, sample_and_select
 from more_ray.align.sampling_config import RejectionSamplingConfig
@@ -33,19 +31,20 @@ from more_ray.model.loading import load_classifier, load_tokenizer
 from more_ray.serve.app import scoring
 
 pytestmark = pytest.mark.integration
-MakeConfig = Callable[..., RejectionSamplingConfig]
-JOB = Path(__file__).parents[2] / "jobs" / "rejection_sampling.py"
-BLOCKS = 16
+MakeSampling = Callable[..., RejectionSamplingConfig]
+BLOCKS = 8
+ROWS = 2 * BLOCKS - 1
+"""Prompts in blocks of two: the last has one."""
+SAMPLES = ANSWERS_AT_ONCE + 3
 PROMPT = [{"role": "user", "content": "Why?"}]
 
 
 @pytest.fixture(scope="module")
-def make_config(tmp_path_factory: pytest.TempPathFactory) -> MakeConfig:
-    """Prompts in blocks of two, a tiny policy, and an untrained reward model."""
+def make_config(tmp_path_factory: pytest.TempPathFactory) -> MakeSampling:
+    """Prompts in blocks, a tiny policy, and an untrained reward model."""
     folder = tmp_path_factory.mktemp("inputs")
-    prompts = [question for question, _ in PROMPTS["train"][: 2 * BLOCKS]]
-    lines = [json.dumps({"prompt": prompt}) + "\n" for prompt in prompts]
-    (folder / "prompts.jsonl").write_text("".join(lines))
+    prompts = [{"prompt": question} for question, _ in PROMPTS["train"][:ROWS]]
+    write_lines(folder / "prompts.jsonl", prompts)
     tokenizer = load_tokenizer(ModelConfig(), 512)
     reward = load_classifier(ModelConfig(), tokenizer, torch.float32, seed=1)
     reward.save_pretrained(folder / "reward")
@@ -56,7 +55,7 @@ def make_config(tmp_path_factory: pytest.TempPathFactory) -> MakeConfig:
             "output_dir": str(output_dir),
             "prompts": str(folder / "prompts.jsonl"),
             "reward": {"path": str(folder / "reward")},
-            "sampling": {"batch_prompts": 2, "max_new_tokens": 48, "samples": 3},
+            "sampling": {"batch_prompts": 2, "max_new_tokens": 24, "samples": SAMPLES},
         }
         return RejectionSamplingConfig.model_validate(values | changes)
 
@@ -64,17 +63,22 @@ def make_config(tmp_path_factory: pytest.TempPathFactory) -> MakeConfig:
 
 
 @pytest.fixture(scope="module")
+def serving(cluster: None) -> Iterator[None]:
+    """Serve, for the applications of all tests here."""
+    serve.start(proxy_location="Disabled")
+    yield
+    serve.shutdown()
+
+
+@pytest.fixture(scope="module")
 def undisturbed(
-    cluster: None, make_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory
+    serving: None, make_config: MakeSampling, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     folder = tmp_path_factory.mktemp("samples")
-    run_here(make_config(folder))
-    return folder
-
-
-def run_here(config: RejectionSamplingConfig) -> dict[str, Any]:
+    config = make_config(folder)
     with scoring(config.reward, config.output_dir) as app:
-        return sample_and_select(config, partial(score_by_service, app))
+        sample_and_select(config, partial(score_by_service, app))
+    return folder
 
 
 def files(folder: Path) -> list[Any]:
@@ -86,20 +90,12 @@ def parts(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("parts/*.parquet")}
 
 
-def wait_for_a_part(folder: Path, job: subprocess.Popen[bytes] | None = None) -> None:
-    deadline = time.monotonic() + 180
-    while not parts(folder):
-        assert job is None or job.poll() is None, "the job ended by itself"
-        assert time.monotonic() < deadline, "no part within three minutes"
-        time.sleep(0.02)
-
-
 def test_samples_are_in_order_and_the_best_of_each_prompt_is_there(undisturbed: Path) -> None:
     samples, best = files(undisturbed)
     assert [(one["row"], one["sample"]) for one in samples] == [
-        (row, sample) for row in range(2 * BLOCKS) for sample in range(3)
+        (row, sample) for row in range(ROWS) for sample in range(SAMPLES)
     ]
-    assert [one["row"] for one in best] == list(range(2 * BLOCKS))
+    assert [one["row"] for one in best] == list(range(ROWS))
     for one in best:
         mine = [sample for sample in samples if sample["row"] == one["row"]]
         assert one["score"] == max(sample["score"] for sample in mine)
@@ -108,17 +104,22 @@ def test_samples_are_in_order_and_the_best_of_each_prompt_is_there(undisturbed: 
     assert summary["mean_reward_of_best"] > summary["mean_reward"]
 
 
-def test_a_killed_job_goes_on(undisturbed: Path, make_config: MakeConfig, tmp_path: Path) -> None:
-    """The whole job with its own cluster is killed; the same command does the rest, the same."""
+def test_a_killed_job_goes_on_and_a_killed_sampler_is_replaced(
+    undisturbed: Path, make_config: MakeSampling, tmp_path: Path
+) -> None:
+    """The whole job with its own cluster is killed; the same command does the rest, the same.
+
+    While it does, its sampler is killed too.
+    """
     folder = tmp_path / "samples"
     file = tmp_path / "config.yaml"
     file.write_text(dump_config(make_config(folder)))
-    command = [sys.executable, str(JOB), "--config", str(file)]
-    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    command = job_command("rejection_sampling", "--config", str(file))
 
-    job = subprocess.Popen(command, env=environment, start_new_session=True)
+    job = subprocess.Popen(command, env=without_cluster(), start_new_session=True)
     try:
-        wait_for_a_part(folder, job)
+        wait_for(lambda: parts(folder) or job.poll() is not None, 180, "part")
+        assert job.poll() is None, "the job ended by itself"
     finally:
         os.killpg(job.pid, signal.SIGKILL)
         job.wait()
@@ -126,9 +127,18 @@ def test_a_killed_job_goes_on(undisturbed: Path, make_config: MakeConfig, tmp_pa
     assert 0 < len(first) < BLOCKS
     assert not (folder / "samples.parquet").exists()
 
-    shown = subprocess.run(
-        command, env=environment, check=True, timeout=300, capture_output=True, text=True
-    ).stdout
+    again = subprocess.Popen(command, env=without_cluster(), stdout=subprocess.PIPE, text=True)
+    try:
+        wait_for(lambda: len(parts(folder)) > len(first), 180, "further part")
+        killed = processes("SampleBlock")
+        for sampler in killed:
+            sampler.kill()
+        assert len(parts(folder)) < BLOCKS
+        shown, _ = again.communicate(timeout=300)
+    finally:
+        again.kill()
+    assert killed
+    assert again.returncode == 0
     assert "mean reward" in shown
     after = parts(folder)
     assert len(after) == BLOCKS
@@ -136,28 +146,8 @@ def test_a_killed_job_goes_on(undisturbed: Path, make_config: MakeConfig, tmp_pa
     assert files(folder) == files(undisturbed)
 
 
-def test_a_killed_sampler_is_replaced(
-    undisturbed: Path, make_config: MakeConfig, tmp_path: Path
-) -> None:
-    killed = []
-
-    def kill_a_sampler() -> None:
-        wait_for_a_part(tmp_path)
-        for process in psutil.Process().children(recursive=True):
-            if "SampleBlock" in " ".join(process.cmdline()):
-                process.kill()
-                killed.append(process.pid)
-
-    killer = threading.Thread(target=kill_a_sampler)
-    killer.start()
-    run_here(make_config(tmp_path))
-    killer.join()
-    assert killed
-    assert files(tmp_path) == files(undisturbed)
-
-
 def test_the_same_samples_are_scored_by_another_reward_model(
-    undisturbed: Path, make_config: MakeConfig, tmp_path: Path
+    undisturbed: Path, make_config: MakeSampling, tmp_path: Path
 ) -> None:
     config = make_config(tmp_path, samples_from=str(undisturbed))
     sample_and_select(config, lambda: lambda _, responses: [-float(len(one)) for one in responses])
@@ -167,50 +157,60 @@ def test_the_same_samples_are_scored_by_another_reward_model(
 
 
 def test_scores_that_are_not_finite_end_it(
-    cluster: None, make_config: MakeConfig, tmp_path: Path
+    undisturbed: Path, make_config: MakeSampling, tmp_path: Path
 ) -> None:
+    def score(prompt: Sequence[Any], responses: Sequence[str]) -> list[float]:
+        return [math.nan if prompt[0]["content"] == first else 0.0] * len(responses)
+
+    first = PROMPTS["train"][0][0]
+    config = make_config(tmp_path, samples_from=str(undisturbed))
     with pytest.raises(RejectionSamplingError, match="scores of prompt 0 are not all finite"):
-        sample_and_select(
-            make_config(tmp_path, limit=1), lambda: lambda _, responses: [math.nan] * len(responses)
-        )
-    assert not parts(tmp_path)
+        sample_and_select(config, lambda: score)
+    assert "part-00000.parquet" not in parts(tmp_path)
+
+
+Deploy = Callable[[Callable[..., Any]], serve.handle.DeploymentHandle]
 
 
 @pytest.fixture
-def service(cluster: None) -> Iterator[None]:
-    serve.start(proxy_location="Disabled")
-    yield
-    serve.shutdown()
+def deploy(serving: None) -> Iterator[Deploy]:
+    """Serves a function that scores; one request at a time, and one may wait."""
+
+    def deploy(score: Callable[..., Any]) -> serve.handle.DeploymentHandle:
+        class Reward:
+            def score(self, prompt: Sequence[Any], responses: Sequence[str]) -> Any:
+                return score(prompt, responses)
+
+        deployment = serve.deployment(
+            Reward,
+            max_ongoing_requests=1,
+            max_queued_requests=1,
+            ray_actor_options={"num_cpus": 0.1},
+            graceful_shutdown_timeout_s=0,
+            health_check_period_s=0.5,
+        )
+        return serve.run(deployment.bind(), name="reward", route_prefix=None)
+
+    yield deploy
+    serve.delete("reward")
 
 
-def deploy(score: Callable[..., list[float]]) -> serve.handle.DeploymentHandle:
-    """A service that takes one request at a time, and lets one wait."""
-
-    class Reward:
-        def score(self, prompt: Sequence[Any], responses: Sequence[str]) -> list[float]:
-            return score(prompt, responses)
-
-    deployment = serve.deployment(
-        Reward, max_ongoing_requests=1, max_queued_requests=1, ray_actor_options={"num_cpus": 0.1}
-    )
-    return serve.run(deployment.bind(), name="reward", route_prefix=None)
-
-
-def test_the_service_scores_samples(service: None, make_config: MakeConfig, tmp_path: Path) -> None:
+def test_the_service_scores_samples(
+    undisturbed: Path, deploy: Deploy, make_config: MakeSampling, tmp_path: Path
+) -> None:
     def score(prompt: Sequence[Any], responses: Sequence[str]) -> list[float]:
         assert len(responses) <= ANSWERS_AT_ONCE
         return [float(len(response)) for response in responses]
 
     deploy(score)
-    sampling = {"batch_prompts": 2, "max_new_tokens": 16, "samples": ANSWERS_AT_ONCE + 3}
-    config = make_config(tmp_path, limit=7, sampling=sampling)
+    config = make_config(tmp_path, samples_from=str(undisturbed))
     sample_and_select(config, partial(score_by_service, "reward"))
     samples, best = files(tmp_path)
-    assert len(best) == 7
+    assert len(best) == ROWS
     assert all(one["score"] == len(one["response"]) for one in samples)
 
 
-def test_a_full_service_and_a_dead_replica_are_asked_again(service: None, tmp_path: Path) -> None:
+def test_a_full_service_and_a_dead_replica_are_asked_again(deploy: Deploy, tmp_path: Path) -> None:
     marker = tmp_path / "died"
 
     def score(prompt: Sequence[Any], responses: Sequence[str]) -> list[float]:
@@ -227,7 +227,7 @@ def test_a_full_service_and_a_dead_replica_are_asked_again(service: None, tmp_pa
     assert marker.exists()
 
 
-def test_a_service_that_does_not_answer_is_given_up(service: None) -> None:
+def test_a_service_that_does_not_answer_is_given_up(deploy: Deploy) -> None:
     handle = deploy(lambda prompt, responses: time.sleep(30))
     with pytest.raises(ScoringError, match="no answer from the service in 2 s"):
         score_by_handle(handle, PROMPT, ["No."], deadline=2)

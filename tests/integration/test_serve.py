@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import psutil
 import pytest
 import ray
 import requests
 from ray import serve
+from support import free_ports, job_command, processes, wait_for, without_cluster
 
 from more_ray.config import ModelConfig
 from more_ray.data.reading import pair_id
@@ -34,22 +33,18 @@ from more_ray.serve.guard import MAX_BODY, TOKEN_VARIABLE
 pytestmark = pytest.mark.integration
 TOKEN = "a token of this test"
 HEADERS = {"Authorization": f"Bearer {TOKEN}"}
+REPORT_INTERVAL = "RAY_metrics_report_interval_ms"
+REPLICA = "ServeReplica:reward"
 QUESTION = {"prompt": "How are plants watered?", "responses": ["With water.", "No."]}
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
 def url(trained: Path) -> Iterator[str]:
     """Two replicas of the trained model behind a token."""
-    os.environ[TOKEN_VARIABLE] = TOKEN
+    (port,) = free_ports(1)
     config = ServeConfig(
         model=ModelConfig(path=str(trained / "model")),
-        port=free_port(),
+        port=port,
         min_replicas=2,
         max_replicas=2,
         max_ongoing=8,
@@ -57,9 +52,10 @@ def url(trained: Path) -> Iterator[str]:
         timeout=30,
         batch_tokens=2_000,
     )
-    with serving(config) as address:
-        yield address
-    del os.environ[TOKEN_VARIABLE]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(TOKEN_VARIABLE, TOKEN)
+        with serving(config) as address:
+            yield address
 
 
 def post(url: str, path: str, body: Any, **options: Any) -> requests.Response:
@@ -172,7 +168,7 @@ async def flood(url: str, requests_at_once: int) -> list[int]:
 def test_who_hangs_up_is_not_computed_for_as_the_metrics_show(url: str) -> None:
     """Requests behind slow ones are given up before their turn."""
     before = answers_scored()
-    slow = {"prompt": "Which?", "responses": [f"{number} " * 60 for number in range(120)]}
+    slow = {"prompt": "Which?", "responses": [f"{number} " * 60 for number in range(80)]}
     quick = {"prompt": "Which?", "responses": ["This.", "That."]}
 
     async def ask() -> int:
@@ -192,17 +188,16 @@ def test_who_hangs_up_is_not_computed_for_as_the_metrics_show(url: str) -> None:
 
     hung_up = asyncio.run(ask())
     assert hung_up == 8
-    assert answers_scored(at_least=before + 1_440) == before + 1_440
+    assert answers_scored(at_least=before + 12 * 80) == before + 12 * 80
 
 
 def answers_scored(at_least: float = 0) -> float:
     """The counter, summed over replicas, on the Prometheus endpoint of Ray."""
-    deadline = time.monotonic() + 60
-    while read_counter("more_ray_answers_scored") < at_least:
-        assert time.monotonic() < deadline
-        time.sleep(1)
-    time.sleep(12)  # replicas report every ten seconds
-    return read_counter("more_ray_answers_scored")
+    name = "more_ray_answers_scored"
+    wait_for(lambda: read_counter(name) >= at_least, 60, f"{at_least} answers", every=0.5)
+    # What has not been reported yet comes with the next report, by default in ten seconds.
+    time.sleep(2 + int(os.environ.get(REPORT_INTERVAL, 10_000)) / 1_000)
+    return read_counter(name)
 
 
 def read_counter(name: str) -> float:
@@ -233,40 +228,23 @@ def test_killing_one_of_two_replicas_under_load_leaves_no_request_without_an_ans
     with ThreadPoolExecutor(6) as pool:
         clients = [pool.submit(client) for _ in range(6)]
         time.sleep(1)
-        assert len(replicas()) == 2
-        replicas()[0].send_signal(signal.SIGKILL)
+        assert len(processes(REPLICA)) == 2
+        processes(REPLICA)[0].kill()
         time.sleep(5)
         stop.set()
         for one in clients:
             one.result(timeout=60)
     assert set(statuses) <= {200, 500, 503}
     assert statuses.count(200) > 0.9 * len(statuses)
-    deadline = time.monotonic() + 60
-    while len(replicas()) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
-
-
-def replicas() -> list[psutil.Process]:
-    return [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if "ServeReplica:reward" in " ".join(process.cmdline())
-    ]
+    wait_for(lambda: len(processes(REPLICA)) == 2, 60, "second replica", every=0.5)
 
 
 def test_the_job_finishes_what_has_begun_when_it_is_told_to_stop(trained: Path) -> None:
-    port = free_port()
-    environment = {key: value for key, value in os.environ.items() if key != TOKEN_VARIABLE}
-    job = subprocess.Popen(
-        [
-            *(sys.executable, "jobs/serve_reward.py", f"model.path={trained / 'model'}"),
-            f"port={port}",
-        ],
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    (port,) = free_ports(1)
+    command = job_command("serve_reward", f"model.path={trained / 'model'}", f"port={port}")
+    environment = without_cluster()
+    environment.pop(TOKEN_VARIABLE, None)
+    job = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         assert job.stdout is not None
         assert f"http://127.0.0.1:{port}" in job.stdout.readline()
@@ -283,7 +261,8 @@ def test_the_job_finishes_what_has_begun_when_it_is_told_to_stop(trained: Path) 
 
 
 def test_a_cluster_that_serves_already_is_left_alone(url: str, trained: Path) -> None:
-    config = ServeConfig(model=ModelConfig(path=str(trained / "model")), port=free_port())
+    (port,) = free_ports(1)
+    config = ServeConfig(model=ModelConfig(path=str(trained / "model")), port=port)
     with pytest.raises(ServeError, match="runs Ray Serve already"), serving(config):
         pass
     assert post(url, "/score", QUESTION).status_code == 200
@@ -300,18 +279,16 @@ def test_what_a_serve_config_file_names_takes_its_args(
     assert isinstance(build_app(args), serve.Application)
 
 
-def test_another_address_asks_for_a_token(trained: Path, cluster: None) -> None:
+def test_another_address_asks_for_a_token(
+    trained: Path, cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = ModelConfig(path=str(trained / "model"))
-    token = os.environ.pop(TOKEN_VARIABLE, None)
-    try:
-        with (
-            pytest.raises(ServeError, match="MORE_RAY_TOKEN is not set"),
-            serving(ServeConfig(model=model, host="0.0.0.0")),
-        ):
-            pass
-    finally:
-        if token:
-            os.environ[TOKEN_VARIABLE] = token
+    monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
+    with (
+        pytest.raises(ServeError, match="MORE_RAY_TOKEN is not set"),
+        serving(ServeConfig(model=model, host="0.0.0.0")),
+    ):
+        pass
 
 
 def test_no_request_makes_the_service_fail(url: str) -> None:

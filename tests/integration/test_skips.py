@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from support import MakeConfig, metrics, write_lines
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from more_ray.config import ModelConfig, RunConfig
@@ -18,6 +18,7 @@ from more_ray.model.loading import load_tokenizer
 from more_ray.train.run import RunError, run
 
 pytestmark = pytest.mark.integration
+MakeBroken = Callable[..., RunConfig]
 
 
 def save_broken(folder: Path) -> int:
@@ -34,14 +35,16 @@ def save_broken(folder: Path) -> int:
     return row
 
 
-def save_sources(folder: Path, broken: int) -> None:
-    """64 pairs of `clean` and of `dirty`, of which the first `broken` answers have a `~`."""
+def save_sources(folder: Path) -> None:
+    """64 pairs of `clean`, of `dirty`, which has a `~` in two answers, and of `spoilt`, in all."""
     folder.mkdir()
-    for source, name in (("population_1", "clean"), ("population_2", "dirty")):
+    broken = {"clean": 0, "dirty": 2, "spoilt": 64}
+    for number, name in enumerate(broken, 1):
         for split, count in (("train", 64), ("test", 20)):
             lines = []
-            for number, one in enumerate(Simulator(2).pairs(source, split, 0, count)):
-                mark = "~" if (name, split) == ("dirty", "train") and number < broken else ""
+            pairs = Simulator(3).pairs(f"population_{number}", split, 0, count)
+            for place, one in enumerate(pairs):
+                mark = "~" if split == "train" and place < broken[name] else ""
                 lines.append(
                     {
                         "prompt": list(one.prompt),
@@ -49,36 +52,32 @@ def save_sources(folder: Path, broken: int) -> None:
                         "rejected": one.rejected,
                     }
                 )
-            path = folder / f"{name}.{split}.jsonl"
-            path.write_text("\n".join(map(json.dumps, lines)))
+            write_lines(folder / f"{name}.{split}.jsonl", lines)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def broken_config(
-    cluster: None, small_config: Callable[..., RunConfig], tmp_path: Path
-) -> Callable[..., RunConfig]:
-    def make(broken: int, **train: Any) -> RunConfig:
-        save_broken(tmp_path / "base")
-        save_sources(tmp_path / "data", broken)
+    cluster: None, small_config: MakeConfig, tmp_path_factory: pytest.TempPathFactory
+) -> MakeBroken:
+    """A run of that model on `clean` and another source."""
+    folder = tmp_path_factory.mktemp("broken")
+    save_broken(folder / "base")
+    save_sources(folder / "data")
+
+    def make(output_dir: Path, source: str, **train: Any) -> RunConfig:
         return small_config(
-            tmp_path / "run",
-            data={"root": str(tmp_path / "data")},
-            model={"path": str(tmp_path / "base")},
+            output_dir,
+            data={"root": str(folder / "data"), "train_on": ["clean", source]},
+            model={"path": str(folder / "base")},
             train={"workers": 2, **train},
         )
 
     return make
 
 
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").open()]
-
-
-def test_steps_that_are_not_finite_are_skipped(
-    broken_config: Callable[..., RunConfig], tmp_path: Path
-) -> None:
-    run(broken_config(2, zero_stage=2))
-    lines = metrics(tmp_path / "run")
+def test_steps_that_are_not_finite_are_skipped(broken_config: MakeBroken, tmp_path: Path) -> None:
+    run(broken_config(tmp_path, "dirty", zero_stage=2))
+    lines = metrics(tmp_path)
     skipped = [line["step"] for line in lines if line["skipped"]]
     assert len(lines) == 8
     assert len(skipped) in (1, 2)
@@ -87,19 +86,19 @@ def test_steps_that_are_not_finite_are_skipped(
         assert (line["source_loss"]["dirty"] is None) == broken
         assert (line["loss"] is None) == broken
         assert line["source_loss"]["clean"] > 0
-    weights = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    weights = load_file(tmp_path / "model" / "model.safetensors")
     for name, weight in weights.items():
         assert (~torch.isfinite(weight)).any(dim=-1).sum() == (name == "model.embed_tokens.weight")
 
 
 def test_a_run_that_only_skips_stops_and_is_not_tried_again(
-    broken_config: Callable[..., RunConfig], tmp_path: Path
+    broken_config: MakeBroken, tmp_path: Path
 ) -> None:
-    config = broken_config(64, max_skipped=3)
+    config = broken_config(tmp_path, "spoilt", max_skipped=3)
     with pytest.raises(
         RunError,
         match=r"^training stopped: 3 optimizer steps in a row were skipped, the last at step 2, "
-        r"because the loss or head gradient of dirty was not finite$",
+        r"because the loss or head gradient of spoilt was not finite$",
     ):
         run(config)
-    assert [line["step"] for line in metrics(tmp_path / "run")] == [0, 1, 2]
+    assert [line["step"] for line in metrics(tmp_path)] == [0, 1, 2]

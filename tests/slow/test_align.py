@@ -3,42 +3,39 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from support import MakeConfig, job_command, without_cluster, write_lines
 from transformers import AutoModelForCausalLM
 
-from more_ray.config import RunConfig
 from more_ray.data.simulated import PROMPTS, Simulator
 
 pytestmark = pytest.mark.integration
-JOB = Path(__file__).parents[2] / "jobs" / "align.py"
+EVAL_PROMPTS = 4
 
 
 def test_the_chain_goes_to_its_table_and_a_rerun_does_nothing_again(
-    small_config: Callable[..., RunConfig], small_judge: dict[str, Any], tmp_path: Path
+    small_config: MakeConfig, small_judge: dict[str, Any], tmp_path: Path
 ) -> None:
-    for name, split, count in (("prompts", "train", 16), ("eval", "test", 4)):
-        lines = [json.dumps({"prompt": question}) for question, _ in PROMPTS[split][:count]]
-        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    for name, split, count in (("prompts", "train", 8), ("eval", "test", EVAL_PROMPTS)):
+        prompts = [{"prompt": question} for question, _ in PROMPTS[split][:count]]
+        write_lines(tmp_path / f"{name}.jsonl", prompts)
     held_out = Simulator(1).pairs("population_1", "test", 0, 12)
-    lines = [json.dumps({"prompt": list(one.prompt), "response": one.chosen}) for one in held_out]
-    (tmp_path / "held.jsonl").write_text("\n".join(lines))
+    answers = [{"prompt": list(one.prompt), "response": one.chosen} for one in held_out]
+    write_lines(tmp_path / "held.jsonl", answers)
     out = tmp_path / "out"
-    reward = small_config(out / "reward", compare=["proportional"], train={"max_steps": 4})
+    reward = small_config(out / "reward", compare=["proportional"], train={"max_steps": 2})
     file = tmp_path / "config.yaml"
     values = {
         "output_dir": str(out),
         "reward": reward.model_dump(mode="json"),
         "prompts": str(tmp_path / "prompts.jsonl"),
-        "sampling": {"samples": 3, "max_new_tokens": 24},
+        "sampling": {"samples": 3, "max_new_tokens": 16},
         "finetune": {
             "data": {
                 "sources": [f"held={tmp_path / 'held.jsonl'}"],
@@ -53,10 +50,9 @@ def test_the_chain_goes_to_its_table_and_a_rerun_does_nothing_again(
         "criteria": ["helpful"],
     }
     file.write_text(yaml.safe_dump(values))
-    command = [sys.executable, str(JOB), "--config", str(file)]
-    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    command = job_command("align", "--config", str(file))
     shown = subprocess.run(
-        command, env=environment, check=True, timeout=900, capture_output=True, text=True
+        command, env=without_cluster(), check=True, timeout=900, capture_output=True, text=True
     ).stdout
     assert "more against proportional, helpful" in shown
 
@@ -68,7 +64,7 @@ def test_the_chain_goes_to_its_table_and_a_rerun_does_nothing_again(
         ("more", "proportional"),
     ]
     for one in result["judgements"]:
-        assert one["win"] + one["tie"] + one["lose"] + one["unparsable"] == 4
+        assert one["win"] + one["tie"] + one["lose"] + one["unparsable"] == EVAL_PROMPTS
     for name in ("more", "proportional"):
         policy = result["policies"][name]
         assert policy["kl"]["mean"] > 0
@@ -88,7 +84,7 @@ def test_the_chain_goes_to_its_table_and_a_rerun_does_nothing_again(
     made = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
     made |= {path: path.stat().st_mtime_ns for path in out.rglob("best/**/*.parquet")}
     again = subprocess.run(
-        command, env=environment, check=True, timeout=300, capture_output=True, text=True
+        command, env=without_cluster(), check=True, timeout=300, capture_output=True, text=True
     ).stdout
     assert "about 0 tokens to send" in again
     assert {path: path.stat().st_mtime_ns for path in made} == made

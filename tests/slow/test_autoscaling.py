@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from own_cluster import REPOSITORY, Cluster, cluster, wait_for
+from own_cluster import Cluster, cluster
+from support import REPOSITORY, wait_for
 
 pytestmark = pytest.mark.integration
 SETTINGS = (

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from own_cluster import REPOSITORY, Cluster, cluster, free_ports, wait_for
+from own_cluster import Cluster, cluster, halted
 from ray._private.runtime_env.packaging import create_package
+from support import REPOSITORY, free_ports, metrics, wait_for, weights
 
 from more_ray.train.checkpoint_record import steps_done
 
 pytestmark = pytest.mark.integration
 LINE = "ray job submit --working-dir . -- python jobs/train_more.py --config"
-STEPS = 120
+STEPS = 60
 SETTINGS = (
     "compare=[] data.simulator.sources=3 data.simulator.pairs=96 data.simulator.test_pairs=60 "
     f"optimizer.lr=2e-4 train.pairs_per_source=8 train.epochs={STEPS // 12} train.threads=1 "
@@ -75,31 +77,47 @@ def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
         yield Jobs(one, checkout, tmp_path_factory.mktemp("outputs"))
 
 
-def weights(folder: Path) -> bytes:
-    return (folder / "model" / "model.safetensors").read_bytes()
+@dataclass(frozen=True)
+class Finished:
+    """What the terminal shows of the job `whole`, and the micro-steps that the job `stopped` had
+    done before it went on where it was."""
+
+    said: str
+    before: list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def finished(jobs: Jobs) -> str:
-    """What the terminal shows of a whole job."""
-    job = jobs.train("whole")
-    assert job.returncode == 0, job.stdout
-    return job.stdout
+def finished(jobs: Jobs) -> Finished:
+    folder = jobs.outputs / "stopped"
+    job = jobs.train("stopped", LINE.replace("submit", "submit --no-wait")).stdout
+    name = re.search(r"raysubmit_\w+", job)
+    assert name, job
+    wait_for(lambda: steps_done(str(folder)), what="checkpoint")
+    with halted(jobs.cluster.training_workers()):
+        stopped = jobs.shell(f"ray job stop {name[0]}")
+    assert "was stopped" in stopped.stdout, stopped.stdout
+    assert not (folder / "model").exists()
+    before = metrics(folder)
+
+    with ThreadPoolExecutor() as pool:  # side by side, as a job is mostly waited for
+        whole, again = pool.map(jobs.train, ["whole", "stopped"])
+    for job in (whole, again):
+        assert job.returncode == 0, job.stdout
+    return Finished(whole.stdout, before)
 
 
-def test_the_job_line(jobs: Jobs, finished: str) -> None:
+def test_the_job_line(jobs: Jobs, finished: Finished) -> None:
     assert LINE in (REPOSITORY / "README.md").read_text()
     assert LINE in (REPOSITORY / "cluster" / "README.md").read_text()
     folder = jobs.outputs / "whole"
     assert sorted(path.name for path in folder.iterdir()) == FILES
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == list(range(STEPS))
-    log = finished.splitlines()
+    assert [line["step"] for line in metrics(folder)] == list(range(STEPS))
+    log = finished.said.splitlines()
     assert len(log) <= STEPS
 
 
 def test_the_upload_is_small_and_is_what_runs(
-    jobs: Jobs, finished: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    jobs: Jobs, finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     package = tmp_path / "package.zip"
     create_package(str(jobs.checkout), package, include_gitignore=True)
@@ -115,65 +133,74 @@ def test_the_upload_is_small_and_is_what_runs(
     assert {name for name in arrived if "__pycache__" not in name} == sent
 
     said = [path.read_text(errors="replace") for path in (session / "logs").glob("worker-*.out")]
-    places = re.findall(r"more_ray is (.*)", "\n".join([finished, *said]))
+    places = re.findall(r"more_ray is (.*)", "\n".join([finished.said, *said]))
     assert len(places) >= 3  # the driver and two workers
     assert {place.rpartition("/more_ray/")[0] for place in places} == {str(unpacked.resolve())}
 
 
-def test_a_stopped_job_goes_on_where_it_was(jobs: Jobs, finished: str) -> None:
+def test_a_stopped_job_goes_on_where_it_was(jobs: Jobs, finished: Finished) -> None:
     folder = jobs.outputs / "stopped"
-    job = jobs.train("stopped", LINE.replace("submit", "submit --no-wait")).stdout
-    name = re.search(r"raysubmit_\w+", job)
-    assert name, job
-    wait_for(lambda: steps_done(str(folder)), 120)
-    stopped = jobs.shell(f"ray job stop {name[0]}")
-    assert "was stopped" in stopped.stdout, stopped.stdout
-    assert not (folder / "model").exists()
-    before = (folder / "metrics.jsonl").read_text().splitlines()
-
-    again = jobs.train("stopped")
-    assert again.returncode == 0, again.stdout
-    after = (folder / "metrics.jsonl").read_text().splitlines()
+    after = metrics(folder)
     assert len(after) == STEPS
-    assert after[:12] == before[:12]  # with the seconds that each took: not done again
+    assert after[:12] == finished.before[:12]  # with the seconds that each took: not done again
     assert weights(folder) == weights(jobs.outputs / "whole")
 
 
-@pytest.mark.parametrize(
-    ("environment", "message"),
-    [
-        ({"RAY_AUTH_TOKEN": "c" * 64}, "Forbidden: Invalid authentication token"),
-        ({"RAY_AUTH_TOKEN_PATH": "/nowhere"}, "file cannot be opened or is empty: /nowhere"),
-        ({"RAY_AUTH_MODE": "disabled"}, "Unauthorized: Missing authentication token"),
-    ],
-    ids=["wrong", "no-file", "none"],
-)
-def test_a_token_is_asked_for(jobs: Jobs, environment: dict[str, str], message: str) -> None:
-    refused = jobs.shell("ray job submit -- true", **environment)
-    assert refused.returncode == 1
-    assert message in refused.stdout
+def test_a_token_is_asked_for(jobs: Jobs) -> None:
+    """By the dashboard, which takes jobs, and by the head, which a script joins."""
+    tokens = {
+        "wrong": {"RAY_AUTH_TOKEN": "c" * 64},
+        "no file": {"RAY_AUTH_TOKEN_PATH": "/nowhere"},
+        "none": {"RAY_AUTH_MODE": "disabled"},
+    }
+    messages = {
+        "wrong": "Forbidden: Invalid authentication token",
+        "no file": "file cannot be opened or is empty: /nowhere",
+        "none": "Unauthorized: Missing authentication token",
+    }
+    script = {
+        "PYTHONPATH": ".",
+        "RAY_ADDRESS": jobs.cluster.address,
+        "RAY_NUM_REDIS_GET_RETRIES": "2",  # not 20 times, a second each
+    }
+    with ThreadPoolExecutor(3) as pool:
+        submitted = {
+            token: pool.submit(jobs.shell, "ray job submit -- true", **environment)
+            for token, environment in tokens.items()
+        }
+        joined = {
+            token: pool.submit(jobs.shell, "python jobs/train_more.py", **environment, **script)
+            for token, environment in tokens.items()
+        }
+    for token, message in messages.items():
+        refused = submitted[token].result()
+        assert refused.returncode == 1, token
+        assert message in refused.stdout
 
-    environment = {**environment, "RAY_ADDRESS": jobs.cluster.address}
-    environment["RAY_NUM_REDIS_GET_RETRIES"] = "2"  # not 20 times, a second each
-    refused = jobs.shell("python jobs/train_more.py", PYTHONPATH=".", **environment)
-    assert refused.returncode == 1
-    assert "Traceback" not in refused.stdout
-    assert refused.stdout.splitlines()[-1] == (
-        f"error: RAY_ADDRESS: {jobs.cluster.address} asks for another token; RAY_AUTH_MODE=token "
-        "and RAY_AUTH_TOKEN_PATH=FILE name the one of the cluster"
-    )
+        refused = joined[token].result()
+        assert refused.returncode == 1, token
+        assert "Traceback" not in refused.stdout
+        assert refused.stdout.splitlines()[-1] == (
+            f"error: RAY_ADDRESS: {jobs.cluster.address} asks for another token; "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH=FILE name the one of the cluster"
+        )
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:{port}", "http://127.0.0.1:{port}"])
-def test_no_cluster_at_the_address(jobs: Jobs, address: str) -> None:
+def test_no_cluster_at_the_address(jobs: Jobs) -> None:
     (port,) = free_ports(1)
-    address = address.format(port=port)
-    refused = jobs.shell("python jobs/train_more.py", PYTHONPATH=".", RAY_ADDRESS=address)
-    assert refused.returncode == 1
-    said = refused.stdout.splitlines()[1:]  # the first is where the package is
-    assert len(said) == 1
-    assert said[0].startswith("error: RAY_ADDRESS: ")
-    assert address in said[0]
+    addresses = [f"127.0.0.1:{port}", f"http://127.0.0.1:{port}"]
+
+    def join(address: str) -> subprocess.CompletedProcess[str]:
+        return jobs.shell("python jobs/train_more.py", PYTHONPATH=".", RAY_ADDRESS=address)
+
+    with ThreadPoolExecutor() as pool:
+        both = list(pool.map(join, addresses))
+    for address, refused in zip(addresses, both, strict=True):
+        assert refused.returncode == 1
+        said = refused.stdout.splitlines()[1:]  # the first is where the package is
+        assert len(said) == 1
+        assert said[0].startswith("error: RAY_ADDRESS: ")
+        assert address in said[0]
 
 
 def test_without_an_address_a_cluster_of_its_own(jobs: Jobs) -> None:

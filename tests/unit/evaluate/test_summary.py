@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 
 from more_ray.evaluate.scores import SourceScores, scores_by_source, scores_table
-from more_ray.evaluate.summary import compare, mean_over_seeds, summarise
+from more_ray.evaluate.summary import compare, mean_over_seeds
+from more_ray.evaluate.summary import summarise as summarise_often
+
+# What is tested here does not depend on their number.
+summarise = partial(summarise_often, resamples=100)
 
 WITH_INTERVAL = {
     *("accuracy", "ece", "adaptive_ece", "debiased_ece", "brier", "nll"),

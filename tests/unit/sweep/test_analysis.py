@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ def scores(seed: int, sharpness: float) -> dict[str, SourceScores]:
     return result
 
 
+@cache
+def evaluation(seed: int, sharpness: float) -> dict[str, Any]:
+    return summarise(scores(seed, sharpness), "more", 9, seed=0, resamples=100)
+
+
 def finish(config: SweepConfig, point: Point) -> None:
     """What a trial leaves; the larger the learning rate, the more it over-rewards."""
     folder = Path(trial_folder(config, point))
@@ -47,9 +53,8 @@ def finish(config: SweepConfig, point: Point) -> None:
     run = configure(config, point, threads=2)
     (folder / "config.yaml").write_text(dump_config(run))
     (folder / "trial.json").write_text(json.dumps(describe(point, run)))
-    made = scores(point["train.seed"], 1 + 1_000 * point["optimizer.lr"])
-    evaluation = summarise(made, "more", 9, seed=0, resamples=100)
-    (folder / "eval.json").write_text(json.dumps(evaluation))
+    made = evaluation(point["train.seed"], 1 + 1_000 * point["optimizer.lr"])
+    (folder / "eval.json").write_text(json.dumps(made))
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,29 +99,43 @@ class Trained:
         )
 
 
-SETTINGS = [
+SETTINGS: list[dict[str, Any]] = [
     *({"zero_stage": stage} for stage in range(4)),
     *({"zero_stage": stage, "dtype": torch.bfloat16} for stage in range(4)),
     *({"zero_stage": stage, "offload": True} for stage in (2, 3)),
 ]
 
 
-@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+FIRST, LAST = (batch(0), GOOD), (batch(2), GOOD)
+
+
+@pytest.fixture(scope="module", params=SETTINGS, ids=str)
+def settings(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def without(process_group: None, settings: dict[str, Any]) -> Trained:
+    """What two good steps make, both of which count."""
+    both = Trained([FIRST, LAST], **settings)
+    assert not both.same_as(Trained([FIRST], **settings))
+    return both
+
+
 @pytest.mark.parametrize("bad", [(batch(1, POISON), GOOD), (batch(1), BAD)], ids=["loss", "trunk"])
-def test_a_skipped_step_leaves_no_trace(process_group: None, settings: dict, bad: Step) -> None:
-    first, last = (batch(0), GOOD), (batch(2), GOOD)
-    without, skipping = Trained([first, last], **settings), Trained([first, bad, last], **settings)
+def test_a_skipped_step_leaves_no_trace(
+    settings: dict[str, Any], without: Trained, bad: Step
+) -> None:
+    skipping = Trained([FIRST, bad, LAST], **settings)
     assert [skipped for _, skipped in skipping.lines] == [False, True, False]
     assert skipping.same_as(without)
-    assert not without.same_as(Trained([first], **settings))
     for name, weight in skipping.weights.items():
         assert torch.isfinite(weight).all() == ("embed" not in name)
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_every_stage_takes_the_same_steps_in_bf16(process_group: None, stage: int) -> None:
-    steps = [(batch(0), GOOD), (batch(2), GOOD)]
-    whole, parted = (Trained(steps, torch.bfloat16, zero_stage=one) for one in (0, stage))
+    whole, parted = (Trained([FIRST, LAST], torch.bfloat16, zero_stage=one) for one in (0, stage))
     assert parted.same_as(whole)
 
 
