@@ -23,16 +23,32 @@ SMALL: dict[str, Any] = {
 }
 
 
-class TogetherByFolder(LoadScopeScheduling):
-    """Tests that share a cluster or processes stay in one process, others of a file as well."""
+RUNS = ("test_faults.py", "test_run.py", "test_skips.py")
+
+
+def group(nodeid: str) -> str:
+    """Tests that share a cluster or processes, or a file."""
+    _, kind, *_, name = nodeid.partition("::")[0].split("/")
+    if kind == "integration":
+        return "runs" if name in RUNS else "others of Ray"
+    return kind if kind == "equivalence" else nodeid.partition("::")[0]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first."""
+    order = ("runs", "others of Ray", "equivalence")
+    items.sort(key=lambda item: [group(item.nodeid) == one for one in order], reverse=True)
+
+
+class Together(LoadScopeScheduling):
+    """With pytest-xdist, tests of a group stay in one process."""
 
     def _split_scope(self, nodeid: str) -> str:
-        _, folder, *_ = nodeid.split("/")
-        return folder if folder in ("integration", "equivalence") else nodeid.partition("::")[0]
+        return group(nodeid)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> TogetherByFolder:
-    return TogetherByFolder(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    return Together(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-from ray.data import DataIterator
+import pyarrow as pa
 
 from more_ray.data.packing import PackedBatch
 
@@ -14,14 +14,16 @@ class StreamError(RuntimeError):
     """The stream gave a worker a batch that is not its own."""
 
 
-def batches(shard: DataIterator, rank: int, first_step: int, stop: int) -> Iterator[PackedBatch]:
-    """The micro-batches `first_step ... stop - 1` of a rank.
+def batches(
+    tables: Iterable[pa.Table], rank: int, first_step: int, stop: int
+) -> Iterator[PackedBatch]:
+    """The micro-batches `first_step ... stop - 1` of a rank, of which each table holds one.
 
     Raises:
         StreamError: a batch of another rank or step arrived, or the stream ended early.
     """
     step = first_step
-    for table in shard.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=4):
+    for table in tables:
         if step == stop:
             return
         (row,) = table.to_pylist()

@@ -5,9 +5,12 @@ Apart from `worker`, so that the controller, which handles it, too, imports no m
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 
+import pyarrow as pa
 import ray.actor
 import ray.train
 
@@ -30,8 +33,14 @@ class Job:
 def train_loop(arguments: dict[str, Job]) -> None:
     """The function that `TorchTrainer` runs on each worker."""
     with ThreadPoolExecutor(1) as beside:
-        # The processes behind the stream start while this one imports.
-        shard = beside.submit(ray.train.get_dataset_shard, "train")
+        # The first batch is made while this process imports and loads the model.
+        tables = beside.submit(_start_stream)
         from more_ray.train.worker import train
 
-        train(arguments["job"], shard.result)
+        train(arguments["job"], tables.result)
+
+
+def _start_stream() -> Iterator[pa.Table]:
+    shard = ray.train.get_dataset_shard("train")
+    tables = iter(shard.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=4))
+    return chain([next(tables)], tables)

@@ -6,18 +6,18 @@ import copy
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import deepspeed
 import numpy as np
+import pyarrow as pa
 import ray
 import ray.train
 import ray.train.torch
 import torch
 from numpy.random import SeedSequence
-from ray.data import DataIterator
 from transformers import AutoTokenizer
 
 from more_ray import storage
@@ -50,7 +50,7 @@ from more_ray.train.skips import Skips
 from more_ray.train.step import micro_step, whole_batch_step
 
 
-def train(job: Job, wait_for_shard: Callable[[], DataIterator]) -> None:
+def train(job: Job, wait_for_stream: Callable[[], Iterator[pa.Table]]) -> None:
     """Train, checkpoint, evaluate, export."""
     settings = job.config.train
     context = ray.train.get_context()
@@ -83,7 +83,7 @@ def train(job: Job, wait_for_shard: Callable[[], DataIterator]) -> None:
         losses = AnswerLosses(len(names))
     together = settings.accumulation if objective.scope == "batch" else 1
     skips = Skips(engine, names)
-    stream = batches(wait_for_shard(), rank, first, job.steps)
+    stream = batches(wait_for_stream(), rank, first, job.steps)
     for step in range(first, job.steps, together):
         started = time.perf_counter()
         micro_batches = [next(stream).to(device) for _ in range(together)]

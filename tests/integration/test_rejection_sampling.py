@@ -32,7 +32,7 @@ from more_ray.serve.app import scoring
 
 pytestmark = pytest.mark.integration
 MakeSampling = Callable[..., RejectionSamplingConfig]
-BLOCKS = 8
+BLOCKS = 12
 ROWS = 2 * BLOCKS - 1
 """Prompts in blocks of two: the last has one."""
 SAMPLES = ANSWERS_AT_ONCE + 3
@@ -55,7 +55,7 @@ def make_config(tmp_path_factory: pytest.TempPathFactory) -> MakeSampling:
             "output_dir": str(output_dir),
             "prompts": str(folder / "prompts.jsonl"),
             "reward": {"path": str(folder / "reward")},
-            "sampling": {"batch_prompts": 2, "max_new_tokens": 24, "samples": SAMPLES},
+            "sampling": {"batch_prompts": 2, "max_new_tokens": 16, "samples": SAMPLES},
         }
         return RejectionSamplingConfig.model_validate(values | changes)
 
@@ -104,13 +104,10 @@ def test_samples_are_in_order_and_the_best_of_each_prompt_is_there(undisturbed: 
     assert summary["mean_reward_of_best"] > summary["mean_reward"]
 
 
-def test_a_killed_job_goes_on_and_a_killed_sampler_is_replaced(
+def test_a_killed_sampler_is_replaced_and_a_killed_job_goes_on(
     undisturbed: Path, make_config: MakeSampling, tmp_path: Path
 ) -> None:
-    """The whole job with its own cluster is killed; the same command does the rest, the same.
-
-    While it does, its sampler is killed too.
-    """
+    """One after the other: then the same command does the rest, and all of it is the same."""
     folder = tmp_path / "samples"
     file = tmp_path / "config.yaml"
     file.write_text(dump_config(make_config(folder)))
@@ -118,8 +115,15 @@ def test_a_killed_job_goes_on_and_a_killed_sampler_is_replaced(
 
     job = subprocess.Popen(command, env=without_cluster(), start_new_session=True)
     try:
-        wait_for(lambda: parts(folder) or job.poll() is not None, 180, "part")
-        assert job.poll() is None, "the job ended by itself"
+        wait_for(lambda: parts(folder), 180, "part")
+        killed = processes("SampleBlock")
+        assert killed
+        for sampler in killed:
+            sampler.kill()
+        wait_for(lambda: set(processes("SampleBlock")) - set(killed), 60, "other sampler")
+        before = len(parts(folder))
+        wait_for(lambda: len(parts(folder)) > before, 60, "part by it")
+        assert job.poll() is None
     finally:
         os.killpg(job.pid, signal.SIGKILL)
         job.wait()
@@ -127,18 +131,9 @@ def test_a_killed_job_goes_on_and_a_killed_sampler_is_replaced(
     assert 0 < len(first) < BLOCKS
     assert not (folder / "samples.parquet").exists()
 
-    again = subprocess.Popen(command, env=without_cluster(), stdout=subprocess.PIPE, text=True)
-    try:
-        wait_for(lambda: len(parts(folder)) > len(first), 180, "further part")
-        killed = processes("SampleBlock")
-        for sampler in killed:
-            sampler.kill()
-        assert len(parts(folder)) < BLOCKS
-        shown, _ = again.communicate(timeout=300)
-    finally:
-        again.kill()
-    assert killed
-    assert again.returncode == 0
+    shown = subprocess.run(
+        command, env=without_cluster(), check=True, timeout=300, capture_output=True, text=True
+    ).stdout
     assert "mean reward" in shown
     after = parts(folder)
     assert len(after) == BLOCKS
