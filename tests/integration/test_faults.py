@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,16 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import (
-    MakeConfig,
-    job_command,
-    metrics,
-    processes,
-    starts,
-    wait_for,
-    weights,
-    without_cluster,
-)
+from support import MakeConfig, metrics, processes, starts, wait_for, weights
 
 from more_ray.cli import dump_config
 from more_ray.train.checkpoint_record import steps_done
@@ -79,28 +67,6 @@ def test_killed_processes(trained: Path, small_config: MakeConfig, tmp_path: Pat
     assert third["step"] + third["steps_again"] >= second["step"] + 4
     assert [line["step"] for line in metrics(tmp_path)] == list(range(12))
     assert weights(tmp_path) == weights(trained)
-
-
-def test_a_killed_driver_is_started_again(
-    trained: Path, small_config: MakeConfig, tmp_path: Path
-) -> None:
-    """The whole job with its own cluster is killed; the same command continues."""
-    folder = tmp_path / "run"
-    config = tmp_path / "config.yaml"
-    config.write_text(dump_config(small_config(folder, train={"workers": 2})))
-    command = job_command("train_more", "--config", str(config))
-
-    job = subprocess.Popen(command, env=without_cluster(), start_new_session=True)
-    try:
-        wait_for(lambda: list((folder / "checkpoints").glob("step-*/latest")), what="checkpoint")
-    finally:
-        os.killpg(job.pid, signal.SIGKILL)
-        job.wait()
-    assert not (folder / "model").exists()
-
-    subprocess.run(command, env=without_cluster(), check=True, timeout=240)
-    assert weights(folder) == weights(trained)
-    assert len(metrics(folder)) == 12
 
 
 def test_lam_of_each_worker_needs_as_many(small_config: MakeConfig, tmp_path: Path) -> None:

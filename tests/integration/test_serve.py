@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -20,7 +19,7 @@ import pytest
 import ray
 import requests
 from ray import serve
-from support import free_ports, job_command, processes, wait_for, without_cluster
+from support import free_ports, processes, wait_for
 
 from more_ray.config import ModelConfig
 from more_ray.data.reading import pair_id
@@ -237,27 +236,6 @@ def test_killing_one_of_two_replicas_under_load_leaves_no_request_without_an_ans
     assert set(statuses) <= {200, 500, 503}
     assert statuses.count(200) > 0.9 * len(statuses)
     wait_for(lambda: len(processes(REPLICA)) == 2, 60, "second replica", every=0.5)
-
-
-def test_the_job_finishes_what_has_begun_when_it_is_told_to_stop(trained: Path) -> None:
-    (port,) = free_ports(1)
-    command = job_command("serve_reward", f"model.path={trained / 'model'}", f"port={port}")
-    environment = without_cluster()
-    environment.pop(TOKEN_VARIABLE, None)
-    job = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    try:
-        assert job.stdout is not None
-        assert f"http://127.0.0.1:{port}" in job.stdout.readline()
-        body = {"prompt": "x", "responses": [f"{number} " * 100 for number in range(100)]}
-        with ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(post, f"http://127.0.0.1:{port}", "/score", body)
-            time.sleep(0.2)
-            assert not answer.done()
-            job.send_signal(signal.SIGTERM)
-            assert answer.result(timeout=60).status_code == 200
-        assert job.wait(timeout=60) == 0
-    finally:
-        job.kill()
 
 
 def test_a_cluster_that_serves_already_is_left_alone(url: str, trained: Path) -> None:
