@@ -104,3 +104,15 @@ def test_temperature_of_a_model_that_is_too_sure() -> None:
 def test_temperature_of_a_model_that_is_always_wrong_or_right() -> None:
     assert fit_temperature(np.array([-1.0, -2.0])) == pytest.approx(1_000)
     assert fit_temperature(np.array([1.0, 2.0])) < 0.01
+
+
+def test_a_pair_has_no_part_in_its_own_temperature() -> None:
+    delta_N = np.random.default_rng(0).normal(loc=1, scale=2, size=40)
+    scaled_N, _ = temperature_scaled(delta_N, seed=0)
+    for number in range(len(delta_N)):
+        changed_N = delta_N.copy()
+        changed_N[number] *= -3
+        again_N, _ = temperature_scaled(changed_N, seed=0)
+        own = again_N[number] / changed_N[number]
+        assert own == pytest.approx(scaled_N[number] / delta_N[number], rel=1e-12)
+        assert not np.allclose(again_N / changed_N, scaled_N / delta_N, rtol=1e-6)
