@@ -22,7 +22,7 @@ EVAL_PROMPTS = 4
 def test_the_chain_goes_to_its_table_and_a_rerun_does_nothing_again(
     small_config: MakeConfig, small_judge: dict[str, Any], tmp_path: Path
 ) -> None:
-    for name, split, count in (("prompts", "train", 8), ("eval", "test", EVAL_PROMPTS)):
+    for name, split, count in (("prompts", "train", 16), ("eval", "test", EVAL_PROMPTS)):
         prompts = [{"prompt": question} for question, _ in PROMPTS[split][:count]]
         write_lines(tmp_path / f"{name}.jsonl", prompts)
     held_out = Simulator(1).pairs("population_1", "test", 0, 12)
