@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import MakeConfig, free_ports, wait_for
+from support import ROWS, SAMPLES, MakeConfig, MakeSampling, free_ports, wait_for, write_lines
 from xdist.scheduler import LoadScopeScheduling
 
 SMALL: dict[str, Any] = {
@@ -101,6 +101,36 @@ def trained(
     folder = tmp_path_factory.mktemp("runs") / "reference"
     run(small_config(folder, train={"workers": 2}))
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_sampling(tmp_path_factory: pytest.TempPathFactory) -> MakeSampling:
+    """Prompts in blocks, a tiny policy, and an untrained reward model."""
+    import torch
+
+    from more_ray.align.sampling_config import RejectionSamplingConfig
+    from more_ray.config import ModelConfig
+    from more_ray.data.simulated import PROMPTS
+    from more_ray.model.loading import load_classifier, load_tokenizer
+
+    folder = tmp_path_factory.mktemp("inputs")
+    prompts = [{"prompt": question} for question, _ in PROMPTS["train"][:ROWS]]
+    write_lines(folder / "prompts.jsonl", prompts)
+    tokenizer = load_tokenizer(ModelConfig(), 512)
+    reward = load_classifier(ModelConfig(), tokenizer, torch.float32, seed=1)
+    reward.save_pretrained(folder / "reward")
+    tokenizer.save_pretrained(folder / "reward")
+
+    def make(output_dir: Path, **changes: Any) -> Any:
+        values = {
+            "output_dir": str(output_dir),
+            "prompts": str(folder / "prompts.jsonl"),
+            "reward": {"path": str(folder / "reward")},
+            "sampling": {"batch_prompts": 2, "max_new_tokens": 16, "samples": SAMPLES},
+        }
+        return RejectionSamplingConfig.model_validate(values | changes)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -16,11 +16,18 @@ import numpy as np
 import psutil
 import pyarrow.parquet as pq
 
+from more_ray.align.sampling_config import RejectionSamplingConfig
 from more_ray.config import RunConfig
 
 REPOSITORY = Path(__file__).parents[1]
 MakeConfig = Callable[..., RunConfig]
+MakeSampling = Callable[..., RejectionSamplingConfig]
 Value = TypeVar("Value")
+BLOCKS = 12
+ROWS = 2 * BLOCKS - 1
+"""Prompts of a `MakeSampling`, in blocks of two: the last has one."""
+SAMPLES = 11
+"""Of each prompt, more than one request of the reward service takes."""
 
 
 def job_command(name: str, *arguments: str) -> list[str]:
@@ -90,3 +97,12 @@ def scores(folder: Path) -> np.ndarray:
 
 def weights(folder: Path) -> bytes:
     return (folder / "model" / "model.safetensors").read_bytes()
+
+
+def sampled(folder: Path) -> list[Any]:
+    return [pq.read_table(folder / f"{name}.parquet").to_pylist() for name in ("samples", "best")]
+
+
+def parts(folder: Path) -> dict[str, int]:
+    """The parts that are done, and when."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("parts/*.parquet")}

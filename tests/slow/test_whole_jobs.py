@@ -11,7 +11,19 @@ from pathlib import Path
 
 import pytest
 import requests
-from support import MakeConfig, free_ports, job_command, metrics, wait_for, weights, without_cluster
+from support import (
+    BLOCKS,
+    MakeConfig,
+    MakeSampling,
+    free_ports,
+    job_command,
+    metrics,
+    parts,
+    sampled,
+    wait_for,
+    weights,
+    without_cluster,
+)
 
 from more_ray.cli import dump_config
 from more_ray.serve.guard import TOKEN_VARIABLE
@@ -39,6 +51,41 @@ def test_a_killed_driver_is_started_again(
     subprocess.run(command, env=without_cluster(), check=True, timeout=240)
     assert weights(folder) == weights(trained)
     assert len(metrics(folder)) == 12
+
+
+def test_a_killed_sampling_job_goes_on(small_sampling: MakeSampling, tmp_path: Path) -> None:
+    """The same command does the rest, and all of it is the same."""
+    folder, whole = tmp_path / "samples", tmp_path / "whole"
+    file = tmp_path / "config.yaml"
+    file.write_text(dump_config(small_sampling(folder)))
+    command = job_command("rejection_sampling", "--config", str(file))
+
+    job = subprocess.Popen(command, env=without_cluster(), start_new_session=True)
+    try:
+        wait_for(lambda: parts(folder), what="part")
+    finally:
+        os.killpg(job.pid, signal.SIGKILL)
+        job.wait()
+    first = parts(folder)
+    assert len(first) < BLOCKS
+    assert not (folder / "samples.parquet").exists()
+
+    again, _ = (
+        subprocess.run(
+            [*command, f"output_dir={output}"],
+            env=without_cluster(),
+            check=True,
+            timeout=240,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for output in (folder, whole)
+    )
+    assert "mean reward" in again
+    after = parts(folder)
+    assert len(after) == BLOCKS
+    assert {name: after[name] for name in first} == first
+    assert sampled(folder) == sampled(whole)
 
 
 def test_the_job_finishes_what_has_begun_when_it_is_told_to_stop(trained: Path) -> None:
