@@ -17,10 +17,12 @@ def main() -> None:
 
     with session(1, config.log.verbose):
         from more_ray.data.prepare import prepare
+        from more_ray.model.tokenizer import training_tokenizer
         from more_ray.train.display import RunProgress, console, prepared_table
 
         with RunProgress("prepare") as progress:
-            prepared = prepare(config.data, config.model, progress.prepared)
+            tokenizer = training_tokenizer(config.model, config.data.max_length)
+            prepared = prepare(config.data, tokenizer, progress.prepared)
         console.print(prepared_table(prepared))
         console.print(f"Prepared data in {prepared.folder}")
 

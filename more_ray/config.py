@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from typing_extensions import Self
 
 
 class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", use_attribute_docstrings=True, frozen=True, allow_inf_nan=False
     )
+
+    def changed(self, **changes: Any) -> Self:
+        """A copy with other values, validated as if it had been given so."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return type(self).model_validate(given | changes)
 
 
 class SimulatorConfig(Section):
@@ -47,9 +53,13 @@ class DataConfig(Section):
     test_pairs: int | None = Field(2_000, ge=1)
     """At most this many test pairs of a source, a seeded sample."""
     test_fraction: float = Field(0.1, gt=0, lt=1)
-    """Share of prompts held out for testing where a source has no test file."""
+    """Share of prompts held out for testing where a source has no test file. An evaluation that
+    does not set it scores such a file whole, unless the model was trained on it."""
     max_length: int = Field(512, ge=8)
     """Tokens of a prompt and its answer; longer ones lose their beginning."""
+    on_leak: Literal["warn", "drop", "error"] = "warn"
+    """Where a training pair has the prompt of a test pair, of any source: say so, leave the
+    training pair out, or stop."""
     max_reject_share: float = Field(0.3, ge=0, le=1)
     """Preparation fails where a larger share of a source's pairs is unusable."""
     seed: int = Field(0, ge=0)
@@ -85,6 +95,13 @@ class ModelConfig(Section):
     model's scores are the same in both."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model."""
+    chat_template_kwargs: dict[str, Any] = {}
+    """Variables of the chat template (`enable_thinking`, `date_string` ...). They are kept with the
+    run and the exported template."""
+
+
+NEED_GRADIENTS = ("more",)
+"""Schemes whose weights are solved from gradients of the head."""
 
 
 class ObjectiveConfig(Section):
@@ -117,7 +134,7 @@ class ObjectiveConfig(Section):
     def _scheme_fits(self) -> ObjectiveConfig:
         if (self.scheme == "fixed") != (self.weights is not None):
             raise ValueError("objective.weights is given exactly when objective.scheme=fixed")
-        if self.loss == "sft" and (self.scheme == "more" or self.scope != "global"):
+        if self.loss == "sft" and (self.scheme in NEED_GRADIENTS or self.scope != "global"):
             raise ValueError(
                 "objective.loss: sft allows objective.scheme=uniform, proportional or fixed, and "
                 "objective.scope=global"

@@ -6,6 +6,7 @@ Legend: N test pairs of all sources.
 from __future__ import annotations
 
 import os
+import posixpath
 from collections.abc import Callable
 from typing import Any
 
@@ -13,17 +14,23 @@ import numpy as np
 import pyarrow as pa
 import ray
 import torch
+import yaml
 
 from more_ray import storage
 from more_ray.cluster import WORKER_ENVIRONMENT, uses_gpu
-from more_ray.config import EvaluationConfig, ModelConfig
+from more_ray.config import EvaluationConfig, ModelConfig, RunConfig
 from more_ray.data.prepare import prepare
 from more_ray.data.prepared import Prepared
+from more_ray.data.sources import SourceFiles, has_test, locate
 from more_ray.data.test_pairs import EvaluationPairs, pack_rows
 from more_ray.errors import UserError
 from more_ray.evaluate.scores import SourceScores, read_scores, write_scores
 from more_ray.evaluate.summary import compare, summarise
-from more_ray.model.loading import check_reward_model, load_reward_model, load_tokenizer
+from more_ray.model.loading import (
+    check_reward_model,
+    load_reward_model,
+    load_reward_tokenizer,
+)
 
 
 class EvaluationError(UserError):
@@ -48,9 +55,11 @@ def evaluate(
         EvaluationError: scores that are not finite, or a model to compare with that was scored on
             other pairs.
     """
-    check_reward_model(config.model)
+    check_reward_model(config.model, config.data.max_length)
     others = _read_scores(config.against) if config.against else None
-    scores = score(prepare(config.data, config.model, preparing), config, scoring)
+    tokenizer = load_reward_tokenizer(config.model, config.data.max_length)
+    prepared = prepare(config.data, tokenizer, preparing, whole=_whole(config))
+    scores = score(prepared, config, scoring)
     try:
         result = summarise(scores, _name(config), None, config.seed, config.bins, config.resamples)
         if others:
@@ -61,6 +70,25 @@ def evaluate(
     write_scores(scores, config.output_dir)
     storage.write_json(storage.join(config.output_dir, "eval.json"), result)
     return result
+
+
+def _whole(config: EvaluationConfig) -> list[str]:
+    """Sources without a test file that are not what the model was trained on."""
+    data = config.data
+    if "test_fraction" in data.model_fields_set or not (data.sources or data.root):
+        return []
+    run = storage.join(posixpath.dirname(config.model.path.rstrip("/")), "config.yaml")
+    known: list[SourceFiles] = []
+    if posixpath.basename(config.model.path.rstrip("/")) == "model" and storage.exists(run):
+        trained = RunConfig.model_validate(yaml.safe_load(storage.read_text(run))).data
+        if trained.sources or trained.root:
+            known = locate(trained.sources, trained.root)
+    urls = {storage.absolute(one.train) for one in known if one.train}
+    return [
+        one.name
+        for one in locate(data.sources, data.root)
+        if one.train and not has_test(one) and storage.absolute(one.train) not in urls
+    ]
 
 
 def score(
@@ -95,7 +123,7 @@ class Scorer:
     def __init__(self, model: ModelConfig, max_length: int, workers: int) -> None:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
-        tokenizer = load_tokenizer(model, max_length)
+        tokenizer = load_reward_tokenizer(model, max_length)
         self._model = load_reward_model(model, tokenizer).to(self._device)
 
     @torch.no_grad()

@@ -154,7 +154,7 @@ def train(task: Task) -> Trained | None:
     weighting = make_weighting(objective, names, task.mixture.sizes)
     engine = make_engine(model, config, dtype, len(mine))
     if isinstance(model, RewardModel):
-        choose_batch_format(engine, model, config.model.batch_format)
+        choose_batch_format(model, config.model.batch_format)
     engine.train()
     losses: Losses = RankingLosses(len(names), objective.margin)
     if objective.loss == "sft":

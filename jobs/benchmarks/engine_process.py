@@ -18,8 +18,9 @@ from transformers import PreTrainedModel
 
 from more_ray.cluster import WORKER_ENVIRONMENT
 from more_ray.config import ModelConfig, RunConfig
-from more_ray.model.loading import load_classifier, load_tokenizer
+from more_ray.model.loading import load_classifier
 from more_ray.model.reward_model import RewardModel, choose_batch_format
+from more_ray.model.tokenizer import training_tokenizer
 from more_ray.train.engine import init_distributed, make_engine
 
 MIB = 1024
@@ -68,7 +69,7 @@ def engine(
     init_distributed()
     model = RewardModel(classifier(config.model, config.data.max_length))
     made = make_engine(model, config, torch.float32, steps)
-    choose_batch_format(made, model, config.model.batch_format)
+    choose_batch_format(model, config.model.batch_format)
     made.train()
     yield made
     dist.destroy_process_group()
@@ -76,7 +77,7 @@ def engine(
 
 def classifier(model: ModelConfig, max_length: int) -> PreTrainedModel:
     """The same weights and score head in every process."""
-    return load_classifier(model, load_tokenizer(model, max_length), torch.float32, seed=0)
+    return load_classifier(model, training_tokenizer(model, max_length), torch.float32, seed=0)
 
 
 @contextmanager

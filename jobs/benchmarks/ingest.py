@@ -51,6 +51,7 @@ def measure(config: IngestBenchmark, scale: int) -> dict[str, Any]:
 
     from more_ray.cluster import connect, quieten
     from more_ray.data.prepare import prepare
+    from more_ray.model.tokenizer import training_tokenizer
     from more_ray.train.run import run
 
     quieten()
@@ -66,7 +67,7 @@ def measure(config: IngestBenchmark, scale: int) -> dict[str, Any]:
         connect(1, verbose=False)
         with peak_memory() as prepare_peak:
             started = time.perf_counter()
-            prepared = prepare(data, train.model)
+            prepared = prepare(data, training_tokenizer(train.model, data.max_length))
             seconds = time.perf_counter() - started
         with peak_memory() as train_peak:
             run(train)

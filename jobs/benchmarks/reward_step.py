@@ -90,10 +90,11 @@ def read_batches(config: StepBenchmark) -> list[Pairs]:
     from more_ray.data.mixture import Mixture
     from more_ray.data.prepare import prepare
     from more_ray.data.prepared import TOKENS
+    from more_ray.model.tokenizer import training_tokenizer
 
     quieten()
     connect(1, verbose=False)
-    prepared = prepare(config.data, config.model)
+    prepared = prepare(config.data, training_tokenizer(config.model, config.data.max_length))
     ray.shutdown()
     sizes = prepared.sizes("train")
     mixture = Mixture(prepared.names, sizes, config.pairs_per_source, 1, True, seed=0)
@@ -136,7 +137,7 @@ def train_ours(
 
 def run_config(config: StepBenchmark, layout: str) -> RunConfig:
     return RunConfig(
-        model=config.model.model_copy(update={"batch_format": layout}),
+        model=config.model.changed(batch_format=layout),
         data=config.data,
         optimizer=OptimizerConfig(lr=5e-5),
         train=TrainConfig(precision="fp32"),
@@ -152,7 +153,7 @@ def train_trl(
     from transformers import TrainerCallback
     from trl import RewardConfig, RewardTrainer
 
-    from more_ray.model.loading import load_tokenizer
+    from more_ray.model.tokenizer import training_tokenizer
 
     ends = []
 
@@ -186,7 +187,7 @@ def train_trl(
             classifier(config.model, config.data.max_length),
             args=arguments,
             train_dataset=Dataset.from_dict(columns),
-            processing_class=load_tokenizer(config.model, config.data.max_length),
+            processing_class=training_tokenizer(config.model, config.data.max_length),
             callbacks=[Clock()],
         )
         trainer.train()

@@ -47,7 +47,8 @@ def main() -> None:
 
     from more_ray.align.sampling import Sampler
     from more_ray.cluster import quieten
-    from more_ray.model.loading import load_causal_lm, load_tokenizer
+    from more_ray.model.loading import load_causal_lm
+    from more_ray.model.tokenizer import load_tokenizer
 
     quieten()
     if config.threads:

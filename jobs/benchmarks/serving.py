@@ -58,7 +58,7 @@ def main() -> None:
         for one in pair["responses"]
     ]
     served = ServeConfig(model=config.model, port=config.port, max_queued=10_000)
-    alone = served.model_copy(update={"batch_tokens": 1})
+    alone = served.changed(batch_tokens=1)
     seconds: dict[str, list[list[float]]] = {}
     with session(2, verbose=False):
         direct = make_direct(served)

@@ -53,7 +53,7 @@ def align(config: AlignConfig, stage: Callable[[str], None], judge_bar: JudgeBar
     Raises:
         UserError: a part cannot be done, and why; what was done is kept.
     """
-    chain = _Chain(config.model_copy(update={"output_dir": storage.absolute(config.output_dir)}))
+    chain = _Chain(config.changed(output_dir=storage.absolute(config.output_dir)))
     stage("1/5 Reward models")
     rewards = chain.train_reward_models()
     stage("2/5 The best of the policy's answers")
@@ -121,7 +121,7 @@ class _Chain:
         """The measures of each policy's answers to the evaluation prompts."""
         config = self._config
         policies = {self._folder("answers", name): one for name, one in self._policies.items()}
-        sampling = config.sampling.model_copy(update={"samples": config.eval_samples})
+        sampling = config.sampling.changed(samples=config.eval_samples)
         self._sample(policies, config.eval_prompts, config.eval_limit, sampling)
         base = self._samples(BASE)
         measures = {}
@@ -201,14 +201,12 @@ class _Chain:
         tuning = self._config.finetune
         best = self._folder(BEST, best_by, "best.parquet")
         sources = [f"{BEST}={best}", *tuning.data.sources]
-        data = tuning.data.model_copy(update={"sources": sources, "train_on": [BEST]})
-        return tuning.model_copy(
-            update={
-                "output_dir": self._folder("policies", name),
-                "model": self._config.policy,
-                "data": data,
-                "train": tuning.train.model_copy(update=train),
-            }
+        data = tuning.data.changed(sources=sources, train_on=[BEST])
+        return tuning.changed(
+            output_dir=self._folder("policies", name),
+            model=self._config.policy,
+            data=data,
+            train=tuning.train.changed(**train),
         )
 
 

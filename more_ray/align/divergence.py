@@ -26,12 +26,13 @@ def pack_samples(
 ) -> PackedBatch:
     """The answers to a prompt, each with all of its own tokens, also where they begin alike."""
     unlimited = 2**30
-    before = encode(tokenizer, [render_prompt(tokenizer, prompt)], unlimited)[0]
+    question = render_prompt(tokenizer, prompt)
+    before = encode(tokenizer, [question], unlimited)[0]
     texts = [render(tokenizer, prompt, response) for response in responses]
     own = []
     for tokens in encode(tokenizer, texts, unlimited):
         own.append(tokens[shared_prefix([*before, -1], tokens) :])
-    shared = before[-max_prompt_tokens:]
+    shared = encode(tokenizer, [question], max_prompt_tokens)[0]
     tokens = np.concatenate([shared, *own])
     lengths = np.array([[len(shared), *map(len, own)]])
     return PackedBatch.from_arrays(tokens, lengths, np.zeros(1), np.zeros(1))

@@ -18,7 +18,8 @@ from more_ray.align.policy_measures import by_prompt, diversity, mean_with_inter
 from more_ray.cluster import WORKER_ENVIRONMENT, uses_gpu
 from more_ray.config import ModelConfig
 from more_ray.model.attention import PACKED_ATTENTION
-from more_ray.model.loading import load_policy, load_tokenizer
+from more_ray.model.loading import load_policy
+from more_ray.model.tokenizer import load_tokenizer
 
 
 def measure(

@@ -5,7 +5,14 @@ from __future__ import annotations
 from itertools import islice
 
 from more_ray.data.files import read_records
-from more_ray.data.records import DataError, InvalidRecord, Message, Reject, check_prompt
+from more_ray.data.records import (
+    DataError,
+    InvalidRecord,
+    Message,
+    Reject,
+    check_prompt,
+    turns_before,
+)
 
 Prompt = tuple[Message, ...]
 
@@ -27,7 +34,7 @@ def read_prompts(uri: str, limit: int | None = None) -> list[Prompt]:
             columns = ", ".join(sorted(record)) or "(none)"
             raise DataError(f"{where}: no column prompt; there are {columns}")
         try:
-            prompts.append(check_prompt(record["prompt"]))
+            prompts.append(check_prompt(record["prompt"], turns_before(record)))
         except InvalidRecord as invalid:
             raise DataError(f"{where}: {invalid}") from invalid
     if not prompts:

@@ -28,7 +28,8 @@ from more_ray.cluster import WORKER_ENVIRONMENT
 from more_ray.data.formatting import render_prompt
 from more_ray.data.records import DataError, Reason
 from more_ray.errors import UserError, last_line
-from more_ray.model.loading import check_reward_model, load_causal_lm, load_tokenizer
+from more_ray.model.loading import check_reward_model, load_causal_lm
+from more_ray.model.tokenizer import load_tokenizer
 
 SCORER_CPUS = 0.5
 """A scorer waits for samples most of the time."""

@@ -26,6 +26,7 @@ from transformers import (
 from more_ray.align.sampling_config import SamplingConfig
 from more_ray.data.formatting import encode, render_prompt
 from more_ray.data.records import Message
+from more_ray.model.architecture import has_state, short_positions
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,36 @@ class Sampler:
         self, prompts: Sequence[Sequence[Message]], seeds: Sequence[int]
     ) -> list[list[Sample]]:
         """S samples of each prompt, with the seed given for each."""
+        rows = self._tokens(prompts)
+        together = [place for place, row in enumerate(rows) if self._may_share(row)]
+        alone = [[place] for place in range(len(rows)) if place not in together]
+        sampled: dict[int, list[Sample]] = {}
+        for places in filter(None, [together, *alone]):
+            drawn = self._sample(
+                [rows[place] for place in places],
+                [seeds[place] for place in places],
+                prefill=places is together,
+            )
+            sampled |= zip(places, drawn, strict=True)
+        return [sampled[place] for place in range(len(rows))]
+
+    def _may_share(self, row: Sequence[int]) -> bool:
+        """Whether a prompt's samples are the same beside others, and from a cache of its keys and
+        values: not where padding goes through a state, nor where LongRoPE may embed it otherwise.
+        """
+        limit = short_positions(self.model.config)
+        short = limit is None or len(row) + self.config.max_new_tokens <= limit
+        return short and not has_state(self.model)
+
+    def _sample(
+        self, rows: Sequence[Sequence[int]], seeds: Sequence[int], prefill: bool
+    ) -> list[list[Sample]]:
         samples = self.config.samples
-        input_PL, mask_PL = self.encode(prompts)
-        cache = self._prefill(input_PL[:, :-1], mask_PL[:, :-1])
-        cache.batch_repeat_interleave(samples)
+        input_PL, mask_PL = self._padded(rows)
+        cache = None
+        if prefill:
+            cache = self._prefill(input_PL[:, :-1], mask_PL[:, :-1])
+            cache.batch_repeat_interleave(samples)
         draws = Draws(self.config, row_seeds(seeds, samples), input_PL.shape[1])
         output = self.model.generate(
             input_PL.repeat_interleave(samples, dim=0),
@@ -76,17 +103,22 @@ class Sampler:
             logits_processor=LogitsProcessorList([draws]),
             tokenizer=self.tokenizer,
         )
-        rows = self.decode(output[:, input_PL.shape[1] :])
-        return [rows[first : first + samples] for first in range(0, len(rows), samples)]
+        drawn = self.decode(output[:, input_PL.shape[1] :])
+        return [drawn[first : first + samples] for first in range(0, len(drawn), samples)]
 
     def encode(self, prompts: Sequence[Sequence[Message]]) -> tuple[Tensor, Tensor]:
         """Token ids `[P, L]`, padded on the left, and their mask."""
+        return self._padded(self._tokens(prompts))
+
+    def _tokens(self, prompts: Sequence[Sequence[Message]]) -> list[list[int]]:
         texts = [render_prompt(self.tokenizer, prompt) for prompt in prompts]
-        rows = encode(self.tokenizer, texts, self.config.max_prompt_tokens)
+        return encode(self.tokenizer, texts, self.config.max_prompt_tokens)
+
+    def _padded(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         longest = max(map(len, rows))
         missing = [longest - len(row) for row in rows]
         pad = self.tokenizer.pad_token_id
-        input_PL = [[pad] * number + row for number, row in zip(missing, rows, strict=True)]
+        input_PL = [[pad] * number + list(row) for number, row in zip(missing, rows, strict=True)]
         mask_PL = [[0] * number + [1] * (longest - number) for number in missing]
         device = self.model.device
         return torch.tensor(input_PL, device=device), torch.tensor(mask_PL, device=device)
@@ -107,14 +139,16 @@ class Sampler:
         return cache
 
     def _read(self, row: list[int]) -> Sample:
-        tokens = [token for token in row if token != self.tokenizer.pad_token_id]
-        ended = tokens[-1] in self.generation.eos_token_id
-        text = self.tokenizer.decode(tokens[:-1] if ended else tokens, skip_special_tokens=True)
+        """What follows an end token, or the end of a text that holds a stop string, is padding."""
+        ends = {*self.generation.eos_token_id, self.generation.pad_token_id}
+        drawn = next((place for place, token in enumerate(row) if token in ends), len(row))
+        text = self.tokenizer.decode(row[:drawn], skip_special_tokens=True)
         stops = [text.index(stop) for stop in self.config.stop if stop in text]
+        ended = drawn < len(row) and not stops
         return Sample(
             text[: min(stops, default=None)].strip(),
-            len(tokens),
-            ended or bool(stops) or len(tokens) < self.config.max_new_tokens,
+            drawn + ended,
+            ended or bool(stops),
         )
 
 
@@ -163,12 +197,13 @@ def _generation(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: SamplingConfig
 ) -> GenerationConfig:
     own = model.generation_config.eos_token_id
-    ends = own if isinstance(own, list) else [own]
+    stops = {tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])} - {None}
     return GenerationConfig(
         do_sample=False,  # `Draws` leaves one token
         max_new_tokens=config.max_new_tokens,
-        eos_token_id=sorted({tokenizer.eos_token_id, *ends} - {None}),
+        eos_token_id=sorted(stops),
         pad_token_id=tokenizer.pad_token_id,
-        suppress_tokens=[tokenizer.pad_token_id],  # so that padding marks the end of a row
+        # Padding marks the end of a row, so it is never drawn unless it ends one itself.
+        suppress_tokens=sorted({tokenizer.pad_token_id} - stops) or None,
         stop_strings=config.stop or None,
     )

@@ -111,7 +111,15 @@ def _json_line(line: bytes, where: str) -> Row | Reject:
 
 
 def _json_rows(stream: Any, url: str) -> Iterator[Row | Reject]:
-    records = json.load(stream)
+    content = stream.read()
+    try:
+        records = json.loads(content)
+    except json.JSONDecodeError as error:
+        if error.msg != "Extra data" or not content.lstrip().startswith(b"{"):
+            raise
+        # JSON lines under the other name.
+        yield from _jsonl_rows(content.splitlines(keepends=True), url)
+        return
     if not isinstance(records, list):
         raise ValueError("a list of records is allowed")
     for number, record in enumerate(records):

@@ -1,10 +1,17 @@
-"""Messages to text to tokens, one way for training, evaluation and serving."""
+"""Messages to text to tokens, one way for training, evaluation and serving.
+
+The text is what the tokenizer's chat template renders, which writes all special tokens that it
+needs; `more_ray.model.tokenizer` gives every tokenizer one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import islice
+from functools import lru_cache
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING
+
+import jinja2
 
 from more_ray.data.records import Message
 
@@ -12,22 +19,23 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SPEAKER = {"system": "System", "user": "Human", "assistant": "Assistant"}
+"""Of a transcript."""
+TURNS = [
+    {"role": role, "content": word}
+    for role, word in (("user", "one"), ("assistant", "two"), ("user", "three"))
+]
+"""Of a conversation that shows what a template writes."""
+ANSWER = "four"
 
 
 def render(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message], answer: str) -> str:
-    """The text that is scored: the conversation with `answer` as its last turn, then EOS.
-
-    Uses the tokenizer's chat template where it has one, a Human/Assistant transcript where not.
+    """The text that is scored: the conversation with `answer` as its last turn.
 
     Raises:
         jinja2.TemplateError: the chat template refuses these roles.
     """
     turns = [*prompt, {"role": "assistant", "content": answer}]
-    if tokenizer.chat_template:
-        text = tokenizer.apply_chat_template(turns, tokenize=False).rstrip()
-    else:
-        text = "\n\n".join(f"{SPEAKER[turn['role']]}: {turn['content']}" for turn in turns)
-    return text if text.endswith(tokenizer.eos_token) else text + tokenizer.eos_token
+    return tokenizer.apply_chat_template(turns, tokenize=False)
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message]) -> str:
@@ -36,29 +44,53 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message])
     Raises:
         jinja2.TemplateError: the chat template refuses these roles.
     """
-    if tokenizer.chat_template:
-        return tokenizer.apply_chat_template(
-            list(prompt), tokenize=False, add_generation_prompt=True
-        )
-    turns = [f"{SPEAKER[turn['role']]}: {turn['content']}" for turn in prompt]
-    return "\n\n".join([*turns, f"{SPEAKER['assistant']}:"])
+    return tokenizer.apply_chat_template(list(prompt), tokenize=False, add_generation_prompt=True)
+
+
+def rerender(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """A whole text from outside as `render` would have written it.
+
+    Padding, special tokens and white space at its ends give way to those that every rendering
+    begins and ends with.
+    """
+    begin = _beginning(tokenizer, tokenizer.chat_template)
+    ending = _ending(tokenizer, tokenizer.chat_template)
+    outer = [tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id]
+    special = tokenizer.added_tokens_decoder
+    ends = [one for one in _ids(tokenizer, ending) if one in special and special[one].special]
+    words = tokenizer.convert_ids_to_tokens(
+        [one for one in dict.fromkeys([*outer, *begin, *ends]) if one is not None]
+    )
+    before = None
+    while before != text:
+        before = text
+        text = text.strip()
+        for word in words:
+            text = text.removeprefix(word).removesuffix(word)
+    return "".join(tokenizer.convert_ids_to_tokens(list(begin))) + text + ending
 
 
 def encode(
     tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int
 ) -> list[list[int]]:
-    """Token ids of rendered texts; one longer than `max_length` loses its beginning.
+    """Token ids of rendered texts.
 
-    A chat template writes its own special tokens; otherwise the tokenizer adds its usual ones.
-    The tokenizer's truncation side must be left, as `load_tokenizer` sets it.
+    One longer than `max_length` loses what follows the tokens that every text begins with (BOS).
+    Transformers' sequence classifiers read the last token that is not padding; so do we, also
+    where the padding is a token that texts end with.
     """
-    return tokenizer(
-        list(texts),
-        truncation=True,
-        max_length=max_length,
-        add_special_tokens=tokenizer.chat_template is None,
-        return_attention_mask=False,
-    )["input_ids"]
+    begin = _beginning(tokenizer, tokenizer.chat_template)
+    rows = []
+    for tokens in tokenizer(
+        list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
+    )["input_ids"]:
+        while len(tokens) > 1 and tokens[-1] == tokenizer.pad_token_id:
+            tokens.pop()
+        if len(tokens) > max_length:
+            kept = begin if tuple(tokens[: len(begin)]) == begin else ()
+            tokens = [*kept, *tokens[len(tokens) - max_length + len(kept) :]]
+        rows.append(tokens)
+    return rows
 
 
 def shared_prefix(*sequences: Sequence[int]) -> int:
@@ -68,3 +100,33 @@ def shared_prefix(*sequences: Sequence[int]) -> int:
         if len(set(tokens)) > 1:
             return place
     return limit
+
+
+@lru_cache(maxsize=8)
+def _beginning(tokenizer: PreTrainedTokenizerBase, template: str) -> tuple[int, ...]:
+    """Special tokens that every text begins with: BOS, and others that do not begin a turn."""
+    tokens = _ids(tokenizer, _sample(tokenizer))
+    special = tokenizer.added_tokens_decoder
+
+    def begins(token: int) -> bool:
+        is_special = token in special and special[token].special
+        return is_special and (token == tokenizer.bos_token_id or tokens.count(token) == 1)
+
+    return tuple(takewhile(begins, tokens))
+
+
+@lru_cache(maxsize=8)
+def _ending(tokenizer: PreTrainedTokenizerBase, template: str) -> str:
+    """What the template writes after an answer."""
+    return _sample(tokenizer).rpartition(ANSWER)[2]
+
+
+def _sample(tokenizer: PreTrainedTokenizerBase) -> str:
+    try:
+        return render(tokenizer, TURNS, ANSWER)
+    except jinja2.TemplateError:  # some take one question and its answer only
+        return render(tokenizer, TURNS[:1], ANSWER)
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -7,7 +7,7 @@ and rejected. Legend: N pairs, A answers, T tokens of all prompts, L tokens of a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -44,20 +44,56 @@ class PackedAnswers:
         length_A = torch.tensor([length for part in parts for length in part])
         return (length_A.cumsum(dim=0) - 1).to(self.input_ids_T.device)
 
+    def rows(self, value_T: Tensor) -> list[Tensor]:
+        """What belongs to each answer's tokens, those that it shares included."""
+        rows = []
+        parts = value_T.split([sum(lengths) for lengths in self.lengths])
+        for part, (shared, *own) in zip(parts, self.lengths, strict=True):
+            prompt, *answers = part.split([shared, *own])
+            rows += [torch.cat([prompt, answer]) for answer in answers]
+        return rows
+
+    def by_length(self, limit: int) -> list[tuple[PackedAnswers, Tensor]]:
+        """Answers of at most `limit` tokens and longer ones, each side with its places in A."""
+        parts = self.input_ids_T.split([sum(lengths) for lengths in self.lengths])
+        sides = []
+        for long in (False, True):
+            tokens: list[Tensor] = []
+            lengths: list[Lengths] = []
+            places: list[int] = []
+            first = 0
+            for part, (shared, *own) in zip(parts, self.lengths, strict=True):
+                prompt, *answers = part.split([shared, *own])
+                mine = [n for n, length in enumerate(own) if (shared + length > limit) == long]
+                if mine:
+                    tokens += [prompt, *(answers[n] for n in mine)]
+                    lengths.append((shared, *(own[n] for n in mine)))
+                    places += [first + n for n in mine]
+                first += len(own)
+            if places:
+                ids_T, device = torch.cat(tokens), self.input_ids_T.device
+                side = PackedAnswers(ids_T, _positions(lengths).to(device), tuple(lengths))
+                sides.append((side, torch.tensor(places, device=device)))
+        return sides
+
+    def map_by_length(
+        self, limit: int | None, compute: Callable[[PackedAnswers], Tensor]
+    ) -> Tensor:
+        """`[A, ...]`: `compute` of answers of at most `limit` tokens, and of longer ones apart."""
+        if limit is None:
+            return compute(self)
+        sides = self.by_length(limit)
+        values = [compute(side) for side, _ in sides]
+        place_A = torch.cat([place_A for _, place_A in sides])
+        return torch.cat(values)[place_A.argsort()]
+
     def padded(self) -> tuple[Tensor, Tensor]:
         """The same answers as a full row each, padded on the right.
 
         Returns:
             `input_ids [A, L]` and `attention_mask [A, L]`.
         """
-        rows = []
-        for tokens, (shared, *own) in zip(
-            self.input_ids_T.split([sum(lengths) for lengths in self.lengths]),
-            self.lengths,
-            strict=True,
-        ):
-            prompt, *answers = tokens.split([shared, *own])
-            rows += [torch.cat([prompt, answer]) for answer in answers]
+        rows = self.rows(self.input_ids_T)
         input_ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         length = torch.tensor([len(row) for row in rows], device=input_ids.device)
         mask = torch.arange(input_ids.shape[1], device=input_ids.device) < length[:, None]

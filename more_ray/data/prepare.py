@@ -6,25 +6,31 @@ import hashlib
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
 from more_ray import storage
-from more_ray.config import DataConfig, ModelConfig
+from more_ray.config import DataConfig
+from more_ray.data.audit import Audit
+from more_ray.data.files import read_records
 from more_ray.data.prepared import PAIR_SCHEMA, PairWriter, Prepared
 from more_ray.data.reading import ReadShard, Shard
 from more_ray.data.records import DataError
+from more_ray.data.shapes import unread_columns
 from more_ray.data.simulated import Simulator
 from more_ray.data.sources import SourceFiles, fingerprint, locate
-from more_ray.model.loading import load_tokenizer
 
-FORMAT = 2
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+FORMAT = 3
 """Raised when the meaning of prepared files changes, so that old ones are not reused."""
 SIMULATED_SHARD = 5_000
 """Pairs of one simulated read task."""
@@ -32,21 +38,22 @@ SIMULATED_SHARD = 5_000
 
 def prepare(
     data: DataConfig,
-    model: ModelConfig,
+    tokenizer: PreTrainedTokenizerBase,
     progress: Callable[[int], None] = lambda pairs: None,
     chosen_only: bool = False,
+    whole: Sequence[str] = (),
 ) -> Prepared:
     """The prepared form of what `data` names, reused where inputs and settings are the same.
 
     Args:
         chosen_only: prompts and chosen answers, without the rejected ones; see `ReadShard`.
+        whole: sources all of whose pairs are test pairs, as they bring no test file.
         progress: told the pairs written so far.
 
     Raises:
         DataError: a missing file, an unknown source, a source without a usable pair, or more
             rejects than `data.max_reject_share`.
     """
-    tokenizer = load_tokenizer(model, data.max_length)
     files = locate(data.sources, data.root) if data.sources or data.root else None
     simulator = Simulator(
         data.simulator.sources, data.simulator.drift, data.simulator.noise, data.simulator.seed
@@ -55,9 +62,16 @@ def prepare(
     identity = {
         "format": FORMAT,
         "chosen_only": chosen_only,
+        "whole": sorted(whole),
         "data": data.model_dump(exclude={"prepared", "root", "sources", "train_on", "resample"}),
         "inputs": [fingerprint(file) for file in files] if files else asdict(simulator),
-        "tokenizer": _digest([tokenizer.backend_tokenizer.to_str(), tokenizer.chat_template]),
+        "tokenizer": _digest(
+            [
+                tokenizer.backend_tokenizer.to_str(),
+                tokenizer.chat_template,
+                tokenizer.special_tokens_map,
+            ]
+        ),
     }
     folder = storage.join(storage.absolute(data.prepared), _digest(identity)[:16])
     if storage.exists(storage.join(folder, "manifest.json")):
@@ -67,15 +81,19 @@ def prepare(
         tokenizer.save_pretrained(local)
         storage.upload(Path(local), storage.join(folder, "tokenizer"), "tokenizer_config.json")
     shards = _file_shards(files) if files else _simulated_shards(data, names)
-    read = ReadShard(names, simulator, tokenizer, data, chosen_only)
+    read = ReadShard(names, simulator, tokenizer, data, chosen_only, frozenset(whole))
     rows = (
         ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
         .map_batches(read, batch_size=1, batch_format="numpy", num_cpus=1)
-        .sort(["source", "split", "key"])
+        .sort(["split", "source", "key"])  # the test pairs of all sources come first
     )
     counts = _write(rows, names, folder, data, progress)
+    for file in files or []:
+        if file.train:
+            with closing(read_records(file.train)) as records:
+                counts[file.name]["unread"] = unread_columns(records)
     manifest = {"sources": counts, **identity}
-    _check_counts(counts, data)
+    _check_counts(counts, data, whole)
     storage.write_json(storage.join(folder, "manifest.json"), manifest)
     return Prepared.open(folder)
 
@@ -116,9 +134,11 @@ def _write(
     filesystem, path = storage.locate(folder)
     limits = {"train": data.pairs_per_source, "test": data.test_pairs}
     counts = {
-        name: {"train": 0, "test": 0, "train_read": 0, "test_read": 0, "rejected": Counter()}
+        name: dict.fromkeys(("train", "test", "train_read", "test_read", "leaked"), 0)
+        | {"rejected": Counter()}
         for name in names
     }
+    audit = Audit()
     with ExitStack() as stack:
         rejects = stack.enter_context(filesystem.open_output_stream(f"{path}/rejects.jsonl"))
         writers = {
@@ -129,9 +149,8 @@ def _write(
             for split in limits
         }
         for table in rows.iter_batches(batch_size=4_096, batch_format="pyarrow"):
-            for source, split in sorted(
-                set(zip(table["source"].to_pylist(), table["split"].to_pylist(), strict=True))
-            ):
+            places = zip(table["split"].to_pylist(), table["source"].to_pylist(), strict=True)
+            for split, source in sorted(set(places)):
                 name, count = names[source], counts[names[source]]
                 part = table.filter((pc.field("source") == source) & (pc.field("split") == split))
                 bad = part.filter(pc.field("reason").is_valid())
@@ -141,16 +160,26 @@ def _write(
                     rejects.write(json.dumps(line).encode() + b"\n")
                 good = part.filter(pc.field("reason").is_null())
                 count[f"{split}_read"] += len(good)
+                leaked = pa.array(audit.leaked(good) if split == "train" else [False] * len(good))
+                if data.on_leak == "drop":
+                    count["leaked"] += pc.sum(leaked).as_py() or 0
+                    good, leaked = good.filter(pc.invert(leaked)), leaked.filter(pc.invert(leaked))
                 limit = limits[split]
                 room = len(good) if limit is None else limit - count[split]
                 good = good.slice(0, room)
+                count["leaked"] += pc.sum(leaked.slice(0, room)).as_py() or 0
+                audit.see(name, split, good)
                 writers[name, split].write(good.select(PAIR_SCHEMA.names).cast(PAIR_SCHEMA))
                 count[split] += len(good)
             progress(sum(count["train"] + count["test"] for count in counts.values()))
+    for name in names:
+        counts[name] |= audit.repeats(name)
     return counts
 
 
-def _check_counts(counts: dict[str, dict[str, Any]], data: DataConfig) -> None:
+def _check_counts(
+    counts: dict[str, dict[str, Any]], data: DataConfig, whole: Sequence[str]
+) -> None:
     for name, count in counts.items():
         rejected = count["rejected"].total()
         share = rejected / max(1, rejected + count["train_read"] + count["test_read"])
@@ -158,11 +187,16 @@ def _check_counts(counts: dict[str, dict[str, Any]], data: DataConfig) -> None:
         for split in ("train", "test"):
             if split == "test" and count[split] == 1:
                 raise DataError(f"source {name}: 1 usable test pair; 2 are needed")
-            if not count[split]:
+            if not count[split] and not (split == "train" and name in whole):
                 raise DataError(
                     f"source {name}: no usable {split} pair"
                     + (f"; rejected: {reasons}" if reasons else "")
                 )
+        if data.on_leak == "error" and count["leaked"]:
+            raise DataError(
+                f"source {name}: {count['leaked']} training pairs have the prompt of a test pair; "
+                "data.on_leak=warn and drop go on"
+            )
         if share > data.max_reject_share:
             raise DataError(
                 f"source {name}: {share:.0%} of its pairs rejected ({reasons}); "

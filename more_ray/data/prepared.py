@@ -26,6 +26,7 @@ PAIR_SCHEMA = pa.schema(
         pa.field("rejected_characters", pa.int32(), nullable=False),
         pa.field("margin", pa.float32()),
         pa.field("probability", pa.float32()),
+        pa.field("subset", pa.string()),
     ]
 )
 """`pair` names a pair by its content, whatever the tokenizer. `shared` tokens come first in both

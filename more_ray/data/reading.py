@@ -36,6 +36,9 @@ WORK_SCHEMA = pa.schema(
         pa.field("source", pa.int32()),
         pa.field("split", pa.string()),
         pa.field("key", pa.uint64()),
+        pa.field("prompt", pa.uint64()),
+        pa.field("answers", pa.uint64()),
+        pa.field("swapped", pa.bool_()),
         pa.field("reason", pa.string()),
         pa.field("where", pa.string()),
         pa.field("detail", pa.string()),
@@ -57,8 +60,8 @@ class Shard:
 class ReadShard:
     """The read task: a shard's pairs, checked and tokenised, each with its place in the order.
 
-    With `chosen_only`, prompts with their chosen answers: what is shared is the prompt, and there
-    are no rejected tokens.
+    All pairs of the sources in `whole` are test pairs. With `chosen_only`, prompts with their
+    chosen answers: what is shared is the prompt, and there are no rejected tokens.
     """
 
     def __init__(
@@ -68,9 +71,11 @@ class ReadShard:
         tokenizer: PreTrainedTokenizerBase,
         data: DataConfig,
         chosen_only: bool,
+        whole: frozenset[str] = frozenset(),
     ) -> None:
         self.names, self.simulator, self.tokenizer, self.data = names, simulator, tokenizer, data
         self.chosen_only = chosen_only
+        self.whole = whole
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[pa.Table]:
         (shard,) = batch["shard"]
@@ -82,6 +87,9 @@ class ReadShard:
         name = self.names[shard.source]
         if shard.files is None:
             yield from self.simulator.pairs(name, shard.split, shard.start, shard.stop)
+        elif name in self.whole:
+            if shard.split == "test":
+                yield from iter_pairs(shard.files, "train")
         elif has_test(shard.files):
             yield from iter_pairs(shard.files, shard.split)
         else:
@@ -112,11 +120,14 @@ class ReadShard:
                     pair = invalid.at(where)
             rows.append(_reject_row(pair))
         texts = [text for _, _, several in rendered for text in several]
-        for (number, pair, _), tokens in zip(rendered, self._tokens(texts), strict=True):
+        for (number, pair, both), tokens in zip(rendered, self._tokens(texts), strict=True):
             if tokens["chosen"] == tokens["rejected"]:
                 where = f"{pair.source} pair {number}"
-                detail = f"last {self.data.max_length} tokens are the same"
-                rows.append(_reject_row(Reject(Reason.TRUNCATED, where, detail)))
+                reject = Reject(Reason.TEMPLATE_ALIKE, where, "whatever their length")
+                if both[0] != both[1]:
+                    detail = f"last {self.data.max_length} tokens are the same"
+                    reject = Reject(Reason.TRUNCATED, where, detail)
+                rows.append(_reject_row(reject))
                 continue
             key = _key(self.data.seed, self.names[source], split, number)
             rows.append(_pair_row(pair, tokens) | {"key": key})
@@ -168,6 +179,10 @@ def _pair_row(pair: Pair, tokens: dict[str, list[int]]) -> dict[str, Any]:
         "rejected_characters": len(pair.rejected),
         "margin": pair.margin,
         "probability": pair.probability,
+        "subset": pair.subset,
+        "prompt": _key(pair.prompt),
+        "answers": _key(pair.prompt, *sorted([pair.chosen, pair.rejected])),
+        "swapped": pair.chosen > pair.rejected,
     }
 
 

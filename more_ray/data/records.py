@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterable
@@ -14,7 +15,9 @@ from more_ray.errors import UserError
 ROLES = ("system", "user", "assistant")
 
 _TURN = re.compile(r"(?:\A\s*|\n\n)(?:## )?(Human|Assistant):")
+_TURN_BY_LINE = re.compile(r"(?:\A\s*|\n)(?:## )?(Human|Assistant):")
 _TURN_ROLE = {"Human": "user", "Assistant": "assistant"}
+_SHAREGPT_ROLE = {"human": "user", "gpt": "assistant"}
 
 
 class Message(TypedDict):
@@ -29,7 +32,10 @@ class Reason(str, Enum):
 
     TIE = "tie"
     IDENTICAL = "chosen equals rejected"
+    CONTRADICTION = "chosen is scored lower"
     EMPTY = "empty field"
+    NO_PROMPT = "a text that answers no prompt"
+    TOOLS = "tools, which are not read"
     MISSING = "missing column"
     WRONG_TYPE = "wrong type"
     PROMPTS_DIFFER = "prompts differ"
@@ -38,6 +44,7 @@ class Reason(str, Enum):
     CORRUPT_LINE = "corrupt line"
     CORRUPT_FILE = "corrupt file"
     TEMPLATE = "chat template refuses the roles"
+    TEMPLATE_ALIKE = "chat template writes both answers alike"
     TRUNCATED = "identical after truncation"
     TOO_LONG = "too many tokens"
 
@@ -48,7 +55,8 @@ class Pair:
 
     `prompt` ends with a user turn; `chosen` and `rejected` are the text of the assistant turn that
     follows it, stripped. `margin` is how strongly the annotator preferred `chosen`. `probability`
-    is the true probability that `chosen` is preferred, known for simulated data only.
+    is the true probability that `chosen` is preferred, known for simulated data only. `subset` is
+    the part of a test set that the pair belongs to.
     """
 
     prompt: tuple[Message, ...]
@@ -57,6 +65,7 @@ class Pair:
     source: str
     margin: float | None = None
     probability: float | None = None
+    subset: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +101,15 @@ def parse_transcript(text: str) -> tuple[Message, ...]:
     """Split "Human: ...\\n\\nAssistant: ..." into messages with stripped contents.
 
     A turn starts with a mark at the start of the text or after a blank line, optionally written
-    "## Human:". Text before the first mark belongs to the user, so a text without marks is one user
-    message. Empty turns, the open "Assistant:" at the end among them, are dropped; neighbours of
-    one role are merged.
+    "## Human:". Where only the first turn would be found so, marks at the start of any line count.
+    Text before the first mark belongs to the user, so a text without marks is one user message.
+    Empty turns, the open "Assistant:" at the end among them, are dropped; neighbours of one role
+    are merged.
     """
+    text = text.replace("\r\n", "\n")
     before, *turns = _TURN.split(text)
+    if len(turns) == 2 and not before:
+        before, *turns = _TURN_BY_LINE.split(text)
     roles = (_TURN_ROLE[mark] for mark in turns[::2])
     return _merge([("user", before), *zip(roles, turns[1::2], strict=True)])
 
@@ -110,18 +123,27 @@ def check(
     where: str,
     margin: Any = None,
     probability: Any = None,
+    subset: Any = None,
+    before: tuple[Message, ...] = (),
 ) -> Pair | Reject:
     """Turn the raw values of one record into a `Pair`, or say why it is none.
 
     `prompt` is a transcript, a list of messages, or None: then `chosen` and `rejected` are whole
     dialogues that differ in their last assistant turn only. With a prompt, an answer is a text, or
     a list of messages that may repeat the prompt. With a prompt, `rejected` may be None: there is
-    one answer only.
+    one answer only. `before` are turns that come before the prompt. Messages may be given as JSON
+    text.
     """
     try:
         context, better, worse = _split(prompt, chosen, rejected)
         if not better or not (worse or rejected is None):
-            raise InvalidRecord(Reason.EMPTY, f"{'rejected' if better else 'chosen'} has no answer")
+            empty = "rejected" if better else "chosen"
+            if prompt is None and len(context) == 1 and context[0]["role"] == "user":
+                raise InvalidRecord(
+                    Reason.NO_PROMPT, f"{empty} is one text, and there is no column prompt"
+                )
+            raise InvalidRecord(Reason.EMPTY, f"{empty} has no answer")
+        context = _continued(before, context)
         if better == worse:
             raise InvalidRecord(Reason.IDENTICAL, f"{len(better)} characters")
         _check_context(context)
@@ -132,16 +154,33 @@ def check(
             source,
             None if margin is None else number(margin, "margin"),
             None if probability is None else _probability(probability),
+            None if subset is None else text(subset, "subset"),
         )
     except InvalidRecord as invalid:
         return invalid.at(where)
 
 
-def check_prompt(value: Any) -> tuple[Message, ...]:
+def check_prompt(value: Any, before: tuple[Message, ...] = ()) -> tuple[Message, ...]:
     """The messages of a prompt without answers; raises `InvalidRecord`."""
-    prompt = _dialogue(value, "prompt")
+    prompt = _continued(before, _dialogue(value, "prompt"))
     _check_context(prompt)
     return prompt
+
+
+def turns_before(record: dict[str, Any]) -> tuple[Message, ...]:
+    """What the columns `system` and `history` say before the prompt; raises `InvalidRecord`.
+
+    `history` is a transcript, a list of messages, or a list of [question, answer].
+    """
+    if record.get("tools"):
+        raise InvalidRecord(Reason.TOOLS, "a record without tools is allowed")
+    system, history = record.get("system"), record.get("history")
+    before: tuple[Message, ...] = ()
+    if system:
+        before = _merge([("system", text(system, "system"))])
+    if history:
+        before += _history(history)
+    return before
 
 
 def text(value: Any, name: str) -> str:
@@ -184,6 +223,23 @@ def _split(prompt: Any, chosen: Any, rejected: Any) -> tuple[tuple[Message, ...]
     return context, _answer(chosen, "chosen", context), worse
 
 
+def _history(value: Any) -> tuple[Message, ...]:
+    if isinstance(value, list) and all(isinstance(one, list) and len(one) == 2 for one in value):
+        return _merge(
+            (role, text(content, "history"))
+            for turn in value
+            for role, content in zip(("user", "assistant"), turn, strict=True)
+        )
+    return _dialogue(value, "history")
+
+
+def _continued(before: tuple[Message, ...], context: tuple[Message, ...]) -> tuple[Message, ...]:
+    """`context` after what comes before it, unless it begins with that itself."""
+    if before == context[: len(before)]:
+        return context
+    return _merge((turn["role"], turn["content"]) for turn in (*before, *context))
+
+
 def _check_context(context: tuple[Message, ...]) -> None:
     if not context:
         raise InvalidRecord(Reason.EMPTY, "prompt has no turn")
@@ -192,6 +248,7 @@ def _check_context(context: tuple[Message, ...]) -> None:
 
 
 def _answer(value: Any, name: str, context: tuple[Message, ...]) -> str:
+    value = _parsed(value)
     if isinstance(value, str):
         return text(value, name).strip()
     repeated, answer = _cut(_messages(value, name))
@@ -207,7 +264,20 @@ def _cut(dialogue: tuple[Message, ...]) -> tuple[tuple[Message, ...], str]:
     return dialogue[:-1], dialogue[-1]["content"]
 
 
+def _parsed(value: Any) -> Any:
+    """Messages out of JSON text; any other value as it is."""
+    if isinstance(value, str) and value.lstrip().startswith("[{"):
+        try:
+            messages = json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+        if all(isinstance(one, dict) and {"role", "from"} & one.keys() for one in messages):
+            return messages
+    return value
+
+
 def _dialogue(value: Any, name: str) -> tuple[Message, ...]:
+    value = _parsed(value)
     return parse_transcript(text(value, name)) if isinstance(value, str) else _messages(value, name)
 
 
@@ -218,9 +288,13 @@ def _messages(value: Any, name: str) -> tuple[Message, ...]:
     for message in value:
         if not isinstance(message, dict):
             raise _wrong_type(f"a message of {name}", "an object", message)
-        if message.get("role") not in ROLES:
+        role, content = message.get("role"), message.get("content")
+        if "from" in message:  # as ShareGPT writes it
+            role, content = message["from"], message.get("value")
+            role = _SHAREGPT_ROLE.get(role, role) if isinstance(role, str) else role
+        if role not in ROLES:
             raise InvalidRecord(Reason.WRONG_TYPE, f"{name}: role must be one of {ROLES}")
-        turns.append((message["role"], text(message.get("content"), f"{name}: content")))
+        turns.append((role, text(content, f"{name}: content")))
     return _merge(turns)
 
 

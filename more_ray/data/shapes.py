@@ -19,6 +19,7 @@ from more_ray.data.records import (
     items,
     number,
     text,
+    turns_before,
 )
 
 Record = dict[str, Any]
@@ -29,11 +30,18 @@ Row = tuple[str, Record]  # where it was found, and the record
 class Shape:
     """A record that states one preference: its columns, and how to read them.
 
-    `fields` returns keyword arguments of `records.check` and raises `InvalidRecord`.
+    `fields` returns keyword arguments of `records.check` and raises `InvalidRecord`. The columns of
+    `also` are read where they are there.
     """
 
     columns: tuple[str, ...]
     fields: Callable[[Record], Record]
+    also: tuple[str, ...] = ()
+
+    def unread(self, record: Record) -> list[str]:
+        """Columns that are there and not read."""
+        read = {*self.columns, *self.also, *CONTEXT, "subset", "source"}
+        return sorted(record.keys() - read)
 
 
 def read_pairs(rows: Iterable[Row | Reject], source: str, origin: str) -> Iterator[Pair | Reject]:
@@ -112,6 +120,14 @@ def tree_pairs(messages: Iterable[Row], source: str) -> Iterator[Pair | Reject]:
                     )
 
 
+def unread_columns(rows: Iterable[Row | Reject]) -> list[str]:
+    """Columns of the first record that nothing is made of."""
+    for row in rows:
+        if not isinstance(row, Reject) and (shape := _recognise(row[1])):
+            return shape.unread(row[1])
+    return []
+
+
 def _recognise(record: Record) -> Shape | None:
     return next((shape for shape in SHAPES if record.keys() >= set(shape.columns)), None)
 
@@ -119,22 +135,43 @@ def _recognise(record: Record) -> Shape | None:
 def _read_pair(shape: Shape, record: Record, source: str, where: str) -> Pair | Reject:
     try:
         fields = shape.fields(record)
+        before = turns_before(record)
     except InvalidRecord as invalid:
         return invalid.at(where)
-    return check(**fields, source=source, where=where)
+    subset = record.get("subset")
+    return check(**fields, subset=subset, before=before, source=source, where=where)
 
 
 def _pair_fields(record: Record) -> Record:
-    optional = ("prompt", "margin", "probability")
+    margin = record.get("margin")
+    scores = [record.get(f"score_{side}") for side in ("chosen", "rejected")]
+    if None not in scores:
+        better, worse = (number(score, "score") for score in scores)
+        if better == worse:
+            raise InvalidRecord(Reason.TIE, f"both scored {better:g}")
+        if better < worse:
+            raise InvalidRecord(Reason.CONTRADICTION, f"{better:g} and {worse:g}")
+        margin = better - worse if margin is None else margin
     return {
+        "prompt": _prompt(record),
         "chosen": record["chosen"],
         "rejected": record["rejected"],
-        **{column: record.get(column) for column in optional},
+        "margin": margin,
+        "probability": record.get("probability"),
     }
 
 
+def _prompt(record: Record) -> Any:
+    """Out of the first column that holds one; None where the answers are whole dialogues."""
+    prompt = next((record[name] for name in PROMPTS if record.get(name) is not None), None)
+    more = record.get("input")
+    if more and isinstance(prompt, str):
+        prompt = f"{prompt}\n\n{text(more, 'input')}"
+    return prompt
+
+
 def _answer_fields(record: Record) -> Record:
-    return {"prompt": record["prompt"], "chosen": record["response"], "rejected": None}
+    return {"prompt": _prompt(record), "chosen": record["response"], "rejected": None}
 
 
 def _text_score_fields(record: Record) -> Record:
@@ -198,13 +235,20 @@ def _check_message(message: Record) -> None:
         raise InvalidRecord(Reason.WRONG_TYPE, "role must be prompter or assistant")
 
 
+PROMPTS = ("prompt", "question", "instruction")
+CONTEXT = ("system", "history", "tools")
+"""Read with every shape."""
 MESSAGE_KEYS = ("message_id", "parent_id", "role", "text", "rank", "deleted", "lang")
-MESSAGES = Shape(("message_id", "parent_id", "role", "text", "rank"), dict)
+MESSAGES = Shape(("message_id", "parent_id", "role", "text", "rank"), dict, MESSAGE_KEYS)
 SHAPES = (
-    Shape(("chosen", "rejected"), _pair_fields),
+    Shape(
+        ("chosen", "rejected"),
+        _pair_fields,
+        (*PROMPTS, "input", "margin", "probability", "score_chosen", "score_rejected"),
+    ),
     Shape(("question", "answer_0", "answer_1", "score_0", "score_1"), _webgpt_fields),
     Shape(("info", "summaries", "choice"), _summary_fields),
     Shape(("text", "score"), _text_score_fields),
-    Shape(("prompt", "response"), _answer_fields),
+    Shape(("prompt", "response"), _answer_fields, ("input",)),
     MESSAGES,
 )

@@ -16,7 +16,7 @@ from more_ray import storage
 from more_ray.data.packing import PackedBatch
 from more_ray.data.prepared import TOKENS, Prepared
 from more_ray.evaluate.perplexity import Likelihoods
-from more_ray.evaluate.scores import SourceScores
+from more_ray.evaluate.scores import SourceScores, subsets_of
 
 
 class EvaluationPairs:
@@ -85,4 +85,5 @@ def _source_scores(table: pa.Table, score_N2: np.ndarray) -> SourceScores:
         chosen_length_N=table["chosen_characters"].to_numpy(),
         rejected_length_N=table["rejected_characters"].to_numpy(),
         probability_N=None if probability.null_count else probability.to_numpy(),
+        subset_N=subsets_of(table),
     )

@@ -22,7 +22,8 @@ class SourceScores:
     """The scored test pairs of one source, arrays of shape `[N]`.
 
     `pair_N` names each pair by its content, the same for every model and tokenizer.
-    `probability_N`, the true probability that chosen is preferred, is known for simulated data.
+    `probability_N`, the true probability that chosen is preferred, is known for simulated data;
+    `subset_N` names parts of a test set, where it says so.
     """
 
     pair_N: NDArray[np.integer]
@@ -31,6 +32,7 @@ class SourceScores:
     chosen_length_N: NDArray[np.integer]
     rejected_length_N: NDArray[np.integer]
     probability_N: NDArray[np.floating] | None = None
+    subset_N: NDArray[np.object_] | None = None
 
     @property
     def delta_N(self) -> NDArray[np.float64]:
@@ -52,6 +54,9 @@ def scores_table(scores: Mapping[str, SourceScores]) -> pa.Table:
                 "probability": pa.nulls(len(one.pair_N), pa.float32())
                 if one.probability_N is None
                 else pa.array(one.probability_N, pa.float32()),
+                "subset": pa.nulls(len(one.pair_N), pa.string())
+                if one.subset_N is None
+                else pa.array(one.subset_N, pa.string()),
             }
         )
         for name, one in scores.items()
@@ -73,8 +78,16 @@ def scores_by_source(table: pa.Table) -> dict[str, SourceScores]:
                 )
             ),
             None if probability.null_count else probability.to_numpy(),
+            subsets_of(rows),
         )
     return scores
+
+
+def subsets_of(rows: pa.Table) -> NDArray[np.object_] | None:
+    """The column `subset`; None where there is none or a row has none."""
+    if "subset" not in rows.column_names or rows["subset"].null_count:
+        return None
+    return rows["subset"].to_numpy()
 
 
 def write_scores(scores: Mapping[str, SourceScores], folder: str) -> None:

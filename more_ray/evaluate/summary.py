@@ -56,7 +56,8 @@ def summarise(
     """Returns the `eval.json` of one model: plain floats, ready for `json.dumps`.
 
     `KEY_ci` is the 95% interval of KEY. `ece_at_temperature` and `nll_at_temperature` are those of
-    the same scores over one fitted `temperature` a source. The mean is the plain mean over sources
+    the same scores over one fitted `temperature` a source. `subsets` holds a source's accuracy and
+    ECE by subset, where its pairs name one. The mean is the plain mean over sources
     (each counts the same, whatever its size), and its `n` the total.
 
     Args:
@@ -205,7 +206,22 @@ def _source(
         ),
         **outliers(delta_N),
     }
+    if scores.subset_N is not None:
+        result["subsets"] = {
+            name: _subset(delta_N[scores.subset_N == name], bins)
+            for name in sorted(set(scores.subset_N))
+        }
     return result, values, calibrated
+
+
+def _subset(delta_N: Floats, bins: int) -> dict[str, Any]:
+    """What few pairs can tell."""
+    return {
+        "n": len(delta_N),
+        "accuracy": accuracy(delta_N),
+        "accuracy_ci": list(accuracy_interval(delta_N)),
+        "ece": ece(delta_N, bins),
+    }
 
 
 def _interval(

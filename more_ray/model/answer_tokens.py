@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from more_ray.data.packing import PackedAnswers, pack_answers
-from more_ray.model.attention import PACKED_ATTENTION, packed_hidden_states
+from more_ray.data.packing import PackedAnswers
+from more_ray.model.architecture import short_positions
+from more_ray.model.attention import packed_hidden_states
 
 
 @dataclass(frozen=True)
@@ -63,28 +64,21 @@ class HeadInputs:
 
 def head_inputs(model: PreTrainedModel, batch: PackedAnswers, tokens: AnswerTokens) -> HeadInputs:
     """Of a causal LM whose attention is `PACKED_ATTENTION`."""
-    z_MH = packed_hidden_states(model, batch)[tokens.predicted_from_M]
+    limit = short_positions(model.config)
+    if limit is None:
+        z_MH = packed_hidden_states(model, batch)[tokens.predicted_from_M]
+    else:
+        z_MH = _by_length(model, batch, limit)
     logits_MV = model.get_output_embeddings()(z_MH).float()
     return HeadInputs(tokens, z_MH, logits_MV.log_softmax(dim=-1))
 
 
-@torch.no_grad()
-def runs_packed(policy: PreTrainedModel) -> bool:
-    """Whether two probe answers have the likelihoods in a packed batch that they have alone."""
-    one, other = [3, 4, 5, 6, 7], [3, 4, 7, 8]
-    batch = pack_answers([[one, other]])
-    policy.eval()
-    alone = []
-    for row, answer in ((one, 3), (other, 2)):
-        logits = policy(torch.tensor([row])).logits[0].float().log_softmax(dim=-1)
-        alone += [logits[-answer - 1 + place, row[-answer + place]] for place in range(answer)]
-    before = policy.config._attn_implementation
-    policy.set_attn_implementation(PACKED_ATTENTION)
-    try:
-        packed_M = head_inputs(policy, batch, AnswerTokens.of(batch)).log_likelihood_M
-        tolerance = 1e-4 if policy.dtype == torch.float32 else 5e-2
-        return torch.allclose(packed_M, torch.stack(alone), atol=tolerance, rtol=tolerance)
-    except (TypeError, ValueError, RuntimeError):
-        return False
-    finally:
-        policy.set_attn_implementation(before)
+def _by_length(model: PreTrainedModel, batch: PackedAnswers, limit: int) -> Tensor:
+    """`[M, H]` hidden states that predict the answers' tokens; answers of at most `limit` tokens
+    and longer ones apart, as LongRoPE embeds the whole batch by its longest."""
+    z, answer = [], []
+    for side, place_A in batch.by_length(limit):
+        tokens = AnswerTokens.of(side)
+        z.append(packed_hidden_states(model, side)[tokens.predicted_from_M])
+        answer.append(place_A[tokens.answer_M])
+    return torch.cat(z)[torch.cat(answer).argsort(stable=True)]

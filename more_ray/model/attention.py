@@ -32,7 +32,14 @@ def packed_attention(
     packed_lengths: Sequence[Lengths],
     **kwargs: object,
 ) -> tuple[Tensor, None]:
-    """Attention of each answer in `[1, heads, T, head_dim]`; returns `[1, T, heads, head_dim]`."""
+    """Attention of each answer in `[1, heads, T, head_dim]`; returns `[1, T, heads, head_dim]`.
+
+    Raises:
+        ValueError: the model's attention has a window, a soft cap or sinks.
+    """
+    for other in ("sliding_window", "softcap", "s_aux"):
+        if kwargs.get(other) is not None:
+            raise ValueError(f"packed attention has no {other}")
     options = {"scale": scaling, "dropout_p": dropout, "enable_gqa": query.shape[1] != key.shape[1]}
     # Split once: the backward of a slice fills a tensor of the whole batch, that of a split not.
     cuts = [cut for shared, first, *others in packed_lengths for cut in (shared + first, *others)]

@@ -5,15 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from torch import Tensor
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSequenceClassification,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from more_ray.config import LoraConfig
 from more_ray.model.loading import add_lora
+from more_ray.model.tokenizer import save_tokenizer
 
 
 def export(
@@ -32,9 +28,7 @@ def export(
             other workers.
         weights: all of its weights, gathered on this worker; LoRA updates are merged.
     """
-    is_policy = trained.get_output_embeddings() is not None
-    kind = AutoModelForCausalLM if is_policy else AutoModelForSequenceClassification
-    whole = kind.from_config(trained.config, dtype=next(iter(weights.values())).dtype)
+    whole = type(trained)._from_config(trained.config, dtype=next(iter(weights.values())).dtype)
     adapted = add_lora(whole, lora) if lora else None
     # A head that is tied to the embeddings has no weights of its own.
     absent = whole.load_state_dict(weights, strict=False)
@@ -42,5 +36,17 @@ def export(
     assert set(absent.missing_keys) <= set(whole.all_tied_weights_keys)
     if adapted is not None:
         whole = adapted.merge_and_unload()
+    if whole.can_generate():
+        whole.generation_config = _valid(trained.generation_config)
     whole.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
+
+
+def _valid(generation: GenerationConfig) -> GenerationConfig:
+    """The model's own; of one that cannot be saved only the tokens that begin, end and pad."""
+    try:
+        generation.validate(strict=True)
+    except ValueError:
+        names = ("bos_token_id", "eos_token_id", "pad_token_id")
+        return GenerationConfig(**{name: getattr(generation, name) for name in names})
+    return generation

@@ -1,33 +1,29 @@
-"""Models and tokenizers from a folder, the hub, a GGUF file or nothing."""
+"""Models from a folder, the hub, a GGUF file or nothing."""
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
-    AutoTokenizer,
     GgufConfig,
     LlamaConfig,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
 )
 
 from more_ray.config import LoraConfig, ModelConfig
-from more_ray.data.simulated import Simulator
-from more_ray.errors import UserError
-from more_ray.model.answer_tokens import runs_packed
+from more_ray.model.architecture import blocks, first_blocks, most_positions
+from more_ray.model.batch_format import cannot_pack
+from more_ray.model.location import ModelError, cannot_load, from_pretrained, location
 from more_ray.model.reward_model import PaddedClassifier, RewardModel, choose_batch_format
+from more_ray.model.tokenizer import load_tokenizer, training_tokenizer
 
 if TYPE_CHECKING:
     from peft import LoraModel
@@ -42,41 +38,6 @@ TINY = {
 }
 
 
-class ModelError(UserError):
-    """What could not be loaded, from where, what is allowed."""
-
-
-def load_tokenizer(config: ModelConfig, max_length: int | None) -> PreTrainedTokenizerBase:
-    """A tokenizer that truncates on the left and whose pad token is not its EOS.
-
-    Without `max_length` it keeps the length that it was saved with.
-
-    Transformers' sequence classifiers find the last token as the rightmost that is not padding,
-    so an EOS that doubles as padding would move the score to the token before it.
-
-    Raises:
-        ModelError: there is no tokenizer at `config.path`.
-    """
-    # As arguments, not attributes: only these are saved with the tokenizer.
-    sides: dict[str, Any] = {"truncation_side": "left", "padding_side": "right"}
-    if max_length:
-        sides["model_max_length"] = max_length
-    if config.path == "tiny":
-        tokenizer = _simulator_tokenizer(sides)
-    else:
-        tokenizer = _from_pretrained(AutoTokenizer, config, **sides)
-    if tokenizer.eos_token is None:
-        raise ModelError(f"model.path: the tokenizer of {config.path} has no EOS token")
-    if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
-        spare = [
-            token
-            for token in ("<|padding|>", tokenizer.unk_token)
-            if token in tokenizer.get_vocab() and token not in (tokenizer.eos_token, None)
-        ]
-        tokenizer.add_special_tokens({"pad_token": [*spare, "<|pad|>"][0]})
-    return tokenizer
-
-
 def load_classifier(
     config: ModelConfig, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, seed: int
 ) -> PreTrainedModel:
@@ -86,37 +47,10 @@ def load_classifier(
         ModelError: nothing at `config.path` loads as a causal LM with a `score` head.
     """
     classifier = _load(
-        AutoModelForSequenceClassification, config, tokenizer, dtype, seed, num_labels=1
+        AutoModelForSequenceClassification, config, tokenizer, dtype, seed, new={"score.weight"}
     )
     _check_head(classifier)
     return classifier
-
-
-def _load(
-    kind: Any,
-    config: ModelConfig,
-    tokenizer: PreTrainedTokenizerBase,
-    dtype: torch.dtype,
-    seed: int,
-    **overrides: Any,
-) -> PreTrainedModel:
-    """A model of one of transformers' Auto classes; what it has no weights for is seeded."""
-    torch.manual_seed(seed)
-    if config.layers:
-        overrides["num_hidden_layers"] = config.layers
-    if config.path == "tiny":
-        shape = LlamaConfig(
-            vocab_size=len(tokenizer),
-            eos_token_id=tokenizer.eos_token_id,
-            **{**TINY, **overrides},
-        )
-        model = kind.from_config(shape, dtype=dtype)
-    else:
-        if "gguf_file" in _location(config):
-            overrides["quantization_config"] = GgufConfig(dequantize=True)
-        model = _from_pretrained(kind, config, **overrides, dtype=dtype)
-    _agree_on_tokens(model, tokenizer)
-    return model
 
 
 def load_causal_lm(
@@ -135,47 +69,81 @@ def load_policy(
         ModelError: nothing at `config.path` loads as one, or its attention cannot run packed pairs.
     """
     policy = load_causal_lm(config, tokenizer, dtype, seed)
-    if not runs_packed(policy):
-        raise ModelError(f"model.path: {type(policy).__name__} cannot run packed pairs")
+    if reason := cannot_pack(policy):
+        raise ModelError(f"model.path: a policy is trained on packed answers; {reason}")
     return policy
 
 
-def check_model(config: ModelConfig) -> None:
+def load_reward_model(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> nn.Module:
+    """A trained reward model, ours or another's, ready to score pairs in its own precision.
+
+    Raises:
+        ModelError: nothing at `config.path` loads as a sequence classifier with all its weights.
+    """
+    classifier = _load(AutoModelForSequenceClassification, config, tokenizer, "auto", seed=0)
+    if not _has_plain_head(classifier):
+        return PaddedClassifier(classifier).eval()
+    model = RewardModel(classifier)
+    choose_batch_format(model, config.batch_format)
+    return model.eval()
+
+
+def load_reward_tokenizer(config: ModelConfig, max_length: int | None) -> PreTrainedTokenizerBase:
+    """The tokenizer of a trained reward model.
+
+    Its padding is what the model's config names: where texts end with that token, transformers
+    reads the score at the token before. Runs of earlier versions exported the base's tokenizer, so
+    what is in a run's folder is read as it was trained.
+
+    Raises:
+        ModelError: as `load_tokenizer`.
+    """
+    folder = Path(config.path)
+    is_ours = folder.name == "model" and (folder.parent / "config.yaml").is_file()
+    tokenizer = (training_tokenizer if is_ours else load_tokenizer)(config, max_length)
+    pad = _shape(config).get_text_config().pad_token_id
+    if pad is not None and 0 <= pad < len(tokenizer):
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
+    return tokenizer
+
+
+def check_model(config: ModelConfig, max_length: int | None = None, policy: bool = False) -> None:
     """What can be told without the weights, before any worker loads them.
+
+    Args:
+        policy: a policy is trained, which needs no `score` head.
 
     Raises:
         ModelError: no causal LM with a `score` head is at `config.path`, or it has fewer than
-            `config.layers` blocks.
+            `config.layers` blocks, or fewer than `max_length` positions.
     """
     if config.path == "tiny":
+        _check_positions(max_length, TINY["max_position_embeddings"])
         return
-    shape = _shape(config)
-    try:
-        with torch.device("meta"):
-            _check_head(AutoModelForSequenceClassification.from_config(shape))
-    except (OSError, ValueError) as error:
-        raise ModelError(_cannot_load(config, error)) from error
-    blocks = shape.num_hidden_layers
-    if config.layers and config.layers > blocks:
-        raise ModelError(f"model.layers: {config.layers} given; {config.path} has {blocks} blocks")
+    whole = _shape(config)
+    kind = next(iter(whole.architectures or []), "")
+    if kind.endswith("ForSequenceClassification") and whole.num_labels != 1:
+        raise ModelError(
+            f"model.path: {config.path} is a classifier with {whole.num_labels} outputs; a causal "
+            "LM or a classifier with one output is allowed"
+        )
+    if config.layers and config.layers > blocks(whole):
+        raise ModelError(
+            f"model.layers: {config.layers} given; {config.path} has {blocks(whole)} blocks"
+        )
+    kind = AutoModelForCausalLM if policy else AutoModelForSequenceClassification
+    model = _on_meta(kind, config, _cut(config, whole))
+    if not policy:
+        _check_head(model)
+    _check_positions(max_length, most_positions(model))
 
 
-def load_reward_model(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> nn.Module:
-    """A trained reward model, ours or another's, ready to score pairs in its own precision."""
-    classifier = _from_pretrained(AutoModelForSequenceClassification, config, dtype="auto").eval()
-    _agree_on_tokens(classifier, tokenizer)
-    if not _has_plain_head(classifier):
-        return PaddedClassifier(classifier)
-    model = RewardModel(classifier)
-    choose_batch_format(model, model, config.batch_format)
-    return model
-
-
-def check_reward_model(config: ModelConfig) -> None:
+def check_reward_model(config: ModelConfig, max_length: int | None = None) -> None:
     """Whether a checkpoint holds a reward model, told from its config alone.
 
     Raises:
-        ModelError: there is no model at `config.path`, or it has no trained head with one output.
+        ModelError: there is no model at `config.path`, or it has no trained head with one output,
+            or fewer than `max_length` positions.
     """
     shape = _shape(config)
     kind = next(iter(shape.architectures or []), "model of no known kind")
@@ -187,10 +155,77 @@ def check_reward_model(config: ModelConfig) -> None:
         raise ModelError(
             f"model.path: {config.path} has {shape.num_labels} outputs; one is allowed"
         )
+    model = _on_meta(AutoModelForSequenceClassification, config, shape)
+    _check_positions(max_length, most_positions(model))
+
+
+def _load(
+    kind: Any,
+    config: ModelConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    dtype: torch.dtype | str,
+    seed: int,
+    new: frozenset[str] | set[str] = frozenset(),
+) -> PreTrainedModel:
+    """A model of one of transformers' Auto classes.
+
+    Args:
+        new: weights that are drawn with the seed where the checkpoint has none.
+    """
+    torch.manual_seed(seed)
+    if config.path == "tiny":
+        shape = LlamaConfig(
+            vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, num_labels=1, **TINY
+        )
+        model = kind.from_config(_cut(config, shape), dtype=dtype)
+    else:
+        shape = _cut(config, _shape(config))
+        quantized = "gguf_file" in location(config)
+        model, found = from_pretrained(
+            kind,
+            config,
+            config=shape,
+            dtype=dtype,
+            output_loading_info=True,
+            **({"quantization_config": GgufConfig(dequantize=True)} if quantized else {}),
+        )
+        if missing := sorted(set(found["missing_keys"]) - new):
+            raise ModelError(
+                f"model.path: {config.path} has no weights for {', '.join(missing[:3])}"
+                + (f" and {len(missing) - 3} others" if len(missing) > 3 else "")
+            )
+    _agree_on_tokens(model, tokenizer)
+    return model
 
 
 def _shape(config: ModelConfig) -> PretrainedConfig:
-    return _from_pretrained(AutoConfig, config)
+    return from_pretrained(AutoConfig, config)
+
+
+def _cut(config: ModelConfig, shape: PretrainedConfig) -> PretrainedConfig:
+    """Of as many blocks as are wanted, and with one output."""
+    shape = first_blocks(shape, config.layers or blocks(shape))
+    shape.num_labels = 1
+    return shape
+
+
+def _on_meta(kind: Any, config: ModelConfig, shape: PretrainedConfig) -> PreTrainedModel:
+    """Without weights, from the config as it is written and read again.
+
+    Raises:
+        ModelError: transformers has no model of this kind for it.
+    """
+    try:
+        again = type(shape).from_dict(shape.to_dict())
+        with torch.device("meta"):
+            return kind.from_config(again, trust_remote_code=config.trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise ModelError(cannot_load(config, error)) from error
+
+
+def _check_positions(max_length: int | None, most: int | None) -> None:
+    if max_length and most and max_length > most:
+        raise ModelError(f"max_length: {max_length} given; the model takes at most {most} tokens")
 
 
 def _check_head(classifier: PreTrainedModel) -> None:
@@ -221,69 +256,13 @@ def add_lora(classifier: PreTrainedModel, config: LoraConfig) -> LoraModel:
     return adapted
 
 
-def _agree_on_tokens(classifier: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    if len(tokenizer) > classifier.get_input_embeddings().num_embeddings:
-        classifier.resize_token_embeddings(len(tokenizer))
-    classifier.config.pad_token_id = tokenizer.pad_token_id
-    classifier.config.eos_token_id = tokenizer.eos_token_id
+def _agree_on_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer))
+    for one in (model.config, model.config.get_text_config()):
+        one.pad_token_id = tokenizer.pad_token_id
+        one.eos_token_id = tokenizer.eos_token_id
 
 
 def _has_plain_head(classifier: PreTrainedModel) -> bool:
     return hasattr(classifier, "score") and classifier.score.bias is None
-
-
-def _location(config: ModelConfig) -> dict[str, Any]:
-    path = config.path
-    if path.startswith("package:"):
-        package, _, name = path.removeprefix("package:").partition("/")
-        # Found without importing it: a carrier of weights may need packages that we do not.
-        spec = importlib.util.find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise ModelError(f"model.path: the Python package {package} is not installed")
-        path = str(Path(spec.submodule_search_locations[0]) / name)
-    location: dict[str, Any] = {
-        "pretrained_model_name_or_path": path,
-        "trust_remote_code": config.trust_remote_code,
-    }
-    if path.endswith(".gguf"):
-        file = Path(path)
-        if not file.is_file():
-            raise ModelError(f"model.path: no file {path}")
-        location |= {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-    if config.revision:
-        location["revision"] = config.revision
-    return location
-
-
-def _from_pretrained(kind: Any, config: ModelConfig, **arguments: Any) -> Any:
-    try:
-        return kind.from_pretrained(**_location(config), **arguments)
-    except UnpicklingError as error:
-        # Torch's message proposes to read them all the same.
-        raise ModelError(
-            f"model.path: {config.path} has weights that run code when they are read; safetensors "
-            "are allowed"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise ModelError(_cannot_load(config, error)) from error
-
-
-def _cannot_load(config: ModelConfig, error: Exception) -> str:
-    return f"model.path: cannot load {config.path}: {str(error).strip().splitlines()[0]}"
-
-
-def _simulator_tokenizer(sides: dict[str, Any]) -> PreTrainedTokenizerBase:
-    """Byte-level BPE over the simulator's words; other text is spelt out in bytes."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=2_000,
-        special_tokens=["<|pad|>", "<|eos|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(Simulator().corpus(), trainer)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|eos|>", **sides
-    )

@@ -5,12 +5,18 @@ Legend: N pairs, A answers, T tokens, H hidden size, L tokens of a padded row.
 
 from __future__ import annotations
 
+import logging
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from more_ray.data.packing import PackedAnswers, PackedBatch, pack
+from more_ray.data.packing import PackedAnswers, PackedBatch
+from more_ray.model.architecture import short_positions
 from more_ray.model.attention import PACKED_ATTENTION, packed_hidden_states
+from more_ray.model.batch_format import cannot_pack
+from more_ray.model.location import ModelError
 from more_ray.objective.ranking import head_gradient_sums
 
 
@@ -20,12 +26,18 @@ class RewardModel(nn.Module):
     def __init__(self, classifier: PreTrainedModel) -> None:
         super().__init__()
         self.classifier = classifier
+        classifier.score.__class__ = ScoreHead
         self.packed = False
+        self._own_attention = classifier.config._attn_implementation
+        if self._own_attention == PACKED_ATTENTION:  # of a config that a packed model has used
+            self._own_attention = "sdpa" if classifier._supports_sdpa else "eager"
+        self._short_positions = short_positions(classifier.config)
         self._last: Tensor | None = None
         self._tokens = 0
         for mlp in _last_block_mlp(classifier):
             mlp.register_forward_pre_hook(self._only_last_tokens)
             mlp.register_forward_hook(self._all_tokens)
+        self.train(classifier.training)
 
     def forward(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
         """Rewards `[N, 2]` (chosen, rejected) in fp32 and their last hidden states `[N, 2, H]`."""
@@ -34,8 +46,10 @@ class RewardModel(nn.Module):
 
     def score(self, batch: PackedAnswers) -> tuple[Tensor, Tensor]:
         """Rewards `[A]` in fp32 and last hidden states `[A, H]` of any number of answers."""
-        z_AH = self._packed(batch) if self.packed else self._padded(batch)
-        return self.classifier.score(z_AH).squeeze(-1).float(), z_AH
+        z_AH = batch.map_by_length(
+            self._short_positions, self._packed if self.packed else self._padded
+        )
+        return self.classifier.score(z_AH).squeeze(-1), z_AH
 
     @property
     def trained(self) -> PreTrainedModel:
@@ -48,10 +62,17 @@ class RewardModel(nn.Module):
         """Sum over each source's pairs of the gradient of (1) for the score head: `[K, H]`."""
         return head_gradient_sums(delta_N, *z_N2H.unbind(dim=1), source_N, sources)
 
+    def use_packed(self, packed: bool) -> None:
+        self.packed = packed
+        self._last = None
+        self.classifier.set_attn_implementation(PACKED_ATTENTION if packed else self._own_attention)
+
     def _packed(self, batch: PackedAnswers) -> Tensor:
-        self._last = batch.last_A
+        last_A = batch.last_A
+        # Blocks that are computed again in the backward pass must meet the same `_last`.
+        self._last = last_A if self._short_positions is None else None
         self._tokens = len(batch.input_ids_T)
-        return packed_hidden_states(self.classifier, batch)[self._last]
+        return packed_hidden_states(self.classifier, batch)[last_A]
 
     def _padded(self, batch: PackedAnswers) -> Tensor:
         input_ids, mask = batch.padded()
@@ -71,10 +92,12 @@ class RewardModel(nn.Module):
             return output
         return output.new_zeros(1, self._tokens, output.shape[-1]).index_copy(1, self._last, output)
 
-    def use_packed(self, packed: bool) -> None:
-        self.packed = packed
-        self._last = None
-        self.classifier.set_attn_implementation(PACKED_ATTENTION if packed else "sdpa")
+
+class ScoreHead(nn.Linear):
+    """A bias-free head that computes in fp32: in bf16 many rewards would be the same number."""
+
+    def forward(self, z_AH: Tensor) -> Tensor:
+        return F.linear(z_AH.float(), self.weight.float())
 
 
 class PaddedClassifier(nn.Module):
@@ -83,6 +106,11 @@ class PaddedClassifier(nn.Module):
     def __init__(self, classifier: PreTrainedModel) -> None:
         super().__init__()
         self.classifier = classifier
+        self._short_positions = short_positions(classifier.config)
+        for head in classifier.children():
+            if head is not classifier.base_model:
+                head.float().register_forward_pre_hook(_in_fp32)
+        self.train(classifier.training)
 
     def forward(self, batch: PackedBatch) -> tuple[Tensor, None]:
         """Rewards `[N, 2]` (chosen, rejected) in fp32."""
@@ -90,11 +118,18 @@ class PaddedClassifier(nn.Module):
 
     def score(self, batch: PackedAnswers) -> tuple[Tensor, None]:
         """Rewards `[A]` in fp32."""
+        return batch.map_by_length(self._short_positions, self._padded), None
+
+    def _padded(self, batch: PackedAnswers) -> Tensor:
         input_ids, mask = batch.padded()
         # Some find the last token by its not being the pad token.
         input_ids = input_ids.masked_fill(mask == 0, self.classifier.config.pad_token_id)
         logits = self.classifier(input_ids=input_ids, attention_mask=mask).logits
-        return logits.squeeze(-1).float(), None
+        return logits.squeeze(-1).float()
+
+
+def _in_fp32(head: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    return (inputs[0].float(),)
 
 
 def _last_block_mlp(classifier: PreTrainedModel) -> list[nn.Module]:
@@ -103,35 +138,15 @@ def _last_block_mlp(classifier: PreTrainedModel) -> list[nn.Module]:
     return [blocks[-1].mlp] if blocks else []
 
 
-@torch.no_grad()
-def choose_batch_format(forward: nn.Module, model: RewardModel, wanted: str) -> None:
-    """Set the batch format; `auto` means packed where two probe pairs score as they do padded.
+def choose_batch_format(model: RewardModel, wanted: str) -> None:
+    """Set the batch format; `auto` means packed where the model can run it.
 
-    A model that ignores the pairs' lengths or windows its attention gives other scores or fails.
-
-    Args:
-        forward: what runs the model, the model itself or the DeepSpeed engine around it.
+    Raises:
+        ModelError: `packed` is wanted of a model that cannot.
     """
-    if wanted != "auto":
-        model.use_packed(wanted == "packed")
-        return
-    config = model.classifier.config
-    layer_types = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if layer_types != {"full_attention"} or getattr(config, "sliding_window", None):
-        model.use_packed(False)
-        return
-    device = next(model.parameters()).device
-    probe = pack([[3, 4, 5, 6, 7], [8, 9]], [[3, 4, 7, 8], [9, 8, 7]]).to(device)
-    was_training = model.training
-    model.eval()
-    model.use_packed(False)
-    padded_N2 = forward(probe)[0]
-    model.use_packed(True)
-    try:
-        packed_N2 = forward(probe)[0]
-        tolerance = 1e-4 if next(model.parameters()).dtype == torch.float32 else 5e-2
-        same = torch.allclose(packed_N2, padded_N2, atol=tolerance, rtol=tolerance)
-    except (TypeError, ValueError, RuntimeError):
-        same = False
-    model.use_packed(same)
-    model.train(was_training)
+    reason = None if wanted == "padded" else cannot_pack(model.classifier)
+    if reason and wanted == "packed":
+        raise ModelError(f"model.batch_format: packed given; {reason}")
+    if reason:
+        logging.getLogger(__name__).info("answers are padded: %s", reason)
+    model.use_packed(wanted != "padded" and reason is None)

@@ -23,8 +23,13 @@ from more_ray.serve.schemas import (
 REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"description": "No bearer token, or another one."},
     413: {"description": "The body is too large."},
+    500: {"description": "The model gives an answer no finite score."},
     503: {"description": "Full; Retry-After says when to come again."},
 }
+
+
+class NotFiniteError(Exception):
+    """The model gives an answer no score that is a number to choose by."""
 
 
 class Service(Protocol):
@@ -53,6 +58,10 @@ def make_api(service: Service, digest: str | None) -> FastAPI:
     @api.exception_handler(InvalidRecord)
     async def unusable(request: Request, error: InvalidRecord) -> JSONResponse:
         return _unprocessable([{"loc": ["body"], "msg": str(error), "type": "value_error"}])
+
+    @api.exception_handler(NotFiniteError)
+    async def not_finite(request: Request, error: NotFiniteError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, 500)
 
     @api.post("/score")
     async def score(request: ScoreRequest) -> ScoreResponse:

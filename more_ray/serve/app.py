@@ -15,7 +15,7 @@ from more_ray import storage
 from more_ray.cluster import WORKER_ENVIRONMENT, uses_gpu
 from more_ray.config import ModelConfig
 from more_ray.errors import UserError, last_line
-from more_ray.model.loading import check_reward_model, load_tokenizer
+from more_ray.model.loading import check_reward_model, load_reward_tokenizer
 from more_ray.serve.config import ServeConfig
 from more_ray.serve.guard import TOKEN_VARIABLE, token_digest
 from more_ray.serve.service import RewardService
@@ -56,8 +56,8 @@ def make_app(config: ServeConfig, digest: str | None) -> Application:
     Raises:
         ModelError: `model.path` is no reward model, or has no tokenizer.
     """
-    check_reward_model(config.model)
-    load_tokenizer(config.model, config.max_length)
+    check_reward_model(config.model, config.max_length)
+    load_reward_tokenizer(config.model, config.max_length)
     use_gpu = uses_gpu(config.use_gpu, config.max_replicas)
     deployment = serve.deployment(serve.ingress()(RewardService)).options(
         name="RewardService",

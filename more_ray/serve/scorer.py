@@ -12,10 +12,11 @@ from typing import Any
 import jinja2
 import torch
 
-from more_ray.data.formatting import encode, render, shared_prefix
+from more_ray.data.formatting import encode, render, rerender, shared_prefix
 from more_ray.data.packing import pack_answers
 from more_ray.data.records import InvalidRecord, Reason, check_prompt, text
-from more_ray.model.loading import load_reward_model, load_tokenizer
+from more_ray.model.architecture import most_positions
+from more_ray.model.loading import load_reward_model, load_reward_tokenizer
 from more_ray.serve.config import ServeConfig
 
 Answers = list[list[int]]
@@ -27,9 +28,9 @@ class Scorer:
 
     def __init__(self, config: ServeConfig) -> None:
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self._tokenizer = load_tokenizer(config.model, config.max_length)
+        self._tokenizer = load_reward_tokenizer(config.model, config.max_length)
         self._model = load_reward_model(config.model, self._tokenizer).to(self._device)
-        positions = getattr(self._model.classifier.config, "max_position_embeddings", None)
+        positions = most_positions(self._model.classifier)
         self.max_length: int = min(self._tokenizer.model_max_length, positions or 2**20)
 
     def answers(self, prompt: Any, responses: Sequence[str]) -> Answers:
@@ -50,9 +51,8 @@ class Scorer:
 
     def texts(self, texts: Sequence[str], prompts: Sequence[str] | None) -> list[Answers]:
         """Tokens of whole texts; neighbours with the same prompt are answers to one."""
-        eos = self._tokenizer.eos_token
-        ended = [one if text(one, "query").endswith(eos) else one + eos for one in texts]
-        tokens = iter(encode(self._tokenizer, ended, self.max_length))
+        rendered = [rerender(self._tokenizer, text(one, "query")) for one in texts]
+        tokens = iter(encode(self._tokenizer, rendered, self.max_length))
         keys = range(len(texts)) if prompts is None else prompts
         return [[next(tokens) for _ in same] for _, same in groupby(keys)]
 

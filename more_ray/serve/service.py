@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import posixpath
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from more_ray import storage
 from more_ray.data.records import InvalidRecord, Reason
 from more_ray.evaluate.scores import read_scores
 from more_ray.evaluate.temperature import fit_temperature
-from more_ray.serve.api import make_api
+from more_ray.serve.api import NotFiniteError, make_api
 from more_ray.serve.batches import Batches
 from more_ray.serve.config import ServeConfig
 from more_ray.serve.schemas import Info
@@ -57,7 +58,8 @@ class RewardService:
         """The reward of each answer to a prompt: messages, a transcript, or what a user says.
 
         Raises:
-            InvalidRecord: they cannot be scored; nothing else is refused for good.
+            InvalidRecord: they cannot be scored.
+            NotFiniteError: the model gives an answer no finite score.
         """
         answers = await asyncio.to_thread(self._scorer.answers, prompt, responses)
         return await self._rewards([answers])
@@ -75,7 +77,11 @@ class RewardService:
             allowed = f"{sum(sizes)} tokens, {self._config.request_tokens} are allowed"
             raise InvalidRecord(Reason.TOO_LONG, allowed)
         scores = await asyncio.gather(*map(self._batches.result, prompts, sizes))
-        return [score for answers in scores for score in answers]
+        flat = [score for answers in scores for score in answers]
+        for place, score in enumerate(flat):
+            if not math.isfinite(score):
+                raise NotFiniteError(f"the score of answer {place} is not finite: {score}")
+        return flat
 
     def _compute(self, prompts: Sequence[Answers]) -> list[list[float]]:
         tokens = sum(map(self._scorer.tokens, prompts))

@@ -65,8 +65,8 @@ def _best(config: SweepConfig, table: pd.DataFrame) -> RunConfig:
     folder = storage.join(config.output_dir, "trials", best_trial(table, config.metric))
     tree = yaml.safe_load(storage.read_text(storage.join(folder, "config.yaml")))
     run = RunConfig.model_validate(tree)
-    train = run.train.model_copy(update={"threads": config.run.train.threads})
-    return run.model_copy(update={"output_dir": config.run.output_dir, "train": train})
+    train = run.train.changed(threads=config.run.train.threads)
+    return run.changed(output_dir=config.run.output_dir, train=train)
 
 
 def _verdict(config: SweepConfig, table: pd.DataFrame, failed: Mapping[str, str]) -> str:

@@ -20,6 +20,7 @@ from more_ray.cluster import uses_gpu
 from more_ray.data.prepare import prepare
 from more_ray.environment import environment
 from more_ray.errors import last_line
+from more_ray.model.tokenizer import training_tokenizer
 from more_ray.sweep.config import Range, SweepConfig, trial_config
 from more_ray.sweep.progress import SweepProgress
 from more_ray.sweep.space import Point, SweepError, decoded, points, tune_space
@@ -48,7 +49,7 @@ def run_sweep(config: SweepConfig) -> dict[str, str]:
         SweepError: the folder belongs to another sweep, the cluster is too small, or every trial
             failed.
     """
-    config = config.model_copy(update={"output_dir": storage.absolute(config.output_dir)})
+    config = config.changed(output_dir=storage.absolute(config.output_dir))
     _check_folder(config)
     # Trials start where the job does, so that relative paths of data and models hold.
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
@@ -129,7 +130,7 @@ def _check_folder(config: SweepConfig) -> None:
 
 
 def _is_local() -> bool:
-    return "RAY_ADDRESS" not in os.environ
+    return not os.environ.get("RAY_ADDRESS")
 
 
 def _cores() -> int:
@@ -163,7 +164,8 @@ def _prepare_once(config: SweepConfig) -> None:
     }
     for values in itertools.product(*lists.values()):
         run = trial_config(config.run, dict(zip(lists, values, strict=True)))
-        prepare(run.data, with_initial_model(run).model)
+        tokenizer = training_tokenizer(with_initial_model(run).model, run.data.max_length)
+        prepare(run.data, tokenizer)
 
 
 def _early_stopping(config: SweepConfig) -> ASHAScheduler:

@@ -60,8 +60,8 @@ def configure(config: SweepConfig, point: Point, threads: int | None) -> RunConf
     run = trial_config(config.run, decoded(point))
     changes: dict[str, Any] = {"output_dir": trial_folder(config, point), "compare": []}
     if threads and not run.train.threads:
-        changes["train"] = run.train.model_copy(update={"threads": threads})
-    return run.model_copy(update=changes)
+        changes["train"] = run.train.changed(threads=threads)
+    return run.changed(**changes)
 
 
 def describe(point: Point, run: RunConfig) -> dict[str, Any]:

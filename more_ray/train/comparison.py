@@ -38,7 +38,9 @@ def train_all(config: RunConfig) -> list[str]:
         elif kind == "raw":
             folders.append(_train(_changed(config, kind, train={"max_steps": 0})))
         else:
-            folders.append(_train(_changed(config, kind, objective={"scheme": kind})))
+            weights = config.objective.weights if kind == config.objective.scheme else None
+            scheme = {"scheme": kind, "weights": weights}
+            folders.append(_train(_changed(config, kind, objective=scheme)))
     return folders
 
 
@@ -48,15 +50,10 @@ def _train(config: RunConfig) -> str:
 
 
 def _changed(config: RunConfig, folder: str, **sections: dict[str, Any]) -> RunConfig:
-    return config.model_copy(
-        update={
-            "output_dir": storage.join(config.output_dir, folder),
-            "compare": [],
-            **{
-                name: getattr(config, name).model_copy(update=change)
-                for name, change in sections.items()
-            },
-        }
+    return config.changed(
+        output_dir=storage.join(config.output_dir, folder),
+        compare=[],
+        **{name: getattr(config, name).changed(**change) for name, change in sections.items()},
     )
 
 

@@ -59,6 +59,10 @@ class RunProgress:
         self._bar.update(self._task, completed=done, total=pairs)
         self.phase(f"{done:,}/{pairs:,} pairs scored")
 
+    def note(self, text: str) -> None:
+        """A line that stays, above the bar."""
+        self._bar.console.print(text, highlight=False)
+
     def prepared(self, pairs: int) -> None:
         self.phase(f"preparing data: {pairs:,} pairs")
 
@@ -83,15 +87,33 @@ def _learnt(state: Mapping[str, Any]) -> str:
     return f"loss {state['loss']:.3f}  lam {lam}  {state['pairs_per_s']:.0f} pairs/s"
 
 
+AUDITED = {
+    "leaked": "leaked",
+    "repeated": "twice",
+    "contradicted": "contradicted",
+    "contradicted_elsewhere": "by others",
+}
+"""Counts of training pairs, and the heads of their columns."""
+
+
 def prepared_table(prepared: Prepared) -> Table:
-    """Pairs and rejects of each source."""
+    """Pairs, rejects, and what is doubtful of the training pairs of each source."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("source", "train", "test", "rejected"):
+    for column in ("source", "train", "test", "rejected", *AUDITED.values()):
         table.add_column(column, justify="left" if column == "source" else "right")
+    unread = ""
     for name, count in prepared.manifest["sources"].items():
         rejected = sum(count["rejected"].values())
-        table.add_row(name, f"{count['train']:,}", f"{count['test']:,}", f"{rejected:,}")
-    table.caption = f"Each reject with its reason: {prepared.folder}/rejects.jsonl"
+        numbers = [count["train"], count["test"], rejected, *(count[key] for key in AUDITED)]
+        table.add_row(name, *(f"{number:,}" for number in numbers))
+        if columns := count.get("unread"):
+            unread += f"\nColumns of {name} that are not read: {', '.join(columns)}"
+    table.caption = (
+        "leaked: training pairs with the prompt of a test pair (data.on_leak).\n"
+        "twice: given before. contradicted: the other answer is preferred, in this source or by "
+        "others.\n"
+        f"Each reject with its reason: {prepared.folder}/rejects.jsonl{unread}"
+    )
     table.caption_justify = "left"
     return table
 

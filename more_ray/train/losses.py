@@ -30,6 +30,7 @@ class RankingLosses:
     def __call__(self, engine: DeepSpeedEngine, batch: PackedBatch) -> tuple[Tensor, Tensor]:
         reward_N2, head_inputs = engine(batch)
         delta_N = reward_N2[:, 0] - reward_N2[:, 1]
+        correct_N = (delta_N > 0).float()
         if self.use_margin:
             delta_N = delta_N - batch.margin_N
         loss_N = ranking_loss(delta_N)  # (1)
@@ -37,7 +38,7 @@ class RankingLosses:
             grad_KH = engine.module.gradient_sums(
                 head_inputs, delta_N, batch.source_N, self.sources
             )
-        columns_K4 = _columns(loss_N, (delta_N > 0).float(), batch, self.sources)
+        columns_K4 = _columns(loss_N, correct_N, batch, self.sources)
         return loss_N, torch.cat([grad_KH, columns_K4], dim=1)
 
 

@@ -23,6 +23,7 @@ from more_ray.data.prepared import Prepared
 from more_ray.environment import environment
 from more_ray.errors import UserError, last_line
 from more_ray.model.loading import check_model
+from more_ray.model.tokenizer import training_tokenizer
 from more_ray.objective.weighting import make_weighting
 from more_ray.train import checkpoint_record
 from more_ray.train.display import RunProgress
@@ -56,14 +57,25 @@ def run(
         DataError, ModelError: the inputs cannot be used.
         RunError: the folder belongs to another run, or training failed for good.
     """
-    config = config.model_copy(update={"output_dir": storage.absolute(config.output_dir)})
+    config = config.changed(output_dir=storage.absolute(config.output_dir))
     config = with_initial_model(config)
     _check_folder(config)
     fine_tuning = config.objective.loss == "sft"
     name = "fine-tune" if fine_tuning else config.objective.scheme
     with RunProgress(name, quiet) as progress:
         progress.phase("preparing data")
-        prepared = prepare(config.data, config.model, progress.prepared, fine_tuning)
+        policy = config.objective.loss != "ranking"
+        check_model(config.model, config.data.max_length, policy)
+        tokenizer = training_tokenizer(config.model, config.data.max_length)
+        prepared = prepare(config.data, tokenizer, progress.prepared, fine_tuning)
+        for name, count in prepared.manifest["sources"].items():
+            if count["leaked"] and config.data.on_leak == "warn":
+                progress.note(
+                    f"{name}: {count['leaked']:,} of {count['train']:,} training pairs have the "
+                    "prompt of a test pair (data.on_leak)"
+                )
+            if columns := count.get("unread"):
+                progress.note(f"{name}: columns that are not read: {', '.join(columns)}")
         mixture = _mixture(config, prepared)
         steps = _steps(config, mixture)
         pairs = _pairs(prepared)
@@ -74,7 +86,10 @@ def run(
             return finished
 
         storage.write_text(_config_path(config), dump_config(config))
-        storage.write_json(_environment_path(config), {**(made_with or environment()), **pairs})
+        storage.write_json(
+            _environment_path(config),
+            {**(made_with or environment()), **pairs, "data": prepared.manifest["sources"]},
+        )
         run_log = start_run_log(config.output_dir, config)
         progress.phase("starting workers")
         with _followed(run_log, progress, steps, on_evaluation):
@@ -100,8 +115,8 @@ def with_initial_model(config: RunConfig) -> RunConfig:
         raise RunError(f"init_from: {config.init_from} given; a path, no URI, is allowed")
     if not storage.exists(storage.join(path, "config.json")):
         raise RunError(f"init_from: {config.init_from} holds no trained model")
-    model = config.model.model_copy(update={"path": path, "layers": None})
-    return config.model_copy(update={"model": model})
+    model = config.model.changed(path=path, layers=None)
+    return config.changed(model=model)
 
 
 def _mixture(config: RunConfig, prepared: Prepared) -> Mixture:
@@ -181,7 +196,6 @@ def _check_pairs(config: RunConfig, pairs: dict[str, dict[str, int]]) -> None:
 
 def _check(config: RunConfig, mixture: Mixture) -> None:
     """What the config alone cannot tell, before a worker starts."""
-    check_model(config.model)
     if tracker := missing_tracker(config):
         raise RunError(f"log.{tracker}: pip install {tracker} first")
     try:

@@ -70,7 +70,7 @@ def train(job: Job, wait_for_stream: Callable[[], Iterator[pa.Table]]) -> None:
     with checkpoint.newest(job.config.output_dir) as saved:
         engine = make_engine(model, job.config, dtype, job.steps, saved.universal)
         if isinstance(model, RewardModel):
-            choose_batch_format(engine, model, job.config.model.batch_format)
+            choose_batch_format(model, job.config.model.batch_format)
         first = checkpoint.load(engine, weighting, saved)
     engine.train()
     if rank == 0:

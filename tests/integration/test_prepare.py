@@ -13,6 +13,7 @@ from more_ray.config import DataConfig, ModelConfig
 from more_ray.data.prepare import prepare
 from more_ray.data.prepared import Prepared
 from more_ray.data.records import DataError
+from more_ray.model.tokenizer import training_tokenizer
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("cluster")]
 
@@ -28,7 +29,7 @@ def pair(number: int, **changes: Any) -> dict[str, Any]:
 
 def prepared_from(folder: Path, **data: Any) -> Prepared:
     config = DataConfig(root=str(folder), prepared=str(folder / "prepared"), **data)
-    return prepare(config, ModelConfig())
+    return prepare(config, training_tokenizer(ModelConfig(), config.max_length))
 
 
 def prompts(prepared: Prepared, source: str, split: str) -> list[tuple[int, ...]]:
@@ -109,10 +110,50 @@ def test_more_rejects_than_the_limit(tmp_path: Path) -> None:
 def test_a_missing_file(tmp_path: Path) -> None:
     config = DataConfig(sources=[f"mine={tmp_path}/none.jsonl"], prepared=str(tmp_path))
     with pytest.raises(DataError, match=r"none\.jsonl: no such file$"):
-        prepare(config, ModelConfig())
+        prepare(config, training_tokenizer(ModelConfig(), config.max_length))
 
 
 def test_a_file_of_another_kind_of_data(tmp_path: Path) -> None:
     write_lines(tmp_path / "a.train.jsonl", [{"question": "a", "answer": "b"}])
     with pytest.raises(DataError, match="no preference data in columns answer, question; allowed:"):
         prepared_from(tmp_path)
+
+
+@pytest.mark.parametrize("on_leak", ["warn", "drop", "error"])
+def test_what_training_pairs_share_is_counted(tmp_path: Path, on_leak: str) -> None:
+    swapped = {"chosen": pair(1)["rejected"], "rejected": pair(1)["chosen"]}
+    write_lines(
+        tmp_path / "a.train.jsonl",
+        [*map(pair, range(10)), pair(0), pair(0), pair(1, **swapped), pair(20, chosen="Another.")],
+    )
+    write_lines(tmp_path / "a.test.jsonl", [pair(20), pair(21)])
+    two = {"chosen": pair(2)["rejected"], "rejected": pair(2)["chosen"]}
+    write_lines(tmp_path / "b.train.jsonl", [pair(2, **two), pair(21), pair(30)])
+    write_lines(tmp_path / "b.test.jsonl", [pair(40), pair(41)])
+    if on_leak == "error":
+        with pytest.raises(DataError, match="source a: 1 training pairs have the prompt of a test"):
+            prepared_from(tmp_path, on_leak=on_leak)
+        return
+    sources = prepared_from(tmp_path, on_leak=on_leak).manifest["sources"]
+    keys = ("train", "leaked", "repeated", "contradicted", "contradicted_elsewhere")
+    kept = int(on_leak == "warn")
+    assert [sources["a"][key] for key in keys] == [13 + kept, 1, 2, 2, 1]
+    assert [sources["b"][key] for key in keys] == [2 + kept, 1, 0, 0, 1]
+
+
+def test_columns_that_are_not_read_are_named(tmp_path: Path) -> None:
+    records = [pair(number, annotator="x", subset="easy", helpfulness=3) for number in range(40)]
+    write_lines(tmp_path / "a.train.jsonl", records)
+    assert prepared_from(tmp_path).manifest["sources"]["a"]["unread"] == [
+        "annotator",
+        "helpfulness",
+    ]
+
+
+def test_a_template_that_writes_both_answers_alike(tmp_path: Path) -> None:
+    write_lines(tmp_path / "a.train.jsonl", [pair(number) for number in range(40)])
+    config = DataConfig(root=str(tmp_path), prepared=str(tmp_path / "prepared"))
+    tokenizer = training_tokenizer(ModelConfig(), 64)
+    tokenizer.chat_template = "{{ messages[0].content }}{{ eos_token }}"
+    with pytest.raises(DataError, match=r"rejected: 40 chat template writes both answers alike"):
+        prepare(config, tokenizer)

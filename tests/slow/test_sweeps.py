@@ -94,7 +94,7 @@ def test_optuna_goes_on_from_what_it_has_seen(cluster: None, sweep: MakeSweep) -
     assert not run_sweep(config)
     before = set(read_sweep(config.output_dir)["trial"])
     assert len(before) == 1
-    more = config.model_copy(update={"trials": 2})
+    more = config.changed(trials=2)
     assert not run_sweep(more)
     after = read_sweep(config.output_dir)
     assert len(set(after["trial"])) == 2

@@ -106,7 +106,7 @@ def config(endpoint: Endpoint, tmp_path: Path) -> JudgeConfig:
 
 
 def run(config: JudgeConfig, **changes: Any) -> dict[str, Any]:
-    config = config.model_copy(update=changes)
+    config = config.changed(**changes)
     with AnswerCache(config.cache) as cache:
         return judge(config, make_plan(config, cache), cache, lambda: None)
 
@@ -244,9 +244,7 @@ def test_no_more_at_a_time_than_allowed(endpoint: Endpoint, config: JudgeConfig)
 
 
 def test_the_estimate_is_of_what_is_not_answered(config: JudgeConfig) -> None:
-    priced = config.model_copy(
-        update={"input_price": 2.0, "output_price": 8.0, "max_tokens": 1_000}
-    )
+    priced = config.changed(input_price=2.0, output_price=8.0, max_tokens=1_000)
     with AnswerCache(config.cache) as cache:
         plan = make_plan(priced, cache)
         characters = sum(len(request["messages"][0]["content"]) for request in plan.todo.values())

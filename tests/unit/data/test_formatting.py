@@ -3,21 +3,14 @@ from __future__ import annotations
 from more_ray.config import ModelConfig
 from more_ray.data.formatting import encode, render
 from more_ray.data.records import Message
-from more_ray.model.loading import load_tokenizer
+from more_ray.model.tokenizer import load_tokenizer
 
 PROMPT = (Message(role="user", content="Why?"),)
-TEMPLATE = "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}<|eos|>\n{% endfor %}"
 
 
 def test_a_transcript_where_there_is_no_chat_template() -> None:
     tokenizer = load_tokenizer(ModelConfig(), 64)
     assert render(tokenizer, PROMPT, "So.") == "Human: Why?\n\nAssistant: So.<|eos|>"
-
-
-def test_a_chat_template_ends_in_one_eos() -> None:
-    tokenizer = load_tokenizer(ModelConfig(), 64)
-    tokenizer.chat_template = TEMPLATE
-    assert render(tokenizer, PROMPT, "So.") == "<user>Why?<|eos|>\n<assistant>So.<|eos|>"
 
 
 def test_truncation_drops_the_beginning_and_keeps_the_answer() -> None:

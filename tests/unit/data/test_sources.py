@@ -124,6 +124,89 @@ SHAPES: dict[str, tuple[list[dict[str, Any]], Pair]] = {
 }
 
 
+TURNS = (
+    {"role": "system", "content": "Be kind."},
+    {"role": "user", "content": "Hi."},
+    {"role": "assistant", "content": "Hello."},
+    *PROMPT,
+)
+CONTEXT = {"system": "Be kind.", "history": [["Hi.", "Hello."]]}
+DIALOGUE = "Human: Hi.{0}Assistant: Hello.{0}Human: Name a fruit.{0}Assistant: {1}"
+SHAPES |= {
+    "system and history": ([EXPLICIT | CONTEXT], Pair(TURNS, "An apple.", "A stone.", "mine")),
+    "history of messages": (
+        [EXPLICIT | {"system": "Be kind.", "history": list(TURNS[1:3])}],
+        Pair(TURNS, "An apple.", "A stone.", "mine"),
+    ),
+    "history as a transcript": (
+        [EXPLICIT | {"system": "Be kind.", "history": "Human: Hi.\n\nAssistant: Hello."}],
+        Pair(TURNS, "An apple.", "A stone.", "mine"),
+    ),
+    "no context": ([EXPLICIT | {"system": "", "history": [], "tools": None}], EXPECTED),
+    "orca pairs": (
+        [
+            {"system": "Be kind.", "question": "Name a fruit."}
+            | {"chosen": "An apple.", "rejected": "A stone."}
+        ],
+        Pair((TURNS[0], *PROMPT), "An apple.", "A stone.", "mine"),
+    ),
+    "instruction and input": (
+        [
+            {"instruction": "Name it.", "input": "Red, on trees."}
+            | {"chosen": "An apple.", "rejected": "A stone."}
+        ],
+        Pair(
+            ({"role": "user", "content": "Name it.\n\nRed, on trees."},),
+            *("An apple.", "A stone.", "mine"),
+        ),
+    ),
+    "system of messages stays once": (
+        [
+            {"system": "Be kind."}
+            | {
+                side: [*TURNS, {"role": "assistant", "content": answer}]
+                for side, answer in (("chosen", "An apple."), ("rejected", "A stone."))
+            }
+        ],
+        Pair(TURNS, "An apple.", "A stone.", "mine"),
+    ),
+    "messages as JSON": (
+        [
+            {
+                "prompt": json.dumps(PROMPT),
+                "chosen": json.dumps([{"role": "assistant", "content": "An apple."}]),
+                "rejected": json.dumps([{"from": "gpt", "value": "A stone."}]),
+            }
+        ],
+        EXPECTED,
+    ),
+    "JSON that is an answer": (
+        [EXPLICIT | {"chosen": '[{"fruit": "apple"}]'}],
+        Pair(PROMPT, '[{"fruit": "apple"}]', "A stone.", "mine"),
+    ),
+    **{
+        f"transcripts between {between!r}": (
+            [
+                {
+                    side: DIALOGUE.format(between, answer)
+                    for side, answer in (("chosen", "An apple."), ("rejected", "A stone."))
+                }
+            ],
+            Pair(TURNS[1:], "An apple.", "A stone.", "mine"),
+        )
+        for between in ("\n", "\r\n", "\r\n\r\n")
+    },
+    "scores of both": (
+        [EXPLICIT | {"score_chosen": 8.0, "score_rejected": 6.5}],
+        Pair(PROMPT, "An apple.", "A stone.", "mine", margin=1.5),
+    ),
+    "subset": (
+        [EXPLICIT | {"subset": "easy"}],
+        Pair(PROMPT, "An apple.", "A stone.", "mine", subset="easy"),
+    ),
+}
+
+
 def write_jsonl(path: Path, records: list[Any]) -> str:
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
     return str(path)
@@ -205,6 +288,12 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path, extension: str) -> None
     assert list(read_file(str(path), "mine")) == [EXPECTED]
 
 
+def test_json_lines_in_a_json_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text("\n".join(json.dumps(EXPLICIT) for _ in range(3)))
+    assert list(read_file(str(path), "mine")) == [EXPECTED] * 3
+
+
 def test_only_replies_of_assistants_make_pairs(tmp_path: Path) -> None:
     def message(identity: str, parent: str | None, role: str, rank: int | None) -> dict[str, Any]:
         return {
@@ -238,6 +327,20 @@ BAD_RECORDS = [
     (EXPLICIT | {"margin": "wide"}, Reason.WRONG_TYPE, "margin must be a number, got str"),
     (EXPLICIT | {"probability": 2}, Reason.WRONG_TYPE, "probability must lie in [0, 1]"),
     ({"prompt": "Name a fruit."}, Reason.MISSING, "chosen, rejected"),
+    (EXPLICIT | {"score_chosen": 1, "score_rejected": 1}, Reason.TIE, "both scored 1"),
+    (EXPLICIT | {"score_chosen": 1, "score_rejected": 2}, Reason.CONTRADICTION, "1 and 2"),
+    (EXPLICIT | {"tools": [{"name": "f"}]}, Reason.TOOLS, "a record without tools is allowed"),
+    (EXPLICIT | {"system": 3}, Reason.WRONG_TYPE, "system must be text, got int"),
+    (
+        EXPLICIT | {"history": 3},
+        Reason.WRONG_TYPE,
+        "history must be text or a list of messages, got int",
+    ),
+    (
+        {"query": "Name a fruit.", "chosen": "An apple.", "rejected": "A stone."},
+        Reason.NO_PROMPT,
+        "chosen is one text, and there is no column prompt",
+    ),
     (
         {"chosen": "Human: a\n\nAssistant: b", "rejected": "Human: c\n\nAssistant: d"},
         Reason.PROMPTS_DIFFER,

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from more_ray.data.packing import pack
-from more_ray.model.answer_tokens import runs_packed
+from more_ray.model.batch_format import cannot_pack
 from more_ray.model.implicit_reward import ImplicitReward
 from more_ray.objective.ranking import ranking_loss, sum_by_source
 
@@ -91,6 +91,6 @@ def test_the_closed_form_is_the_gradient_of_the_head(config: PretrainedConfig) -
 
 def test_a_model_with_windowed_attention_is_found_out() -> None:
     torch.manual_seed(0)
-    assert runs_packed(AutoModelForCausalLM.from_config(copy.deepcopy(CONFIGS[0])))
+    assert not cannot_pack(AutoModelForCausalLM.from_config(copy.deepcopy(CONFIGS[0])))
     windowed = MistralConfig(**SMALL, num_key_value_heads=2, sliding_window=2)
-    assert not runs_packed(AutoModelForCausalLM.from_config(windowed))
+    assert cannot_pack(AutoModelForCausalLM.from_config(windowed))

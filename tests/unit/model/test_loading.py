@@ -9,13 +9,23 @@ import numpy as np
 import pytest
 import torch
 from transformers import (
+    AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     BertConfig,
     BertModel,
+    BloomConfig,
+    BloomForSequenceClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
     LlamaConfig,
     LlamaForCausalLM,
     LlamaForSequenceClassification,
+    OPTConfig,
+    OPTForSequenceClassification,
+    Qwen2Config,
+    RobertaConfig,
+    RobertaForSequenceClassification,
 )
 
 from more_ray.config import LoraConfig, ModelConfig
@@ -26,7 +36,11 @@ from more_ray.model.loading import (
     add_lora,
     check_model,
     check_reward_model,
+    load_causal_lm,
     load_classifier,
+    load_policy,
+    load_reward_model,
+    load_reward_tokenizer,
     load_tokenizer,
 )
 
@@ -197,3 +211,113 @@ def test_more_layers_than_there_are(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"model\.layers: 9 given; .* has 2 blocks"):
         check_model(ModelConfig(path=str(tmp_path), layers=9))
     check_model(ModelConfig(path=str(tmp_path), layers=2))
+
+
+def test_a_kind_of_block_for_each_layer_is_cut_and_exported(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(ModelConfig(), 64)
+    kinds = ["full_attention", "sliding_attention", "full_attention"]
+    shape = Qwen2Config(
+        **{"vocab_size": len(tokenizer), "hidden_size": 16, "intermediate_size": 16},
+        **{"num_hidden_layers": 3, "num_attention_heads": 2, "num_key_value_heads": 2},
+        **{"use_sliding_window": True, "sliding_window": 4, "layer_types": kinds},
+    )
+    AutoModelForCausalLM.from_config(shape).save_pretrained(tmp_path / "base")
+    config = ModelConfig(path=str(tmp_path / "base"), layers=2)
+    check_model(config)
+    classifier = load_classifier(config, tokenizer, torch.float32, 0)
+    export(classifier, dict(classifier.named_parameters()), None, tokenizer, tmp_path / "model")
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
+    assert again.config.layer_types == kinds[:2]
+
+
+def test_a_policy_keeps_what_ends_its_answers(tmp_path: Path) -> None:
+    """Both stop tokens, also beside settings that transformers refuses to save."""
+    tokenizer = load_tokenizer(ModelConfig(), 64)
+    base = load_causal_lm(ModelConfig(), tokenizer, torch.float32, 0)
+    base.generation_config.eos_token_id = [1, 7]
+    base.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    for temperature in (None, 0.5):
+        policy = load_policy(ModelConfig(path=str(tmp_path / "base")), tokenizer, torch.float32, 0)
+        policy.generation_config.temperature = temperature
+        export(policy, dict(policy.named_parameters()), None, tokenizer, tmp_path / "model")
+        again = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+        assert again.generation_config.eos_token_id == [1, 7]
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "most"),
+    [
+        (LlamaForSequenceClassification, LlamaConfig(max_position_embeddings=64), 64),
+        (GPT2ForSequenceClassification, GPT2Config(n_positions=64, pad_token_id=0), 64),
+        (RobertaForSequenceClassification, RobertaConfig(max_position_embeddings=66), 64),
+        (OPTForSequenceClassification, OPTConfig(max_position_embeddings=64), 64),
+        (BloomForSequenceClassification, BloomConfig(), None),
+    ],
+)
+def test_texts_longer_than_the_model_takes(
+    tmp_path: Path, kind: Any, shape: Any, most: int | None
+) -> None:
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    small["num_key_value_heads"] = 2
+    sizes = {"vocab_size": 50, "intermediate_size": 16, "word_embed_proj_dim": 16, "ffn_dim": 16}
+    shape.update({**small, **sizes, "num_labels": 1})
+    model = kind(shape).eval()
+    model.save_pretrained(tmp_path)
+    checks = [check_reward_model]
+    if kind is not RobertaForSequenceClassification:
+        checks.append(check_model)
+    for check in checks:
+        check(ModelConfig(path=str(tmp_path)), most or 10_000)
+        if most:
+            with pytest.raises(ModelError, match="65 given; the model takes at most 64 tokens"):
+                check(ModelConfig(path=str(tmp_path)), 65)
+    with torch.no_grad():
+        assert model(torch.full((1, most or 100), 3)).logits.isfinite().all()
+
+
+def test_a_classifier_of_several_outputs_is_no_base(tmp_path: Path) -> None:
+    shape = LlamaConfig(hidden_size=8, num_attention_heads=1, intermediate_size=8, num_labels=3)
+    LlamaForSequenceClassification(shape).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="is a classifier with 3 outputs; a causal LM or a class"):
+        check_model(ModelConfig(path=str(tmp_path)))
+
+
+REMOTE = """
+from transformers import LlamaForCausalLM, LlamaForSequenceClassification
+
+
+class OwnForCausalLM(LlamaForCausalLM):
+    pass
+
+
+class OwnForSequenceClassification(LlamaForSequenceClassification):
+    pass
+"""
+
+
+def test_code_that_comes_with_a_model_is_run_where_it_is_trusted(tmp_path: Path) -> None:
+    """From the check of its config to the export, which brings the code along."""
+    tokenizer = load_tokenizer(ModelConfig(), 64)
+    base = tmp_path / "base"
+    load_causal_lm(ModelConfig(), tokenizer, torch.float32, 0).save_pretrained(base)
+    tokenizer.save_pretrained(base)
+    (base / "own.py").write_text(REMOTE)
+    config = json.loads((base / "config.json").read_text())
+    kinds = ("AutoModelForCausalLM", "AutoModelForSequenceClassification")
+    classes = ("OwnForCausalLM", "OwnForSequenceClassification")
+    auto = {kind: f"own.{one}" for kind, one in zip(kinds, classes, strict=True)}
+    config["auto_map"] = auto
+    (base / "config.json").write_text(json.dumps(config))
+
+    settings = ModelConfig(path=str(base), trust_remote_code=True)
+    check_model(settings)
+    check_model(settings, policy=True)
+    classifier = load_classifier(settings, tokenizer, torch.float32, 0)
+    assert type(classifier).__name__ == "OwnForSequenceClassification"
+    export(classifier, dict(classifier.named_parameters()), None, tokenizer, tmp_path / "model")
+    served = ModelConfig(path=str(tmp_path / "model"), trust_remote_code=True)
+    check_reward_model(served)
+    again = load_reward_model(served, load_reward_tokenizer(served, 64))
+    assert torch.equal(again.classifier.score.weight, classifier.score.weight)
+    assert type(again.classifier).__name__ == "OwnForSequenceClassification"

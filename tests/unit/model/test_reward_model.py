@@ -120,10 +120,10 @@ def test_any_number_of_answers_may_share_a_prompt(name: str) -> None:
 
 def test_auto_packs_what_can_be_packed() -> None:
     model = make_model(CONFIGS["llama"])
-    choose_batch_format(model, model, "auto")
+    choose_batch_format(model, "auto")
     assert model.packed
     windowed = make_model(
         MistralConfig(**SHAPE, intermediate_size=128, num_key_value_heads=2, sliding_window=4)
     )
-    choose_batch_format(windowed, windowed, "auto")
+    choose_batch_format(windowed, "auto")
     assert not windowed.packed

@@ -1,0 +1,56 @@
+"""What training pairs have in common with test pairs and with each other.
+
+Legend: N training pairs of one source.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+Keys = NDArray[np.uint64]
+
+
+class Audit:
+    """Told of all pairs that are kept, the test pairs of all sources first."""
+
+    def __init__(self) -> None:
+        self._tested: set[int] = set()
+        self._trained: dict[str, list[Keys]] = {}
+
+    def see(self, source: str, split: str, pairs: pa.Table) -> None:
+        """Pairs that are kept."""
+        if split == "test":
+            self._tested.update(pairs["prompt"].to_pylist())
+        else:
+            both = [pairs[name].to_numpy().astype(np.uint64) for name in ("answers", "swapped")]
+            self._trained.setdefault(source, []).append(np.stack(both, axis=1))
+
+    def leaked(self, pairs: pa.Table) -> NDArray[np.bool_]:
+        """`[N]`: training pairs whose prompt is that of a test pair of any source."""
+        return np.isin(pairs["prompt"].to_numpy(), np.fromiter(self._tested, np.uint64))
+
+    def repeats(self, source: str) -> dict[str, int]:
+        """Of a source's training pairs: `repeated`, given before in the same source;
+        `contradicted` by a pair of the same source, and `contradicted_elsewhere` by one of another:
+        the same answers the other way round."""
+        nothing = [np.empty((0, 2), np.uint64)]
+        mine_N2 = np.concatenate(nothing + self._trained.get(source, []))
+        others = [one for name, parts in self._trained.items() if name != source for one in parts]
+        return {
+            "repeated": len(mine_N2) - len(np.unique(mine_N2, axis=0)),
+            "contradicted": _contradicted(mine_N2, mine_N2),
+            "contradicted_elsewhere": _contradicted(mine_N2, np.concatenate(nothing + others)),
+        }
+
+
+def _contradicted(mine_N2: Keys, others_N2: Keys) -> int:
+    """How many of mine others have with the other answer preferred.
+
+    Both have two columns: which answers to which prompt, and which of the two is preferred.
+    """
+    return sum(
+        int(np.isin(mine_N2[mine_N2[:, 1] == side, 0], others_N2[others_N2[:, 1] != side, 0]).sum())
+        for side in (0, 1)
+    )

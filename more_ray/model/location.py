@@ -1,0 +1,57 @@
+"""Where a model and its tokenizer are: a folder, the hub, a GGUF file, an installed package."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+from more_ray.config import ModelConfig
+from more_ray.errors import UserError
+
+
+class ModelError(UserError):
+    """What could not be loaded, from where, what is allowed."""
+
+
+def from_pretrained(kind: Any, config: ModelConfig, /, **arguments: Any) -> Any:
+    """`kind.from_pretrained` with what `config` names; raises ModelError where that fails."""
+    try:
+        return kind.from_pretrained(**location(config), **arguments)
+    except UnpicklingError as error:
+        # Torch's message proposes to read them all the same.
+        raise ModelError(
+            f"model.path: {config.path} has weights that run code when they are read; safetensors "
+            "are allowed"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ModelError(cannot_load(config, error)) from error
+
+
+def location(config: ModelConfig) -> dict[str, Any]:
+    """The arguments of `from_pretrained` that say what is loaded."""
+    path = config.path
+    if path.startswith("package:"):
+        package, _, name = path.removeprefix("package:").partition("/")
+        # Found without importing it: a carrier of weights may need packages that we do not.
+        spec = importlib.util.find_spec(package)
+        if spec is None or not spec.submodule_search_locations:
+            raise ModelError(f"model.path: the Python package {package} is not installed")
+        path = str(Path(spec.submodule_search_locations[0]) / name)
+    found: dict[str, Any] = {
+        "pretrained_model_name_or_path": path,
+        "trust_remote_code": config.trust_remote_code,
+    }
+    if path.endswith(".gguf"):
+        file = Path(path)
+        if not file.is_file():
+            raise ModelError(f"model.path: no file {path}")
+        found |= {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
+    if config.revision:
+        found["revision"] = config.revision
+    return found
+
+
+def cannot_load(config: ModelConfig, error: Exception) -> str:
+    return f"model.path: cannot load {config.path}: {str(error).strip().splitlines()[0]}"
