@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 from typing_extensions import Self
 
 
@@ -95,7 +95,7 @@ class ModelConfig(Section):
     model's scores are the same in both."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model."""
-    chat_template_kwargs: dict[str, Any] = {}
+    chat_template_kwargs: dict[Annotated[str, Field(pattern=r"^[a-zA-Z_]\w*$")], JsonValue] = {}
     """Variables of the chat template (`enable_thinking`, `date_string` ...). They are kept with the
     run and the exported template."""
 

@@ -18,10 +18,10 @@ import yaml
 
 from more_ray import storage
 from more_ray.cluster import WORKER_ENVIRONMENT, uses_gpu
-from more_ray.config import EvaluationConfig, ModelConfig, RunConfig
+from more_ray.config import DataConfig, EvaluationConfig, ModelConfig, RunConfig
 from more_ray.data.prepare import prepare
 from more_ray.data.prepared import Prepared
-from more_ray.data.sources import SourceFiles, has_test, locate
+from more_ray.data.sources import has_test, locate
 from more_ray.data.test_pairs import EvaluationPairs, pack_rows
 from more_ray.errors import UserError
 from more_ray.evaluate.scores import SourceScores, read_scores, write_scores
@@ -58,7 +58,8 @@ def evaluate(
     check_reward_model(config.model, config.data.max_length)
     others = _read_scores(config.against) if config.against else None
     tokenizer = load_reward_tokenizer(config.model, config.data.max_length)
-    prepared = prepare(config.data, tokenizer, preparing, whole=_whole(config))
+    data, whole = _split(config)
+    prepared = prepare(data, tokenizer, preparing, whole=whole)
     scores = score(prepared, config, scoring)
     try:
         result = summarise(scores, _name(config), None, config.seed, config.bins, config.resamples)
@@ -72,23 +73,26 @@ def evaluate(
     return result
 
 
-def _whole(config: EvaluationConfig) -> list[str]:
-    """Sources without a test file that are not what the model was trained on."""
+def _split(config: EvaluationConfig) -> tuple[DataConfig, list[str]]:
+    """What is held out of sources without a test file.
+
+    Returns:
+        the data with the held-out share of the model's run, where it was trained on one of them,
+        and the names of those that it was not trained on, which are scored whole.
+    """
     data = config.data
     if "test_fraction" in data.model_fields_set or not (data.sources or data.root):
-        return []
-    run = storage.join(posixpath.dirname(config.model.path.rstrip("/")), "config.yaml")
-    known: list[SourceFiles] = []
-    if posixpath.basename(config.model.path.rstrip("/")) == "model" and storage.exists(run):
-        trained = RunConfig.model_validate(yaml.safe_load(storage.read_text(run))).data
-        if trained.sources or trained.root:
-            known = locate(trained.sources, trained.root)
+        return data, []
+    files = [one for one in locate(data.sources, data.root) if one.train and not has_test(one)]
+    folder, name = posixpath.split(config.model.path.rstrip("/"))
+    settings = storage.join(folder, "config.yaml")
+    if name != "model" or not storage.exists(settings):
+        return data, [one.name for one in files]
+    trained = RunConfig.model_validate(yaml.safe_load(storage.read_text(settings))).data
+    known = locate(trained.sources, trained.root) if trained.sources or trained.root else []
     urls = {storage.absolute(one.train) for one in known if one.train}
-    return [
-        one.name
-        for one in locate(data.sources, data.root)
-        if one.train and not has_test(one) and storage.absolute(one.train) not in urls
-    ]
+    as_trained = data.changed(test_fraction=trained.test_fraction, seed=trained.seed)
+    return as_trained, [one.name for one in files if storage.absolute(one.train) not in urls]
 
 
 def score(

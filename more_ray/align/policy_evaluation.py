@@ -19,7 +19,7 @@ from more_ray.cluster import WORKER_ENVIRONMENT, uses_gpu
 from more_ray.config import ModelConfig
 from more_ray.model.attention import PACKED_ATTENTION
 from more_ray.model.loading import load_policy
-from more_ray.model.tokenizer import load_tokenizer
+from more_ray.model.tokenizer import training_tokenizer
 
 
 def measure(
@@ -79,7 +79,7 @@ def _divergence_of(
 ) -> list[float]:
     torch.set_num_threads(os.cpu_count() or 1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    tokenizer = load_tokenizer(base, None)
+    tokenizer = training_tokenizer(base, None)
     models = []
     for config in (policy, base):
         model = load_policy(config, tokenizer, torch.float32, seed=0).to(device).eval()

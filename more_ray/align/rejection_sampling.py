@@ -28,7 +28,7 @@ from more_ray.cluster import WORKER_ENVIRONMENT
 from more_ray.data.formatting import render_prompt
 from more_ray.data.records import DataError, Reason
 from more_ray.errors import UserError, last_line
-from more_ray.model.loading import check_reward_model, load_causal_lm
+from more_ray.model.loading import check_model, check_reward_model, load_causal_lm
 from more_ray.model.tokenizer import load_tokenizer
 
 SCORER_CPUS = 0.5
@@ -89,7 +89,9 @@ def check_inputs(config: RejectionSamplingConfig) -> list[Prompt]:
     """The prompts; raises DataError and ModelError for what would fail later, in a worker."""
     prompts = read_prompts(config.prompts, config.limit)
     check_reward_model(config.reward)
-    tokenizer = load_tokenizer(config.policy, config.sampling.max_prompt_tokens)
+    sampling = config.sampling
+    check_model(config.policy, sampling.max_prompt_tokens + sampling.max_new_tokens, policy=True)
+    tokenizer = load_tokenizer(config.policy, sampling.max_prompt_tokens)
     for row, prompt in enumerate(prompts):
         try:
             render_prompt(tokenizer, prompt)

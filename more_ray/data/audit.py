@@ -11,6 +11,14 @@ from numpy.typing import NDArray
 
 Keys = NDArray[np.uint64]
 
+AUDITED = {
+    "leaked": "leaked",
+    "repeated": "twice",
+    "contradicted": "contradicted",
+    "contradicted_elsewhere": "by others",
+}
+"""Counts of training pairs, and the heads of their columns."""
+
 
 class Audit:
     """Told of all pairs that are kept, the test pairs of all sources first."""

@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from more_ray.config import LoraConfig, ModelConfig
-from more_ray.model.architecture import blocks, first_blocks, most_positions
+from more_ray.model.architecture import blocks, first_blocks, most_positions, short_positions
 from more_ray.model.batch_format import cannot_pack
 from more_ray.model.location import ModelError, cannot_load, from_pretrained, location
 from more_ray.model.reward_model import PaddedClassifier, RewardModel, choose_batch_format
@@ -107,11 +107,17 @@ def load_reward_tokenizer(config: ModelConfig, max_length: int | None) -> PreTra
     return tokenizer
 
 
-def check_model(config: ModelConfig, max_length: int | None = None, policy: bool = False) -> None:
+def check_model(
+    config: ModelConfig,
+    max_length: int | None = None,
+    policy: bool = False,
+    partitioned: bool = False,
+) -> None:
     """What can be told without the weights, before any worker loads them.
 
     Args:
         policy: a policy is trained, which needs no `score` head.
+        partitioned: its weights are (ZeRO-3), so that all workers run it equally often.
 
     Raises:
         ModelError: no causal LM with a `score` head is at `config.path`, or it has fewer than
@@ -136,6 +142,12 @@ def check_model(config: ModelConfig, max_length: int | None = None, policy: bool
     if not policy:
         _check_head(model)
     _check_positions(max_length, most_positions(model))
+    limit = short_positions(whole)
+    if partitioned and limit and (max_length or 0) > limit:
+        raise ModelError(
+            f"train.zero_stage: 3 given; {config.path} embeds texts of more than {limit} tokens "
+            f"otherwise (LongRoPE), so data.max_length={limit} or another stage is allowed"
+        )
 
 
 def check_reward_model(config: ModelConfig, max_length: int | None = None) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from more_ray import storage
+from more_ray.data.audit import AUDITED
 from more_ray.evaluate.baselines import with_temperature
 from more_ray.evaluate.outliers import outliers
 from more_ray.evaluate.summary import compare
@@ -46,6 +47,13 @@ def render_page(models: Sequence[Model]) -> str:
             if model in mixed or model.trained_on == [name]
         ],
         seeds=[_seed_row(model) for model in models if len(model.runs) > 1],
+        subsets=[
+            _subset_row(model, name, subset)
+            for name in sources
+            for model in mixed
+            for subset in model.evaluation["sources"][name].get("subsets", {})
+        ],
+        data=_data_rows(models[0]),
         outliers=[_outlier_row(model, name) for name in sources for model in mixed],
         differences=[
             {
@@ -118,6 +126,33 @@ def _outlier_row(model: Model, source: str) -> dict[str, Any]:
             for key, title in (("outliers", "outliers"), ("outlier_mean", "mean"))
         },
     }
+
+
+def _subset_row(model: Model, source: str, subset: str) -> dict[str, Any]:
+    one = model.evaluation["sources"][source]["subsets"][subset]
+    return {
+        "source": source,
+        "subset": subset,
+        "model": model.name,
+        "pairs": one["n"],
+        "accuracy": _with_interval(one, "accuracy"),
+        "ECE": one["ece"],
+    }
+
+
+def _data_rows(model: Model) -> list[dict[str, Any]]:
+    """What preparation counted; nothing of runs that did not keep it."""
+    return [
+        {
+            "source": name,
+            "train": count["train"],
+            "test": count["test"],
+            "rejected": sum(count["rejected"].values()),
+            **{title: count[key] for key, title in AUDITED.items()},
+            "not read": ", ".join(count.get("unread", [])),
+        }
+        for name, count in ((model.first.environment or {}).get("data") or {}).items()
+    ]
 
 
 def _with_interval(measures: dict[str, Any], key: str) -> str:

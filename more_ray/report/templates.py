@@ -33,5 +33,5 @@ def _facts(environment: dict[str, Any]) -> Rows:
             else value,
         }
         for key, value in environment.items()
-        if key != "command" and value not in (None, "")
+        if key not in ("command", "data") and value not in (None, "")
     ]

@@ -26,6 +26,7 @@ def train_all(config: RunConfig) -> list[str]:
     kinds = list(dict.fromkeys([config.objective.scheme, *config.compare]))
     if len(kinds) == 1:
         return [_train(config)]
+    runs = compared_runs(config)
     folders: list[str] = []
     singles: list[str] = []
     if {"single", "averaging"} & set(kinds):
@@ -35,13 +36,22 @@ def train_all(config: RunConfig) -> list[str]:
             folders += singles
         elif kind == "averaging":
             folders.append(_average(config, singles))
-        elif kind == "raw":
-            folders.append(_train(_changed(config, kind, train={"max_steps": 0})))
         else:
+            folders.append(_train(runs[kind]))
+    return folders
+
+
+def compared_runs(config: RunConfig) -> dict[str, RunConfig]:
+    """By kind the runs on all sources: the config's own scheme, others, and the untrained model."""
+    runs = {}
+    for kind in dict.fromkeys([config.objective.scheme, *config.compare]):
+        if kind == "raw":
+            runs[kind] = _changed(config, kind, train={"max_steps": 0})
+        elif kind not in ("single", "averaging"):
             weights = config.objective.weights if kind == config.objective.scheme else None
             scheme = {"scheme": kind, "weights": weights}
-            folders.append(_train(_changed(config, kind, objective=scheme)))
-    return folders
+            runs[kind] = _changed(config, kind, objective=scheme)
+    return runs
 
 
 def _train(config: RunConfig) -> str:

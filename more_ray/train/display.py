@@ -18,6 +18,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from more_ray.data.audit import AUDITED
 from more_ray.data.prepared import Prepared
 
 console = Console()
@@ -85,15 +86,6 @@ def _learnt(state: Mapping[str, Any]) -> str:
         return "loss or gradient not finite"
     lam = " ".join(f"{value:.2f}".lstrip("0") for value in state["lam"].values())
     return f"loss {state['loss']:.3f}  lam {lam}  {state['pairs_per_s']:.0f} pairs/s"
-
-
-AUDITED = {
-    "leaked": "leaked",
-    "repeated": "twice",
-    "contradicted": "contradicted",
-    "contradicted_elsewhere": "by others",
-}
-"""Counts of training pairs, and the heads of their columns."""
 
 
 def prepared_table(prepared: Prepared) -> Table:

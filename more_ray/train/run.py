@@ -65,7 +65,7 @@ def run(
     with RunProgress(name, quiet) as progress:
         progress.phase("preparing data")
         policy = config.objective.loss != "ranking"
-        check_model(config.model, config.data.max_length, policy)
+        check_model(config.model, config.data.max_length, policy, config.train.zero_stage == 3)
         tokenizer = training_tokenizer(config.model, config.data.max_length)
         prepared = prepare(config.data, tokenizer, progress.prepared, fine_tuning)
         for name, count in prepared.manifest["sources"].items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support import MakeConfig, write_lines
 from transformers import BertConfig, BertForSequenceClassification
 
 from more_ray.config import EvaluationConfig, ModelConfig
 from more_ray.evaluate.scores import read_scores
 from more_ray.evaluation import EvaluationError, evaluate
 from more_ray.model.loading import load_tokenizer
+from more_ray.train.run import run
 
 pytestmark = pytest.mark.integration
 MakeEvaluation = Callable[..., EvaluationConfig]
@@ -105,3 +108,36 @@ def test_a_model_that_was_scored_on_other_pairs(
     pq.write_table(table.slice(1), other / "scores.parquet")
     with pytest.raises(EvaluationError, match="different pairs, 60 and 59 with 59 in common"):
         evaluate(config(trained / "model", against=str(other)))
+
+
+def test_a_file_is_scored_whole_unless_it_was_trained_on(
+    cluster: None, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    """With results by subset, where the pairs name one."""
+    trained_on, other = tmp_path / "mine.jsonl", tmp_path / "other.jsonl"
+    records = [
+        {"prompt": f"Question {n}?", "chosen": f"Yes, {n}.", "rejected": f"No, {n}."}
+        | {"subset": "even" if n % 2 == 0 else "odd"}
+        for n in range(80)
+    ]
+    write_lines(trained_on, records)
+    write_lines(other, records)
+    data = {"sources": [str(trained_on)], "test_fraction": 0.25}
+    train = {"max_steps": 0, "threads": 1}
+    held_out = run(small_config(tmp_path / "run", data=data, train=train))["mean"]["n"]
+    assert 5 < held_out < 40
+    model = {"path": str(tmp_path / "run" / "model")}
+
+    def evaluated(**data: Any) -> dict[str, Any]:
+        values = {"output_dir": str(tmp_path / "evaluation"), "model": model, "resamples": 100}
+        prepared = {"prepared": str(tmp_path / "prepared"), **data}
+        return evaluate(EvaluationConfig.model_validate(values | {"data": prepared}))
+
+    whole = evaluated(sources=[str(other)])
+    assert whole["mean"]["n"] == 80
+    subsets = whole["sources"]["other"]["subsets"]
+    assert {name: one["n"] for name, one in subsets.items()} == {"even": 40, "odd": 40}
+    assert fmean(one["accuracy"] for one in subsets.values()) == whole["mean"]["accuracy"]
+    assert evaluated(sources=[str(trained_on)])["mean"]["n"] == held_out
+    again = evaluated(sources=[str(trained_on), str(other)], test_fraction=0.25)
+    assert again["sources"]["mine"]["n"] == again["sources"]["other"]["n"] == held_out

@@ -169,3 +169,22 @@ def test_the_chat_template_opens_the_answer(tokenizer: PreTrainedTokenizerBase) 
         "{% if add_generation_prompt %}<assistant>{% endif %}"
     )
     assert render_prompt(templated, prompt) == "<system>Be kind.<user>Why?<assistant>"
+
+
+def test_padding_that_is_a_stop_can_be_drawn(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """A policy whose second stop token is the one that pads its tokenizer's rows."""
+    pad = tokenizer.pad_token_id
+    model.generation_config.eos_token_id = [tokenizer.eos_token_id, pad]
+    sampler = make_sampler(model, tokenizer, samples=16)
+    pad_V = torch.zeros(len(tokenizer))
+    pad_V[pad] = 4.5
+    model.lm_head.register_forward_hook(lambda _, __, logits: logits + pad_V)
+    (samples,) = sampler.sample(PROMPTS[:1], [0])
+    assert {sample.finished for sample in samples} == {True, False}
+    assert all((sample.tokens == 12) or sample.finished for sample in samples)
+    assert any(1 < sample.tokens < 6 for sample in samples)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    (never,) = make_sampler(model, tokenizer, samples=16).sample(PROMPTS[:1], [0])
+    assert sum(sample.finished for sample in never) < sum(sample.finished for sample in samples)

@@ -25,7 +25,13 @@ from more_ray.model.answer_tokens import AnswerTokens, head_inputs
 from more_ray.model.attention import PACKED_ATTENTION
 from more_ray.model.batch_format import cannot_pack
 from more_ray.model.export import export
-from more_ray.model.loading import load_classifier, load_reward_model, load_reward_tokenizer
+from more_ray.model.loading import (
+    check_model,
+    load_classifier,
+    load_reward_model,
+    load_reward_tokenizer,
+)
+from more_ray.model.location import ModelError
 from more_ray.model.reward_model import RewardModel, choose_batch_format
 from more_ray.model.tokenizer import load_tokenizer, training_tokenizer
 
@@ -257,3 +263,36 @@ def test_samples_of_models_with_a_state_do_not_depend_on_the_batch(name: str) ->
     assert together == [
         sampler.sample([one], [seed])[0] for one, seed in zip(prompts, (3, 4), strict=True)
     ]
+
+
+@pytest.mark.parametrize("name", ["mistral", "gemma2", "gpt_oss", "bloom"])
+def test_what_cannot_run_packed_refuses_to(name: str) -> None:
+    with pytest.raises(ModelError, match=r"model\.batch_format: packed given; "):
+        choose_batch_format(RewardModel(make_classifier(name)), "packed")
+
+
+def test_a_head_of_zeros_does_not_hide_what_attention_does() -> None:
+    classifier = make_classifier("mistral", torch.bfloat16)
+    torch.nn.init.zeros_(classifier.score.weight)
+    model = RewardModel(classifier)
+    choose_batch_format(model, "auto")
+    assert not model.packed
+
+
+def test_rewards_in_bf16_do_not_tie() -> None:
+    model = RewardModel(make_classifier("llama", torch.bfloat16))
+    rng = np.random.default_rng(0)
+    reward_A = scores(
+        model, pack_answers([[rng.integers(3, 100, 12).tolist()] for _ in range(300)])
+    )
+    assert reward_A.dtype is torch.float32
+    assert len(reward_A.unique()) == 300
+
+
+def test_longrope_and_partitioned_weights(tmp_path: Path) -> None:
+    AutoModelForCausalLM.from_config(longrope()).save_pretrained(tmp_path)
+    config = ModelConfig(path=str(tmp_path))
+    check_model(config, LONG, partitioned=True)
+    check_model(config, LONG + 1)
+    with pytest.raises(ModelError, match=r"data\.max_length=32 or another stage is allowed"):
+        check_model(config, LONG + 1, partitioned=True)

@@ -13,6 +13,7 @@ from tokenizers import processors
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    ByT5Tokenizer,
     LlamaConfig,
     LlamaForSequenceClassification,
     PreTrainedTokenizerFast,
@@ -267,6 +268,13 @@ def test_tokenizers_that_cannot_be_used(tmp_path: Path) -> None:
     own.save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="cannot render a question and its answer: only tools"):
         training_tokenizer(ModelConfig(path=str(tmp_path)), None)
+
+
+def test_a_tokenizer_of_python_code_is_refused(tmp_path: Path) -> None:
+    ByT5Tokenizer().save_pretrained(tmp_path)
+    LlamaConfig().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="is a ByT5Tokenizer; one with a tokenizer"):
+        load_tokenizer(ModelConfig(path=str(tmp_path)), None)
 
 
 def test_a_checkpoint_without_a_head_is_no_reward_model(tmp_path: Path) -> None:
