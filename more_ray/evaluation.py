@@ -6,7 +6,6 @@ Legend: N test pairs of all sources.
 from __future__ import annotations
 
 import os
-import posixpath
 from collections.abc import Callable
 from typing import Any
 
@@ -14,11 +13,10 @@ import numpy as np
 import pyarrow as pa
 import ray
 import torch
-import yaml
 
 from more_ray import storage
 from more_ray.cluster import WORKER_ENVIRONMENT, uses_gpu
-from more_ray.config import DataConfig, EvaluationConfig, ModelConfig, RunConfig
+from more_ray.config import DataConfig, EvaluationConfig, ModelConfig
 from more_ray.data.prepare import prepare
 from more_ray.data.prepared import Prepared
 from more_ray.data.sources import has_test, locate
@@ -31,6 +29,7 @@ from more_ray.model.loading import (
     load_reward_model,
     load_reward_tokenizer,
 )
+from more_ray.run_folder import data_of, settings_of
 
 
 class EvaluationError(UserError):
@@ -77,22 +76,29 @@ def _split(config: EvaluationConfig) -> tuple[DataConfig, list[str]]:
     """What is held out of sources without a test file.
 
     Returns:
-        the data with the held-out share of the model's run, where it was trained on one of them,
-        and the names of those that it was not trained on, which are scored whole.
+        the data with the held-out share of the run that the model learnt one of them in, if any,
+        and the names of those that it did not learn from, which are scored whole.
     """
     data = config.data
     if "test_fraction" in data.model_fields_set or not (data.sources or data.root):
         return data, []
-    files = [one for one in locate(data.sources, data.root) if one.train and not has_test(one)]
-    folder, name = posixpath.split(config.model.path.rstrip("/"))
-    settings = storage.join(folder, "config.yaml")
-    if name != "model" or not storage.exists(settings):
-        return data, [one.name for one in files]
-    trained = RunConfig.model_validate(yaml.safe_load(storage.read_text(settings))).data
-    known = locate(trained.sources, trained.root) if trained.sources or trained.root else []
-    urls = {storage.absolute(one.train) for one in known if one.train}
-    as_trained = data.changed(test_fraction=trained.test_fraction, seed=trained.seed)
-    return as_trained, [one.name for one in files if storage.absolute(one.train) not in urls]
+    files = {
+        one.name: storage.absolute(one.train)
+        for one in locate(data.sources, data.root)
+        if one.train and not has_test(one)
+    }
+    learnt: set[str] = set()
+    path: str | None = config.model.path
+    while path and (settings := settings_of(path)):
+        known = {one.get("file") for one in data_of(path).values()}
+        # Runs of earlier versions do not say which files they read.
+        if mine := {name for name, file in files.items() if file in known or not known}:
+            learnt |= mine
+            of_run = settings["data"]
+            data = data.changed(test_fraction=of_run["test_fraction"], seed=of_run["seed"])
+        initial = settings.get("init_from")
+        path = storage.join(initial, "model") if initial else None
+    return data, [name for name in files if name not in learnt]
 
 
 def score(

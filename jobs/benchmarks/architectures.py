@@ -97,17 +97,30 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "zamba2": {"mamba_d_state": 8, "mamba_ngroups": 1, "layers_block_type": ["mamba", "hybrid"]},
 }
 """Small shapes of causal architectures that have a sequence classifier with a `score` head."""
+POLICIES: dict[str, dict[str, Any]] = {
+    "cohere": GROUPED,
+    "granite": {**GROUPED, "logits_scaling": 8.0},
+    "nanochat": GROUPED,
+    "olmoe": EXPERTS,
+}
+"""Of those that have none."""
 
 
 def small_config(name: str) -> PretrainedConfig:
-    """Of an architecture of `ARCHITECTURES`."""
+    """Of an architecture of `ARCHITECTURES` or `POLICIES`."""
     if name == "gemma3":  # the one of several modalities holds that of its language model
         text = small_config("gemma3_text").to_dict()
         vision = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
         return AutoConfig.for_model(
             name, text_config=text, vision_config={**vision, "intermediate_size": 16}, num_labels=1
         )
-    return AutoConfig.for_model(name, **{**SHAPE, **ARCHITECTURES[name]})
+    return AutoConfig.for_model(name, **{**SHAPE, **(ARCHITECTURES | POLICIES)[name]})
+
+
+def _padded(name: str, reason: str | None) -> str:
+    if reason is None:
+        return "packed"
+    return f"padded: {reason}" if name in ARCHITECTURES else f"refused: {reason}"
 
 
 def main() -> None:
@@ -118,14 +131,15 @@ def main() -> None:
     print("| architecture | reward model | policy | samples |")
     print("|---|---|---|---|")
     torch.set_num_threads(1)
-    for name in ARCHITECTURES:
+    for name in sorted(ARCHITECTURES | POLICIES):
         config = small_config(name)
-        reward = cannot_pack(AutoModelForSequenceClassification.from_config(config))
+        reward = "no sequence classifier in transformers"
+        if name in ARCHITECTURES:
+            reward = cannot_pack(AutoModelForSequenceClassification.from_config(config))
         policy_model = AutoModelForCausalLM.from_config(config)
         policy = cannot_pack(policy_model)
         print(
-            f"| {name} | {f'padded: {reward}' if reward else 'packed'} "
-            f"| {'refused' if policy else 'packed'} "
+            f"| {name} | {_padded(name, reward)} | {f'refused: {policy}' if policy else 'packed'} "
             f"| {'a prompt at a time' if has_state(policy_model) else 'together'} |"
         )
 

@@ -13,12 +13,14 @@ from more_ray.data.records import (
     check_prompt,
     turns_before,
 )
+from more_ray.data.shapes import PROMPTS, prompt_of
 
 Prompt = tuple[Message, ...]
 
 
 def read_prompts(uri: str, limit: int | None = None) -> list[Prompt]:
-    """The column `prompt` of a file, in its order, at most `limit` rows of it.
+    """The column `prompt` (or `question`, or `instruction`) of a file, in its order, at most
+    `limit` rows of it; `system`, `history` and `input` are read as preference data has them.
 
     A prompt is an instruction, a transcript or a list of messages; it ends with a user turn.
 
@@ -30,11 +32,11 @@ def read_prompts(uri: str, limit: int | None = None) -> list[Prompt]:
         if isinstance(row, Reject):
             raise DataError(f"{row.where}: {row.reason.value}: {row.detail}")
         where, record = row
-        if "prompt" not in record:
+        if not record.keys() & set(PROMPTS):
             columns = ", ".join(sorted(record)) or "(none)"
             raise DataError(f"{where}: no column prompt; there are {columns}")
         try:
-            prompts.append(check_prompt(record["prompt"], turns_before(record)))
+            prompts.append(check_prompt(prompt_of(record), turns_before(record)))
         except InvalidRecord as invalid:
             raise DataError(f"{where}: {invalid}") from invalid
     if not prompts:

@@ -17,7 +17,10 @@ from more_ray.data.records import DataError, Pair, Reason, Reject
 from more_ray.data.shapes import Row, read_pairs
 
 EXTENSIONS = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".csv")
-NUMBERS = ("margin", "probability", "score_0", "score_1", "choice", "rank")
+NUMBERS = (
+    *("margin", "probability", "choice", "rank"),
+    *("score_0", "score_1", "score_chosen", "score_rejected"),
+)
 """Columns that CSV writes as text."""
 MAX_CSV_FIELD = 2**27
 
@@ -111,19 +114,24 @@ def _json_line(line: bytes, where: str) -> Row | Reject:
 
 
 def _json_rows(stream: Any, url: str) -> Iterator[Row | Reject]:
-    content = stream.read()
-    try:
-        records = json.loads(content)
-    except json.JSONDecodeError as error:
-        if error.msg != "Extra data" or not content.lstrip().startswith(b"{"):
-            raise
-        # JSON lines under the other name.
-        yield from _jsonl_rows(content.splitlines(keepends=True), url)
+    content = stream.read().removeprefix(codecs.BOM_UTF8)
+    lines = content.splitlines(keepends=True)
+    if content.lstrip().startswith(b"{") and _is_json(lines[0]):
+        yield from _jsonl_rows(lines, url)  # under the other name
         return
+    records = json.loads(content)
     if not isinstance(records, list):
         raise ValueError("a list of records is allowed")
     for number, record in enumerate(records):
         yield _record(record, f"{url} row {number}")
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _record(record: Any, where: str) -> Row | Reject:

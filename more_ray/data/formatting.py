@@ -61,12 +61,17 @@ def rerender(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     words = tokenizer.convert_ids_to_tokens(
         [one for one in dict.fromkeys([*outer, *begin, *ends]) if one is not None]
     )
+    # What ends a turn need not be a special token.
+    whole = ending.strip()
+    last = [one for one in (whole, whole.removesuffix(tokenizer.eos_token or "").strip()) if one]
     before = None
     while before != text:
         before = text
         text = text.strip()
         for word in words:
             text = text.removeprefix(word).removesuffix(word)
+        for word in last:
+            text = text.removesuffix(word)
     return "".join(tokenizer.convert_ids_to_tokens(list(begin))) + text + ending
 
 

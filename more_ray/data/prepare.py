@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 FORMAT = 3
 """Raised when the meaning of prepared files changes, so that old ones are not reused."""
+LOOKED_AT = 1_000
+"""Records of a file whose columns are compared with those that are read."""
 SIMULATED_SHARD = 5_000
 """Pairs of one simulated read task."""
 
@@ -47,7 +50,8 @@ def prepare(
 
     Args:
         chosen_only: prompts and chosen answers, without the rejected ones; see `ReadShard`.
-        whole: sources all of whose pairs are test pairs, as they bring no test file.
+        whole: sources all of whose pairs are test pairs, as they bring no test file; their number
+            is limited by `data.test_pairs` only where that is given.
         progress: told the pairs written so far.
 
     Raises:
@@ -62,7 +66,7 @@ def prepare(
     identity = {
         "format": FORMAT,
         "chosen_only": chosen_only,
-        "whole": sorted(whole),
+        "whole": [sorted(whole), "test_pairs" in data.model_fields_set] if whole else [],
         "data": data.model_dump(exclude={"prepared", "root", "sources", "train_on", "resample"}),
         "inputs": [fingerprint(file) for file in files] if files else asdict(simulator),
         "tokenizer": _digest(
@@ -87,15 +91,22 @@ def prepare(
         .map_batches(read, batch_size=1, batch_format="numpy", num_cpus=1)
         .sort(["split", "source", "key"])  # the test pairs of all sources come first
     )
-    counts = _write(rows, names, folder, data, progress)
+    counts = _write(rows, names, folder, data, whole, progress)
     for file in files or []:
-        if file.train:
-            with closing(read_records(file.train)) as records:
-                counts[file.name]["unread"] = unread_columns(records)
+        counts[file.name] |= _looked_at(file)
     manifest = {"sources": counts, **identity}
     _check_counts(counts, data, whole)
     storage.write_json(storage.join(folder, "manifest.json"), manifest)
     return Prepared.open(folder)
+
+
+def _looked_at(file: SourceFiles) -> dict[str, Any]:
+    """Which file a source was, and the columns of its first records that nothing is made of."""
+    unread: set[str] = set()
+    for url in filter(None, (file.train, file.test)):
+        with closing(read_records(url)) as records:
+            unread |= unread_columns(islice(records, LOOKED_AT))
+    return {"file": file.train and storage.absolute(file.train), "unread": sorted(unread)}
 
 
 def source_names(data: DataConfig) -> list[str]:
@@ -128,11 +139,17 @@ def _write(
     names: list[str],
     folder: str,
     data: DataConfig,
+    whole: Sequence[str],
     progress: Callable[[int], None],
 ) -> dict[str, dict[str, Any]]:
     """Stream the sorted rows into their files; returns counts for each source."""
     filesystem, path = storage.locate(folder)
-    limits = {"train": data.pairs_per_source, "test": data.test_pairs}
+    limits = {
+        (name, split): limit
+        for name in names
+        for split, limit in (("train", data.pairs_per_source), ("test", data.test_pairs))
+        if not (name in whole and "test_pairs" not in data.model_fields_set)
+    }
     counts = {
         name: dict.fromkeys(("train", "test", "train_read", "test_read", "leaked"), 0)
         | {"rejected": Counter()}
@@ -146,7 +163,7 @@ def _write(
                 PairWriter(f"{path}/{name}.{split}.parquet", filesystem)
             )
             for name in names
-            for split in limits
+            for split in ("train", "test")
         }
         for table in rows.iter_batches(batch_size=4_096, batch_format="pyarrow"):
             places = zip(table["split"].to_pylist(), table["source"].to_pylist(), strict=True)
@@ -164,7 +181,7 @@ def _write(
                 if data.on_leak == "drop":
                     count["leaked"] += pc.sum(leaked).as_py() or 0
                     good, leaked = good.filter(pc.invert(leaked)), leaked.filter(pc.invert(leaked))
-                limit = limits[split]
+                limit = limits.get((name, split))
                 room = len(good) if limit is None else limit - count[split]
                 good = good.slice(0, room)
                 count["leaked"] += pc.sum(leaked.slice(0, room)).as_py() or 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 from typing import Any, Literal, TypedDict
 
 from more_ray.errors import UserError
@@ -16,6 +19,7 @@ ROLES = ("system", "user", "assistant")
 
 _TURN = re.compile(r"(?:\A\s*|\n\n)(?:## )?(Human|Assistant):")
 _TURN_BY_LINE = re.compile(r"(?:\A\s*|\n)(?:## )?(Human|Assistant):")
+_SYSTEM = re.compile(r"\A\s*(?:## )?System:")
 _TURN_ROLE = {"Human": "user", "Assistant": "assistant"}
 _SHAREGPT_ROLE = {"human": "user", "gpt": "assistant"}
 
@@ -101,17 +105,27 @@ def parse_transcript(text: str) -> tuple[Message, ...]:
     """Split "Human: ...\\n\\nAssistant: ..." into messages with stripped contents.
 
     A turn starts with a mark at the start of the text or after a blank line, optionally written
-    "## Human:". Where only the first turn would be found so, marks at the start of any line count.
-    Text before the first mark belongs to the user, so a text without marks is one user message.
-    Empty turns, the open "Assistant:" at the end among them, are dropped; neighbours of one role
-    are merged.
+    "## Human:". Where turns so found do not alternate, or there is one only, marks at the start of
+    any line count if they alternate. Text before the first mark belongs to the user (after
+    "System:" to the system), so a text without marks is one user message. Empty turns, the open
+    "Assistant:" at the end among them, are dropped; neighbours of one role are merged.
     """
     text = text.replace("\r\n", "\n")
     before, *turns = _TURN.split(text)
-    if len(turns) == 2 and not before:
-        before, *turns = _TURN_BY_LINE.split(text)
+    found_one = len(turns) == 2 or (not turns and _SYSTEM.match(text))
+    if found_one or not _alternate(turns[::2]):
+        first, *by_line = _TURN_BY_LINE.split(text)
+        if len(by_line) > len(turns) and _alternate(by_line[::2]):
+            before, turns = first, by_line
+    opening = "user"
+    if turns and _SYSTEM.match(before):
+        opening, before = "system", _SYSTEM.sub("", before)
     roles = (_TURN_ROLE[mark] for mark in turns[::2])
-    return _merge([("user", before), *zip(roles, turns[1::2], strict=True)])
+    return _merge([(opening, before), *zip(roles, turns[1::2], strict=True)])
+
+
+def _alternate(marks: Sequence[str]) -> bool:
+    return all(one != other for one, other in pairwise(marks))
 
 
 def check(
@@ -154,7 +168,7 @@ def check(
             source,
             None if margin is None else number(margin, "margin"),
             None if probability is None else _probability(probability),
-            None if subset is None else text(subset, "subset"),
+            None if subset is None else _name(subset, "subset"),
         )
     except InvalidRecord as invalid:
         return invalid.at(where)
@@ -172,9 +186,9 @@ def turns_before(record: dict[str, Any]) -> tuple[Message, ...]:
 
     `history` is a transcript, a list of messages, or a list of [question, answer].
     """
-    if record.get("tools"):
+    system, history = record.get("system"), _content(record.get("history"))
+    if _content(record.get("tools")):
         raise InvalidRecord(Reason.TOOLS, "a record without tools is allowed")
-    system, history = record.get("system"), record.get("history")
     before: tuple[Message, ...] = ()
     if system:
         before = _merge([("system", text(system, "system"))])
@@ -201,6 +215,12 @@ def number(value: Any, name: str) -> float:
     if not abs(value) <= sys.float_info.max:
         raise InvalidRecord(Reason.WRONG_TYPE, f"{name} must be finite")
     return float(value)
+
+
+def _name(value: Any, name: str) -> str:
+    """A text, or a whole number as one."""
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if is_number else text(value, name)
 
 
 def items(value: Any, name: str) -> list[Any]:
@@ -265,15 +285,28 @@ def _cut(dialogue: tuple[Message, ...]) -> tuple[tuple[Message, ...], str]:
 
 
 def _parsed(value: Any) -> Any:
-    """Messages out of JSON text; any other value as it is."""
-    if isinstance(value, str) and value.lstrip().startswith("[{"):
-        try:
-            messages = json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-        if all(isinstance(one, dict) and {"role", "from"} & one.keys() for one in messages):
-            return messages
+    """Messages out of a text that holds them; any other value as it is."""
+    content = _content(value)
+    messages = [content] if isinstance(content, dict) else content
+    is_dialogue = isinstance(messages, list) and messages and all(map(_is_turn, messages))
+    return messages if is_dialogue else value
+
+
+def _content(value: Any) -> Any:
+    """What a text holds as JSON, or as Python writes it; any other value as it is."""
+    if value in ("null", "None"):
+        return None
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        for read in (json.loads, ast.literal_eval):
+            with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+                return read(value.strip())
     return value
+
+
+def _is_turn(value: Any) -> bool:
+    return isinstance(value, dict) and (
+        value.keys() >= {"role", "content"} or value.keys() >= {"from", "value"}
+    )
 
 
 def _dialogue(value: Any, name: str) -> tuple[Message, ...]:

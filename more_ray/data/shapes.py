@@ -38,10 +38,14 @@ class Shape:
     fields: Callable[[Record], Record]
     also: tuple[str, ...] = ()
 
-    def unread(self, record: Record) -> list[str]:
-        """Columns that are there and not read."""
-        read = {*self.columns, *self.also, *CONTEXT, "subset", "source"}
-        return sorted(record.keys() - read)
+    def unread(self, record: Record) -> set[str]:
+        """Columns that are there and of which nothing is made."""
+        read = {*self.columns, *self.also, "source"}
+        if self is not MESSAGES:
+            read |= {*CONTEXT, "subset"}
+        if "prompt" not in self.columns:
+            read.add(_prompt_column(record))
+        return {name for name in record.keys() - read if record[name] is not None}
 
 
 def read_pairs(rows: Iterable[Row | Reject], source: str, origin: str) -> Iterator[Pair | Reject]:
@@ -120,12 +124,15 @@ def tree_pairs(messages: Iterable[Row], source: str) -> Iterator[Pair | Reject]:
                     )
 
 
-def unread_columns(rows: Iterable[Row | Reject]) -> list[str]:
-    """Columns of the first record that nothing is made of."""
+def unread_columns(rows: Iterable[Row | Reject]) -> set[str]:
+    """Columns of the records of which nothing is made; the first one's shape is that of all."""
+    shape: Shape | None = None
+    unread: set[str] = set()
     for row in rows:
-        if not isinstance(row, Reject) and (shape := _recognise(row[1])):
-            return shape.unread(row[1])
-    return []
+        if not isinstance(row, Reject):
+            shape = shape or _recognise(row[1])
+            unread |= shape.unread(row[1]) if shape else set()
+    return unread
 
 
 def _recognise(record: Record) -> Shape | None:
@@ -153,7 +160,7 @@ def _pair_fields(record: Record) -> Record:
             raise InvalidRecord(Reason.CONTRADICTION, f"{better:g} and {worse:g}")
         margin = better - worse if margin is None else margin
     return {
-        "prompt": _prompt(record),
+        "prompt": prompt_of(record),
         "chosen": record["chosen"],
         "rejected": record["rejected"],
         "margin": margin,
@@ -161,17 +168,25 @@ def _pair_fields(record: Record) -> Record:
     }
 
 
-def _prompt(record: Record) -> Any:
-    """Out of the first column that holds one; None where the answers are whole dialogues."""
-    prompt = next((record[name] for name in PROMPTS if record.get(name) is not None), None)
-    more = record.get("input")
-    if more and isinstance(prompt, str):
+def prompt_of(record: Record) -> Any:
+    """Out of the first column that holds one; None where the answers are whole dialogues.
+
+    Raises `InvalidRecord` for an `input` that cannot be joined to it.
+    """
+    prompt = record.get(_prompt_column(record))
+    if more := record.get("input"):
+        if not isinstance(prompt, str):
+            raise InvalidRecord(Reason.WRONG_TYPE, "input is allowed beside a text")
         prompt = f"{prompt}\n\n{text(more, 'input')}"
     return prompt
 
 
+def _prompt_column(record: Record) -> str:
+    return next((name for name in PROMPTS if record.get(name) is not None), PROMPTS[0])
+
+
 def _answer_fields(record: Record) -> Record:
-    return {"prompt": _prompt(record), "chosen": record["response"], "rejected": None}
+    return {"prompt": prompt_of(record), "chosen": record["response"], "rejected": None}
 
 
 def _text_score_fields(record: Record) -> Record:
@@ -244,7 +259,7 @@ SHAPES = (
     Shape(
         ("chosen", "rejected"),
         _pair_fields,
-        (*PROMPTS, "input", "margin", "probability", "score_chosen", "score_rejected"),
+        ("input", "margin", "probability", "score_chosen", "score_rejected"),
     ),
     Shape(("question", "answer_0", "answer_1", "score_0", "score_1"), _webgpt_fields),
     Shape(("info", "summaries", "choice"), _summary_fields),

@@ -23,7 +23,7 @@ class SourceScores:
 
     `pair_N` names each pair by its content, the same for every model and tokenizer.
     `probability_N`, the true probability that chosen is preferred, is known for simulated data;
-    `subset_N` names parts of a test set, where it says so.
+    `subset_N` names parts of a test set, None where a pair is in none.
     """
 
     pair_N: NDArray[np.integer]
@@ -84,8 +84,8 @@ def scores_by_source(table: pa.Table) -> dict[str, SourceScores]:
 
 
 def subsets_of(rows: pa.Table) -> NDArray[np.object_] | None:
-    """The column `subset`; None where there is none or a row has none."""
-    if "subset" not in rows.column_names or rows["subset"].null_count:
+    """The column `subset`; None where there is none or no row has one."""
+    if "subset" not in rows.column_names or rows["subset"].null_count == len(rows):
         return None
     return rows["subset"].to_numpy()
 

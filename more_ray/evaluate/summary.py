@@ -124,6 +124,8 @@ def mean_over_seeds(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     result = {}
     for key, first in evaluations[0].items():
         values = [one.get(key) for one in evaluations]
+        if isinstance(first, Mapping) and None in values:
+            continue  # of an earlier version, which did not know it
         if isinstance(first, Mapping):
             result[key] = mean_over_seeds(values)
         elif isinstance(first, list):
@@ -209,7 +211,7 @@ def _source(
     if scores.subset_N is not None:
         result["subsets"] = {
             name: _subset(delta_N[scores.subset_N == name], bins)
-            for name in sorted(set(scores.subset_N))
+            for name in sorted(set(scores.subset_N) - {None})
         }
     return result, values, calibrated
 

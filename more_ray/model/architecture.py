@@ -23,7 +23,7 @@ def first_blocks(config: PretrainedConfig, layers: int) -> PretrainedConfig:
     text = config.get_text_config()
     whole = text.num_hidden_layers
     for name, value in list(vars(text).items()):
-        if isinstance(value, list) and len(value) == whole:
+        if isinstance(value, list) and len(value) == whole and "token" not in name:
             setattr(text, name, value[:layers])
     if hasattr(text, "attention_types"):  # GPT-Neo's other spelling of the same list
         text.attention_types = [[[kind], 1] for kind in text.attention_layers]
@@ -38,6 +38,9 @@ def most_positions(model: PreTrainedModel) -> int | None:
         model: may be on the meta device.
     """
     text = model.config.get_text_config()
+    distances = getattr(text, "relative_attention", False) and not text.position_biased_input
+    if getattr(text, "alibi", False) or distances:
+        return None
     limit = getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None)
     for name, module in model.named_modules():
         # RoBERTa and its kin count positions from behind the one that is padding.
@@ -79,6 +82,12 @@ def probe_model(model: PreTrainedModel) -> PreTrainedModel:
         del config.quantization_config
     for one in (config, config.get_text_config()):
         one.vocab_size = 64
+        for name in ("intermediate_size", "moe_intermediate_size", "ffn_dim", "n_inner"):
+            if getattr(one, name, None):
+                setattr(one, name, 64)
+        for name in ("num_experts", "num_local_experts"):
+            if getattr(one, name, None):
+                setattr(one, name, max(2, one.num_experts_per_tok))
         one.pad_token_id, one.bos_token_id, one.eos_token_id = 0, 1, 2
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)

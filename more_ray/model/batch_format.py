@@ -31,12 +31,14 @@ def cannot_pack(model: PreTrainedModel) -> str | None:
         return f"{name} has blocks of other kinds than full attention"
     if not model._supports_attention_backend:
         return f"{name} has an attention of its own"
-    probe = probe_model(model)
-    probe.set_attn_implementation("eager")
     batch = pack_answers(PROBE)
-    alone = [_alone(probe, answer) for prompt in PROBE for answer in prompt]
-    probe.set_attn_implementation(PACKED_ATTENTION)
     try:
+        probe = probe_model(model)
+        probe.set_attn_implementation("eager")
+        if _changes_logits(probe):
+            return f"{name} scales or caps its logits"
+        alone = [_alone(probe, answer) for prompt in PROBE for answer in prompt]
+        probe.set_attn_implementation(PACKED_ATTENTION)
         packed = batch.rows(packed_hidden_states(probe, batch))
     except TypeError:
         return f"{name} does not hand on to its attention what is packed"
@@ -47,6 +49,17 @@ def cannot_pack(model: PreTrainedModel) -> str | None:
         for one, other in zip(packed, alone, strict=True)
     )
     return None if same else f"{name} gives other hidden states to packed answers"
+
+
+def _changes_logits(probe: PreTrainedModel) -> bool:
+    """Whether a causal LM does more to its hidden states than its head does."""
+    head = probe.get_output_embeddings()
+    if head is None:
+        return False
+    head.weight.normal_()  # so that a cap is seen
+    tokens = torch.tensor([PROBE[0][0]])
+    logits = head(probe.base_model(tokens, use_cache=False).last_hidden_state)
+    return not torch.allclose(probe(tokens, use_cache=False).logits, logits, rtol=TOLERANCE)
 
 
 def _alone(model: PreTrainedModel, answer: list[int]) -> Tensor:

@@ -17,7 +17,7 @@ DATE = date(2024, 7, 26)
 """What templates print that would print today's date: texts must not change from day to day. It is
 the date that LLaMA's own template falls back to."""
 
-_TODAY = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
+_TODAY = re.compile(r"strftime_now\s*\(\s*(?:format\s*=\s*)?(['\"])([^'\"]*)\1\s*\)")
 
 
 def transcript_template(beginning: str, ending: str) -> str:
@@ -38,8 +38,14 @@ def transcript_template(beginning: str, ending: str) -> str:
 
 
 def with_arguments(template: str, arguments: Mapping[str, Any]) -> str:
-    """The template with its variables set, and with a fixed date in the place of today's."""
+    """The template with its variables set, and with a fixed date in the place of today's.
+
+    Raises:
+        ValueError: it prints today's date in a form that is not written in it.
+    """
     dated = _TODAY.sub(lambda found: repr(DATE.strftime(found[2])), template)
+    if re.search(r"strftime_now(?!\s+is\b)", dated):
+        raise ValueError("it prints today's date in a form that cannot be fixed")
     return "".join(f"{{% set {name} = {value!r} %}}" for name, value in arguments.items()) + dated
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +23,7 @@ from more_ray.model.batch_format import cannot_pack
 from more_ray.model.location import ModelError, cannot_load, from_pretrained, location
 from more_ray.model.reward_model import PaddedClassifier, RewardModel, choose_batch_format
 from more_ray.model.tokenizer import load_tokenizer, training_tokenizer
+from more_ray.run_folder import settings_of
 
 if TYPE_CHECKING:
     from peft import LoraModel
@@ -98,9 +98,8 @@ def load_reward_tokenizer(config: ModelConfig, max_length: int | None) -> PreTra
     Raises:
         ModelError: as `load_tokenizer`.
     """
-    folder = Path(config.path)
-    is_ours = folder.name == "model" and (folder.parent / "config.yaml").is_file()
-    tokenizer = (training_tokenizer if is_ours else load_tokenizer)(config, max_length)
+    load = training_tokenizer if settings_of(config.path) else load_tokenizer
+    tokenizer = load(config, max_length)
     pad = _shape(config).get_text_config().pad_token_id
     if pad is not None and 0 <= pad < len(tokenizer):
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
@@ -127,8 +126,8 @@ def check_model(
         _check_positions(max_length, TINY["max_position_embeddings"])
         return
     whole = _shape(config)
-    kind = next(iter(whole.architectures or []), "")
-    if kind.endswith("ForSequenceClassification") and whole.num_labels != 1:
+    written_as = next(iter(whole.architectures or []), "")
+    if written_as.endswith("ForSequenceClassification") and whole.num_labels != 1:
         raise ModelError(
             f"model.path: {config.path} is a classifier with {whole.num_labels} outputs; a causal "
             "LM or a classifier with one output is allowed"
@@ -231,7 +230,7 @@ def _on_meta(kind: Any, config: ModelConfig, shape: PretrainedConfig) -> PreTrai
         again = type(shape).from_dict(shape.to_dict())
         with torch.device("meta"):
             return kind.from_config(again, trust_remote_code=config.trust_remote_code)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise ModelError(cannot_load(config, error)) from error
 
 
@@ -277,4 +276,5 @@ def _agree_on_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
 
 
 def _has_plain_head(classifier: PreTrainedModel) -> bool:
-    return hasattr(classifier, "score") and classifier.score.bias is None
+    head = getattr(classifier, "score", None)
+    return isinstance(head, nn.Linear) and head.bias is None

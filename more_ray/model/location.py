@@ -25,7 +25,7 @@ def from_pretrained(kind: Any, config: ModelConfig, /, **arguments: Any) -> Any:
             f"model.path: {config.path} has weights that run code when they are read; safetensors "
             "are allowed"
         ) from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise ModelError(cannot_load(config, error)) from error
 
 

@@ -56,7 +56,10 @@ def load_tokenizer(config: ModelConfig, max_length: int | None) -> PreTrainedTok
         if not (ending := ending or tokenizer.eos_token):
             raise ModelError(f"model.path: the tokenizer of {config.path} has no EOS token")
         template = transcript_template(beginning, ending)
-    tokenizer.chat_template = with_arguments(template, config.chat_template_kwargs)
+    try:
+        tokenizer.chat_template = with_arguments(template, config.chat_template_kwargs)
+    except ValueError as error:
+        raise ModelError(f"model.path: the chat template of {config.path}: {error}") from error
     _choose_pad(tokenizer)
     return tokenizer
 

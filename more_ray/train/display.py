@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 from rich.box import SIMPLE_HEAD
@@ -28,6 +28,8 @@ SIDE_BY_SIDE = 3
 
 class RunProgress:
     """One bar for a whole run: its phase, then loss, lam of each source, speed and time left."""
+
+    _noted: ClassVar[set[str]] = set()
 
     def __init__(self, title: str, quiet: bool = False) -> None:
         self._bar = Progress(
@@ -61,8 +63,10 @@ class RunProgress:
         self.phase(f"{done:,}/{pairs:,} pairs scored")
 
     def note(self, text: str) -> None:
-        """A line that stays, above the bar."""
-        self._bar.console.print(text, highlight=False)
+        """A line that stays, above the bar; the same one is shown once."""
+        if not self._bar.disable and text not in self._noted:
+            self._noted.add(text)
+            self._bar.console.print(text, highlight=False)
 
     def prepared(self, pairs: int) -> None:
         self.phase(f"preparing data: {pairs:,} pairs")

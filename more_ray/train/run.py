@@ -68,14 +68,8 @@ def run(
         check_model(config.model, config.data.max_length, policy, config.train.zero_stage == 3)
         tokenizer = training_tokenizer(config.model, config.data.max_length)
         prepared = prepare(config.data, tokenizer, progress.prepared, fine_tuning)
-        for name, count in prepared.manifest["sources"].items():
-            if count["leaked"] and config.data.on_leak == "warn":
-                progress.note(
-                    f"{name}: {count['leaked']:,} of {count['train']:,} training pairs have the "
-                    "prompt of a test pair (data.on_leak)"
-                )
-            if columns := count.get("unread"):
-                progress.note(f"{name}: columns that are not read: {', '.join(columns)}")
+        for note in _doubts(config, prepared):
+            progress.note(note)
         mixture = _mixture(config, prepared)
         steps = _steps(config, mixture)
         pairs = _pairs(prepared)
@@ -100,6 +94,18 @@ def run(
     if stopped:
         raise RunError(f"training stopped: {stopped}")
     return storage.read_json(storage.join(config.output_dir, "eval.json"))
+
+
+def _doubts(config: RunConfig, prepared: Prepared) -> Iterator[str]:
+    """What a person should know of the data before it is learnt."""
+    for source, count in prepared.manifest["sources"].items():
+        if count["leaked"] and config.data.on_leak == "warn":
+            yield (
+                f"{source}: {count['leaked']:,} of {count['train']:,} training pairs have the "
+                "prompt of a test pair (data.on_leak)"
+            )
+        if columns := count.get("unread"):
+            yield f"{source}: columns that are not read: {', '.join(columns)}"
 
 
 def with_initial_model(config: RunConfig) -> RunConfig:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from more_ray.data.files import read_file
 from more_ray.data.records import DataError, Pair, Reason, Reject
+from more_ray.data.shapes import unread_columns
 from more_ray.data.sources import SourceFiles, iter_pairs, locate
 
 REAL = os.environ.get("MORE_RAY_DATA", "")
@@ -180,6 +181,49 @@ SHAPES |= {
         ],
         EXPECTED,
     ),
+    "messages as indented JSON": (
+        [
+            {
+                "prompt": json.dumps(PROMPT, indent=1),
+                "chosen": json.dumps({"role": "assistant", "content": "An apple."}),
+                "rejected": str([{"role": "assistant", "content": "A stone."}]),
+            }
+        ],
+        EXPECTED,
+    ),
+    "context as JSON": (
+        [
+            EXPLICIT
+            | {"system": "Be kind.", "history": json.dumps(CONTEXT["history"]), "tools": "[]"}
+        ],
+        Pair(TURNS, "An apple.", "A stone.", "mine"),
+    ),
+    "empty context as JSON": ([EXPLICIT | {"history": "[]", "tools": "null"}], EXPECTED),
+    "lists that are answers": (
+        [EXPLICIT | {"chosen": '[["a", "b"]]', "rejected": "[]"}],
+        Pair(PROMPT, '[["a", "b"]]', "[]", "mine"),
+    ),
+    "a number as a subset": (
+        [EXPLICIT | {"subset": 3}],
+        Pair(PROMPT, "An apple.", "A stone.", "mine", subset="3"),
+    ),
+    "a system turn in a transcript": (
+        [
+            EXPLICIT
+            | {"prompt": "System: Be kind.\nHuman: Hi.\nAssistant: Hello.\nHuman: Name a fruit."}
+        ],
+        Pair(TURNS, "An apple.", "A stone.", "mine"),
+    ),
+    "blank lines between some turns": (
+        [
+            {
+                side: "\n\nHuman: Hi.\nAssistant: Hello.\n\nHuman: Name a fruit.\n"
+                f"Assistant: {answer}"
+                for side, answer in (("chosen", "An apple."), ("rejected", "A stone."))
+            }
+        ],
+        Pair(TURNS[1:], "An apple.", "A stone.", "mine"),
+    ),
     "JSON that is an answer": (
         [EXPLICIT | {"chosen": '[{"fruit": "apple"}]'}],
         Pair(PROMPT, '[{"fruit": "apple"}]', "A stone.", "mine"),
@@ -288,10 +332,32 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path, extension: str) -> None
     assert list(read_file(str(path), "mine")) == [EXPECTED]
 
 
-def test_json_lines_in_a_json_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("lines", [1, 3])
+def test_json_lines_in_a_json_file(tmp_path: Path, lines: int, encoding: str) -> None:
     path = tmp_path / "mine.json"
-    path.write_text("\n".join(json.dumps(EXPLICIT) for _ in range(3)))
-    assert list(read_file(str(path), "mine")) == [EXPECTED] * 3
+    path.write_text("\n".join(json.dumps(EXPLICIT) for _ in range(lines)), encoding=encoding)
+    assert list(read_file(str(path), "mine")) == [EXPECTED] * lines
+
+
+def test_scores_in_csv_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    header = "prompt,chosen,rejected,score_chosen,score_rejected"
+    path.write_text(f"{header}\nName a fruit.,An apple.,A stone.,2,1\n")
+    (pair,) = read_file(str(path), "mine")
+    assert isinstance(pair, Pair)
+    assert pair.margin == 1
+
+
+def test_what_is_not_read_is_known() -> None:
+    def unread(*records: dict[str, Any]) -> set[str]:
+        return unread_columns((f"row {place}", record) for place, record in enumerate(records))
+
+    assert unread(EXPLICIT | CONTEXT | {"source": "x", "subset": "y", "margin": 1}) == set()
+    assert unread(EXPLICIT, EXPLICIT | {"note": "x"}) == {"note"}
+    assert unread(EXPLICIT | {"instruction": "In French."}) == {"instruction"}
+    tree = {"message_id": 1, "parent_id": None, "role": "prompter", "text": "a", "rank": 1}
+    assert unread(tree | {"system": "x", "lang": "en"}) == {"system"}
 
 
 def test_only_replies_of_assistants_make_pairs(tmp_path: Path) -> None:
@@ -330,6 +396,11 @@ BAD_RECORDS = [
     (EXPLICIT | {"score_chosen": 1, "score_rejected": 1}, Reason.TIE, "both scored 1"),
     (EXPLICIT | {"score_chosen": 1, "score_rejected": 2}, Reason.CONTRADICTION, "1 and 2"),
     (EXPLICIT | {"tools": [{"name": "f"}]}, Reason.TOOLS, "a record without tools is allowed"),
+    (
+        EXPLICIT | {"prompt": list(PROMPT), "input": "More."},
+        Reason.WRONG_TYPE,
+        "input is allowed beside a text",
+    ),
     (EXPLICIT | {"system": 3}, Reason.WRONG_TYPE, "system must be text, got int"),
     (
         EXPLICIT | {"history": 3},

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import torch
 from tokenizers import processors
@@ -20,10 +21,12 @@ from transformers import (
     pipeline,
 )
 
-from more_ray.config import ModelConfig
+from more_ray.cli import dump_config
+from more_ray.config import ModelConfig, RunConfig
 from more_ray.data.formatting import encode, render, render_prompt, rerender
 from more_ray.data.packing import pack_answers
 from more_ray.data.records import Message
+from more_ray.model.chat_template import with_arguments
 from more_ray.model.export import export
 from more_ray.model.loading import (
     ModelError,
@@ -65,6 +68,11 @@ TOKENIZERS: dict[str, dict[str, Any]] = {
     "none": {"eos_token": "</s>"},
     "none, adds bos": {"bos_token": "<s>", "eos_token": "</s>", "adds": "<s> $A"},
     "none, adds both": {"bos_token": "<s>", "eos_token": "</s>", "adds": "<s> $A </s>"},
+    "plain end of turn": {
+        "template": CHATML.replace("<|im_end|>", "<|end|>"),
+        "eos_token": "</s>",
+        "pad_token": "<|pad|>",
+    },
     "pad is eos": {"template": CHATML, "eos_token": "<|im_end|>", "pad_token": "<|im_end|>"},
 }
 every_tokenizer = pytest.mark.parametrize("name", TOKENIZERS)
@@ -254,6 +262,38 @@ def test_arguments_of_the_template_are_kept_and_its_date_does_not_change(tmp_pat
     assert first() == "Today is 26 Jul 2024."
     assert first(date="1 May 2025", think=True) == "Today is 1 May 2025. Think."
     assert first(date="it's", think=False) == "Today is it's."
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        '{{ strftime_now ( "%Y" ) }}',
+        "{{ strftime_now(format='%Y') }}",
+        "{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% endif %}",
+    ],
+)
+def test_dates_in_every_spelling(template: str) -> None:
+    fixed = with_arguments(template, {})
+    assert jinja2.Template(fixed).render(strftime_now=lambda form: "today") == "2024"
+
+
+@pytest.mark.parametrize(
+    "template", ["{% set f = '%Y' %}{{ strftime_now(f) }}", "{{ strftime_now('%Y' + '-%m') }}"]
+)
+def test_dates_that_cannot_be_fixed(template: str) -> None:
+    with pytest.raises(ValueError, match="prints today's date in a form that cannot be fixed"):
+        with_arguments(template, {})
+
+
+def test_another_folder_named_model_is_not_taken_for_a_runs(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    write_tokenizer("gemma", folder)
+    write_reward_model(folder, 3_000)
+    own = load_reward_tokenizer(ModelConfig(path=str(folder)), None).chat_template
+    (tmp_path / "config.yaml").write_text("seed: 1\n")
+    assert load_reward_tokenizer(ModelConfig(path=str(folder)), None).chat_template == own
+    (tmp_path / "config.yaml").write_text(dump_config(RunConfig()))
+    assert load_reward_tokenizer(ModelConfig(path=str(folder)), None).chat_template != own
 
 
 def test_tokenizers_that_cannot_be_used(tmp_path: Path) -> None:
