@@ -87,7 +87,7 @@ def probe_model(model: PreTrainedModel) -> PreTrainedModel:
                 setattr(one, name, 64)
         for name in ("num_experts", "num_local_experts"):
             if getattr(one, name, None):
-                setattr(one, name, max(2, one.num_experts_per_tok))
+                setattr(one, name, max(2, getattr(one, "num_experts_per_tok", 2)))
         one.pad_token_id, one.bos_token_id, one.eos_token_id = 0, 1, 2
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
