@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import venv
 from pathlib import Path
 
@@ -24,6 +25,19 @@ from more_ray.config import ModelConfig, Section
 
 # It imports pkg_resources, which newer setuptools have no more; torch is the one tested here.
 REWARDBENCH = ("rewardbench==0.1.4", "transformers==4.51.0", "setuptools<80", "torch==2.13.0")
+
+
+WITHOUT_GPU = """
+import torch
+from rewardbench.rewardbench import main
+from transformers import BatchEncoding
+
+to = BatchEncoding.to
+device = "cuda" if torch.cuda.is_available() else "cpu"
+BatchEncoding.to = lambda encoding, _: to(encoding, device)
+main()
+"""
+"""RewardBench puts its inputs on a GPU, whatever there is."""
 
 
 class PeersConfig(Section):
@@ -42,18 +56,20 @@ def main() -> None:
     pairs = [json.loads(line) for line in lines]
     rows: list[Row] = []
     for model in config.models:
-        ours_N2 = our_scores(model, pairs)
+        ours_N2, whole_N = our_scores(model, pairs)
         theirs_N2 = rewardbench_scores(python, model, config.pairs)
+        ours_N2, theirs_N2 = ours_N2[whole_N], theirs_N2[whole_N]
         rows.append(
             {
                 "model": model,
                 "tool": REWARDBENCH[0],
-                "pairs": len(pairs),
+                "pairs": len(ours_N2),
                 "largest difference": float(np.abs(ours_N2 - theirs_N2).max()),
                 "spread of scores": float(ours_N2.std()),
                 "same order": float(np.mean(order(ours_N2) == order(theirs_N2))),
             }
         )
+    rows.append(older_transformers(python))
     record("peers", config.model_dump(mode="json"), rows)
 
 
@@ -67,25 +83,30 @@ def made(folder: Path, packages: tuple[str, ...]) -> Path:
     return python
 
 
-def our_scores(model: str, pairs: list[Row]) -> np.ndarray:
-    """`[N, 2]`, chosen and rejected, as the reward service scores them."""
+def our_scores(model: str, pairs: list[Row]) -> tuple[np.ndarray, np.ndarray]:
+    """`[N, 2]`, chosen and rejected, as the reward service scores them; which `[N]` are not cut.
+
+    A tool that cuts texts by the tokenizer alone drops BOS, which we keep.
+    """
     from more_ray.serve.config import ServeConfig
     from more_ray.serve.scorer import Scorer
 
     scorer = Scorer(ServeConfig(model=ModelConfig(path=model)))
-    scores = []
+    scores, whole = [], []
     for pair in pairs:
         prompt = pair["chosen"][:-1]
         answers = [pair[side][-1]["content"] for side in ("chosen", "rejected")]
-        scores += scorer.scores([scorer.answers(prompt, answers)])
-    return np.array(scores)
+        tokens = scorer.answers(prompt, answers)
+        scores += scorer.scores([tokens])
+        whole.append(max(map(len, tokens)) < scorer.max_length)
+    return np.array(scores), np.array(whole)
 
 
 def rewardbench_scores(python: Path, model: str, pairs: str) -> np.ndarray:
     """The same by `rewardbench`, in fp32."""
     folder = Path(model).resolve()
     command = [
-        *(python, "-c", "from rewardbench.rewardbench import main; main()"),
+        *(python, "-c", WITHOUT_GPU),
         *("--model", folder.name, "--dataset", Path(pairs).resolve(), "--load_json"),
         *("--torch_dtype", "float32", "--not_quantized", "--batch_size", "4"),
         *("--output_dir", "rewardbench/"),
@@ -96,6 +117,61 @@ def rewardbench_scores(python: Path, model: str, pairs: str) -> np.ndarray:
     file = folder.parent / "rewardbench" / f"{folder.name}_outputs.jsonl"
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     return np.array([[row["scores_chosen"], row["scores_rejected"]] for row in rows])
+
+
+def older_transformers(python: Path) -> Row:
+    """Small models of every architecture, exported and read by the transformers of `python`."""
+    import torch
+    from architectures import ARCHITECTURES, small_config
+    from transformers import AutoModelForSequenceClassification
+
+    from more_ray.model.export import export
+    from more_ray.model.tokenizer import training_tokenizer
+
+    tokenizer = training_tokenizer(ModelConfig(), 64)
+    ours = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ARCHITECTURES:
+            torch.manual_seed(0)
+            model = AutoModelForSequenceClassification.from_config(small_config(name)).eval()
+            model.config.pad_token_id = 0
+            export(model, model.state_dict(), None, tokenizer, Path(folder) / name)
+            with torch.no_grad():
+                ours[name] = model(torch.tensor([TOKENS])).logits.item()
+        command = [str(python), "-c", READ_ALL, folder, json.dumps(TOKENS)]
+        said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    theirs = json.loads(said.splitlines()[-1])
+    difference_A = np.array([theirs[name] - ours[name] for name in theirs])
+    unread = sorted(ours.keys() - theirs.keys())
+    return {
+        "model": f"{len(theirs)} architectures; not read: {', '.join(unread)}",
+        "tool": REWARDBENCH[1],
+        "pairs": 0,
+        "largest difference": float(np.abs(difference_A).max()),
+        "spread of scores": float(np.std(list(ours.values()))),
+        "same order": 1.0,
+    }
+
+
+TOKENS = list(range(5, 25))
+READ_ALL = """
+import json, sys
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+logits = {}
+for folder in Path(sys.argv[1]).iterdir():
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+        AutoTokenizer.from_pretrained(folder)
+        with torch.no_grad():
+            logits[folder.name] = model(torch.tensor([json.loads(sys.argv[2])])).logits.item()
+    except (ValueError, RuntimeError) as error:
+        print(folder.name, error, file=sys.stderr)
+print(json.dumps(logits))
+"""
 
 
 def order(scores_N2: np.ndarray) -> np.ndarray:

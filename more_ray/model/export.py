@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -39,7 +41,40 @@ def export(
     if whole.can_generate():
         whole.generation_config = _valid(trained.generation_config)
     whole.save_pretrained(folder)
+    _add_older_names(folder / "config.json")
     save_tokenizer(tokenizer, folder)
+
+
+def _add_older_names(path: Path) -> None:
+    """Write rotary embeddings also as transformers 4 reads them; it knows no `rope_parameters`."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for one in (config, config.get("text_config", {})):
+        if "dtype" in one:
+            one["torch_dtype"] = one["dtype"]
+        rope = one.get("rope_parameters") or {}
+        one |= _older_rope(rope.get("full_attention") or rope)
+        if local := rope.get("sliding_attention"):
+            one["rope_local_base_freq"] = local["rope_theta"]
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _older_rope(rope: dict[str, Any]) -> dict[str, Any]:
+    rest = dict(rope)
+    older = {}
+    for name, names in OLDER.items():
+        if name in rest:
+            older |= dict.fromkeys(names, rest.pop(name))
+    kind = rest.get("rope_type", "default")
+    if kind == "longrope":  # checked to have these three and no others
+        rest = {name: rest[name] for name in ("rope_type", "short_factor", "long_factor")}
+        rest["type"] = rest.pop("rope_type")
+    return older if kind == "default" else {**older, "rope_scaling": rest}
+
+
+OLDER = {
+    "rope_theta": ("rope_theta", "rotary_emb_base"),
+    "partial_rotary_factor": ("partial_rotary_factor", "rotary_pct"),
+}
 
 
 def _valid(generation: GenerationConfig) -> GenerationConfig:

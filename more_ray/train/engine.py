@@ -140,10 +140,17 @@ def deepspeed_config(config: RunConfig, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def gather_weights(engine: deepspeed.DeepSpeedEngine) -> dict[str, Tensor] | None:
-    """All weights of the trained model on rank 0's CPU, one at a time; None on other ranks."""
-    weights = {}
-    for name, parameter in engine.module.trained.named_parameters():
+    """All weights of the trained model on rank 0's CPU, one at a time; None on other ranks.
+
+    Buffers that belong to a checkpoint are among them (some routers of experts have one).
+    """
+    trained, weights = engine.module.trained, {}
+    for name, parameter in trained.named_parameters():
         with GatheredParameters(parameter):
             if engine.global_rank == 0:
                 weights[name] = parameter.detach().cpu().clone()
-    return weights if engine.global_rank == 0 else None
+    if engine.global_rank != 0:
+        return None
+    saved = trained.state_dict().keys()
+    buffers = {name: one.cpu().clone() for name, one in trained.named_buffers() if name in saved}
+    return weights | buffers

@@ -18,11 +18,13 @@ from transformers import (
     BloomForSequenceClassification,
     GPT2Config,
     GPT2ForSequenceClassification,
+    GPTNeoXConfig,
     LlamaConfig,
     LlamaForCausalLM,
     LlamaForSequenceClassification,
     OPTConfig,
     OPTForSequenceClassification,
+    PretrainedConfig,
     Qwen2Config,
     RobertaConfig,
     RobertaForSequenceClassification,
@@ -43,6 +45,7 @@ from more_ray.model.loading import (
     load_reward_tokenizer,
     load_tokenizer,
 )
+from more_ray.model.tokenizer import training_tokenizer
 
 GGUF = {"blocks": 2, "width": 64, "heads": 2}
 """Of a small file."""
@@ -321,3 +324,36 @@ def test_code_that_comes_with_a_model_is_run_where_it_is_trusted(tmp_path: Path)
     again = load_reward_model(served, load_reward_tokenizer(served, 64))
     assert torch.equal(again.classifier.score.weight, classifier.score.weight)
     assert type(again.classifier).__name__ == "OwnForSequenceClassification"
+
+
+ROPES = {
+    "a base frequency": (LlamaConfig(rope_theta=5e5), {"rope_theta": 5e5}),
+    "scaled": (
+        LlamaConfig(rope_theta=5e5, rope_scaling={"rope_type": "linear", "factor": 2.0}),
+        {"rope_theta": 5e5, "rope_scaling": {"rope_type": "linear", "factor": 2.0}},
+    ),
+    "a part of each head": (
+        GPTNeoXConfig(rotary_pct=0.5, rotary_emb_base=5_000),
+        {"rotary_pct": 0.5, "rotary_emb_base": 5_000},
+    ),
+}
+
+
+@pytest.mark.parametrize(("config", "older"), ROPES.values(), ids=ROPES)
+def test_rotary_embeddings_are_exported_for_transformers_4_too(
+    config: PretrainedConfig, older: dict[str, Any], tmp_path: Path
+) -> None:
+    """Which reads other names, and would take its defaults; `jobs/benchmarks/peers.py` runs it."""
+    small = {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1}
+    config.update({**small, "intermediate_size": 16, "vocab_size": 50, "num_key_value_heads": 2})
+    config.update({"num_labels": 1, "max_position_embeddings": 64})
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    tokenizer = training_tokenizer(ModelConfig(), 64)
+    export(model, dict(model.named_parameters()), None, tokenizer, tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert {name: written.get(name) for name in older} == older
+    again = AutoModelForSequenceClassification.from_pretrained(tmp_path)
+    assert again.config.rope_parameters == model.config.rope_parameters
+    ids = torch.arange(3, 40)[None]
+    with torch.no_grad():
+        assert torch.equal(again(ids).logits, model(ids).logits)
