@@ -61,7 +61,7 @@ def main() -> None:
         ours_N2, theirs_N2 = ours_N2[whole_N], theirs_N2[whole_N]
         rows.append(
             {
-                "model": model,
+                "model": Path(model).parent.name,
                 "tool": REWARDBENCH[0],
                 "pairs": len(ours_N2),
                 "largest difference": float(np.abs(ours_N2 - theirs_N2).max()),
@@ -70,7 +70,7 @@ def main() -> None:
             }
         )
     rows.append(older_transformers(python))
-    record("peers", config.model_dump(mode="json"), rows)
+    record("peers", {"packages": REWARDBENCH}, rows)
 
 
 def made(folder: Path, packages: tuple[str, ...]) -> Path:
@@ -168,7 +168,7 @@ for folder in Path(sys.argv[1]).iterdir():
         AutoTokenizer.from_pretrained(folder)
         with torch.no_grad():
             logits[folder.name] = model(torch.tensor([json.loads(sys.argv[2])])).logits.item()
-    except (ValueError, RuntimeError) as error:
+    except Exception as error:
         print(folder.name, error, file=sys.stderr)
 print(json.dumps(logits))
 """
