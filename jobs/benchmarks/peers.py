@@ -51,7 +51,7 @@ class PeersConfig(Section):
 
 def main() -> None:
     config = load_config(PeersConfig, sys.argv[1:], __doc__)
-    python = made(Path(config.environments).expanduser() / "rewardbench", REWARDBENCH)
+    python = made(Path(config.environments).expanduser().absolute() / "rewardbench", REWARDBENCH)
     lines = Path(config.pairs).read_text(encoding="utf-8").splitlines()
     pairs = [json.loads(line) for line in lines]
     rows: list[Row] = []
