@@ -93,20 +93,20 @@ def prepare(
     )
     counts = _write(rows, names, folder, data, whole, progress)
     for file in files or []:
-        counts[file.name] |= _looked_at(file)
+        counts[file.name]["unread"] = _unread(file)
     manifest = {"sources": counts, **identity}
     _check_counts(counts, data, whole)
     storage.write_json(storage.join(folder, "manifest.json"), manifest)
     return Prepared.open(folder)
 
 
-def _looked_at(file: SourceFiles) -> dict[str, Any]:
-    """Which file a source was, and the columns of its first records that nothing is made of."""
+def _unread(file: SourceFiles) -> list[str]:
+    """The columns of a source's first records of which nothing is made."""
     unread: set[str] = set()
     for url in filter(None, (file.train, file.test)):
         with closing(read_records(url)) as records:
             unread |= unread_columns(islice(records, LOOKED_AT))
-    return {"file": file.train and storage.absolute(file.train), "unread": sorted(unread)}
+    return sorted(unread)
 
 
 def source_names(data: DataConfig) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -215,7 +216,7 @@ def _shape(config: ModelConfig) -> PretrainedConfig:
 
 def _cut(config: ModelConfig, shape: PretrainedConfig) -> PretrainedConfig:
     """Of as many blocks as are wanted, and with one output."""
-    shape = first_blocks(shape, config.layers or blocks(shape))
+    shape = first_blocks(shape, config.layers) if config.layers else copy.deepcopy(shape)
     shape.num_labels = 1
     return shape
 

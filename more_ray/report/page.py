@@ -142,6 +142,8 @@ def _subset_row(model: Model, source: str, subset: str) -> dict[str, Any]:
 
 def _data_rows(model: Model) -> list[dict[str, Any]]:
     """What preparation counted; nothing of runs that did not keep it."""
+    sources = (model.first.environment or {}).get("data") or {}
+    unread = any(count.get("unread") for count in sources.values())
     return [
         {
             "source": name,
@@ -149,9 +151,9 @@ def _data_rows(model: Model) -> list[dict[str, Any]]:
             "test": count["test"],
             "rejected": sum(count["rejected"].values()),
             **{title: count[key] for key, title in AUDITED.items()},
-            "not read": ", ".join(count.get("unread", [])),
+            **({"not read": ", ".join(count.get("unread", []))} if unread else {}),
         }
-        for name, count in ((model.first.environment or {}).get("data") or {}).items()
+        for name, count in sources.items()
     ]
 
 

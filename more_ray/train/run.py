@@ -20,6 +20,7 @@ from more_ray.config import FREE_TO_CHANGE, RunConfig
 from more_ray.data.mixture import Mixture
 from more_ray.data.prepare import prepare
 from more_ray.data.prepared import Prepared
+from more_ray.data.sources import locate
 from more_ray.environment import environment
 from more_ray.errors import UserError, last_line
 from more_ray.model.loading import check_model
@@ -82,7 +83,7 @@ def run(
         storage.write_text(_config_path(config), dump_config(config))
         storage.write_json(
             _environment_path(config),
-            {**(made_with or environment()), **pairs, "data": prepared.manifest["sources"]},
+            {**(made_with or environment()), **pairs, "data": _data(config, prepared)},
         )
         run_log = start_run_log(config.output_dir, config)
         progress.phase("starting workers")
@@ -106,6 +107,14 @@ def _doubts(config: RunConfig, prepared: Prepared) -> Iterator[str]:
             )
         if columns := count.get("unread"):
             yield f"{source}: columns that are not read: {', '.join(columns)}"
+
+
+def _data(config: RunConfig, prepared: Prepared) -> dict[str, dict[str, Any]]:
+    """What was counted of each source, and the file that it came from."""
+    data, sources = config.data, prepared.manifest["sources"]
+    located = locate(data.sources, data.root) if data.sources or data.root else []
+    files = {one.name: storage.absolute(one.train) for one in located if one.train}
+    return {name: {**count, "file": files.get(name)} for name, count in sources.items()}
 
 
 def with_initial_model(config: RunConfig) -> RunConfig:

@@ -16,6 +16,8 @@ from transformers import (
     BertModel,
     BloomConfig,
     BloomForSequenceClassification,
+    FunnelConfig,
+    FunnelForSequenceClassification,
     GPT2Config,
     GPT2ForSequenceClassification,
     GPTNeoXConfig,
@@ -32,6 +34,7 @@ from transformers import (
 
 from more_ray.config import LoraConfig, ModelConfig
 from more_ray.data.formatting import encode
+from more_ray.data.packing import pack_answers
 from more_ray.model.export import export
 from more_ray.model.loading import (
     ModelError,
@@ -357,3 +360,18 @@ def test_rotary_embeddings_are_exported_for_transformers_4_too(
     ids = torch.arange(3, 40)[None]
     with torch.no_grad():
         assert torch.equal(again(ids).logits, model(ids).logits)
+
+
+def test_classifiers_without_a_number_of_blocks_to_set_load_too(tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(ModelConfig(), 64)
+    shape = FunnelConfig(
+        vocab_size=len(tokenizer), block_sizes=[1, 1], d_model=16, n_head=2, d_head=8, d_inner=16
+    )
+    shape.num_labels = 1
+    FunnelForSequenceClassification(shape).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    config = ModelConfig(path=str(tmp_path))
+    check_reward_model(config, 64)
+    model = load_reward_model(config, load_reward_tokenizer(config, 64))
+    with torch.no_grad():
+        assert model.score(pack_answers([[[5, 6, 7, 8]]]))[0].isfinite().all()
