@@ -68,6 +68,11 @@ def quieten() -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 
+def cluster_address() -> str | None:
+    """The cluster that jobs join; None, also for an empty `RAY_ADDRESS`, for one of their own."""
+    return os.environ.get("RAY_ADDRESS") or None
+
+
 def connect(workers: int, verbose: bool) -> None:
     """Join the cluster of `RAY_ADDRESS` (as `ray job submit` sets it) or start a local one.
 
@@ -80,7 +85,7 @@ def connect(workers: int, verbose: bool) -> None:
     """
     level = logging.INFO if verbose else logging.ERROR
     options = {"log_to_driver": verbose, "logging_level": level}
-    if address := os.environ.get("RAY_ADDRESS"):
+    if address := cluster_address():
         _join(address, options)
     else:
         # Ray asks for a token by itself, but would keep it where every user can read it.

@@ -16,7 +16,7 @@ from ray.tune.search import Searcher
 
 from more_ray import storage
 from more_ray.cli import dump_config
-from more_ray.cluster import uses_gpu
+from more_ray.cluster import cluster_address, uses_gpu
 from more_ray.data.prepare import prepare
 from more_ray.environment import environment
 from more_ray.errors import last_line
@@ -130,7 +130,7 @@ def _check_folder(config: SweepConfig) -> None:
 
 
 def _is_local() -> bool:
-    return not os.environ.get("RAY_ADDRESS")
+    return cluster_address() is None
 
 
 def _cores() -> int:
