@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -32,15 +33,16 @@ class AnswerTokens:
         for shared, *own in batch.lengths:
             begin = prompt + shared
             for length in own:
-                for place in range(begin, begin + length):
-                    before = place - 1 if place > begin else prompt + shared - 1
-                    if before >= prompt:
-                        columns.append((before, place, answer))
+                place = np.arange(begin + (shared == 0), begin + length)
+                before = place - 1
+                if shared:
+                    before[0] = prompt + shared - 1
+                columns.append(np.stack([before, place, np.full(len(place), answer)]))
                 begin += length
                 answer += 1
             prompt = begin
-        places_M3 = torch.tensor(columns, device=batch.input_ids_T.device)
-        predicted_from_M, place_M, answer_M = places_M3.unbind(dim=1)
+        columns_3M = torch.from_numpy(np.concatenate(columns, axis=1))
+        predicted_from_M, place_M, answer_M = columns_3M.to(batch.input_ids_T.device)
         return cls(predicted_from_M, batch.input_ids_T[place_M], answer_M)
 
 
