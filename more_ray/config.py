@@ -92,7 +92,7 @@ class ModelConfig(Section):
     """Train low-rank updates and the score head instead of all weights."""
     batch_format: Literal["auto", "packed", "padded"] = "auto"
     """packed: no padding, the shared prompt once. padded: two rows a pair. auto: packed where the
-    model's scores are the same in both."""
+    model's architecture can be."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model."""
     chat_template_kwargs: dict[Annotated[str, Field(pattern=r"^[a-zA-Z_]\w*$")], JsonValue] = {}

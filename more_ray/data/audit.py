@@ -24,20 +24,20 @@ class Audit:
     """Told of all pairs that are kept, the test pairs of all sources first."""
 
     def __init__(self) -> None:
-        self._tested: set[int] = set()
+        self._tested: NDArray[np.uint64] = np.empty(0, np.uint64)
         self._trained: dict[str, list[Keys]] = {}
 
     def see(self, source: str, split: str, pairs: pa.Table) -> None:
         """Pairs that are kept."""
         if split == "test":
-            self._tested.update(pairs["prompt"].to_pylist())
+            self._tested = np.union1d(self._tested, pairs["prompt"].to_numpy())
         else:
             both = [pairs[name].to_numpy().astype(np.uint64) for name in ("answers", "swapped")]
             self._trained.setdefault(source, []).append(np.stack(both, axis=1))
 
     def leaked(self, pairs: pa.Table) -> NDArray[np.bool_]:
         """`[N]`: training pairs whose prompt is that of a test pair of any source."""
-        return np.isin(pairs["prompt"].to_numpy(), np.fromiter(self._tested, np.uint64))
+        return np.isin(pairs["prompt"].to_numpy(), self._tested)
 
     def repeats(self, source: str) -> dict[str, int]:
         """Of a source's training pairs: `repeated`, given before in the same source;

@@ -7,6 +7,7 @@ needs; `more_ray.model.tokenizer` gives every tokenizer one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING
@@ -53,26 +54,16 @@ def rerender(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     Padding, special tokens and white space at its ends give way to those that every rendering
     begins and ends with.
     """
-    begin = _beginning(tokenizer, tokenizer.chat_template)
-    ending = _ending(tokenizer, tokenizer.chat_template)
-    outer = [tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.bos_token_id]
-    special = tokenizer.added_tokens_decoder
-    ends = [one for one in _ids(tokenizer, ending) if one in special and special[one].special]
-    words = tokenizer.convert_ids_to_tokens(
-        [one for one in dict.fromkeys([*outer, *begin, *ends]) if one is not None]
-    )
-    # What ends a turn need not be a special token.
-    whole = ending.strip()
-    last = [one for one in (whole, whole.removesuffix(tokenizer.eos_token or "").strip()) if one]
+    frame = _frame(tokenizer, tokenizer.chat_template, tokenizer.pad_token)
     before = None
     while before != text:
         before = text
         text = text.strip()
-        for word in words:
+        for word in frame.special:
             text = text.removeprefix(word).removesuffix(word)
-        for word in last:
+        for word in frame.ends_of_turn:
             text = text.removesuffix(word)
-    return "".join(tokenizer.convert_ids_to_tokens(list(begin))) + text + ending
+    return frame.beginning + text + frame.ending
 
 
 def encode(
@@ -111,19 +102,37 @@ def shared_prefix(*sequences: Sequence[int]) -> int:
 def _beginning(tokenizer: PreTrainedTokenizerBase, template: str) -> tuple[int, ...]:
     """Special tokens that every text begins with: BOS, and others that do not begin a turn."""
     tokens = _ids(tokenizer, _sample(tokenizer))
-    special = tokenizer.added_tokens_decoder
 
     def begins(token: int) -> bool:
-        is_special = token in special and special[token].special
-        return is_special and (token == tokenizer.bos_token_id or tokens.count(token) == 1)
+        once = tokens.count(token) == 1
+        return _is_special(tokenizer, token) and (once or token == tokenizer.bos_token_id)
 
     return tuple(takewhile(begins, tokens))
 
 
+@dataclass(frozen=True)
+class _Frame:
+    """What stands around a conversation: in a rendering, and in what clients send."""
+
+    beginning: str
+    ending: str
+    special: tuple[str, ...]
+    ends_of_turn: tuple[str, ...]
+    """With and without EOS; they need not be special tokens."""
+
+
 @lru_cache(maxsize=8)
-def _ending(tokenizer: PreTrainedTokenizerBase, template: str) -> str:
-    """What the template writes after an answer."""
-    return _sample(tokenizer).rpartition(ANSWER)[2]
+def _frame(tokenizer: PreTrainedTokenizerBase, template: str, pad: str | None) -> _Frame:
+    begin = tokenizer.convert_ids_to_tokens(list(_beginning(tokenizer, template)))
+    ending = _sample(tokenizer).rpartition(ANSWER)[2]
+    known = tokenizer.added_tokens_decoder
+    ends = [known[one].content for one in _ids(tokenizer, ending) if _is_special(tokenizer, one)]
+    whole = ending.strip()
+    turn = whole.removesuffix(tokenizer.eos_token or "").strip()
+    special = dict.fromkeys([pad, tokenizer.eos_token, tokenizer.bos_token, *begin, *ends])
+    return _Frame(
+        "".join(begin), ending, tuple(filter(None, special)), tuple(filter(None, (whole, turn)))
+    )
 
 
 def _sample(tokenizer: PreTrainedTokenizerBase) -> str:
@@ -131,6 +140,11 @@ def _sample(tokenizer: PreTrainedTokenizerBase) -> str:
         return render(tokenizer, TURNS, ANSWER)
     except jinja2.TemplateError:  # some take one question and its answer only
         return render(tokenizer, TURNS[:1], ANSWER)
+
+
+def _is_special(tokenizer: PreTrainedTokenizerBase, token: int) -> bool:
+    known = tokenizer.added_tokens_decoder
+    return token in known and known[token].special
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

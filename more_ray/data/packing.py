@@ -7,7 +7,7 @@ and rejected. Legend: N pairs, A answers, T tokens of all prompts, L tokens of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -46,24 +46,28 @@ class PackedAnswers:
 
     def rows(self, value_T: Tensor) -> list[Tensor]:
         """What belongs to each answer's tokens, those that it shares included."""
-        rows = []
-        parts = value_T.split([sum(lengths) for lengths in self.lengths])
-        for part, (shared, *own) in zip(parts, self.lengths, strict=True):
-            prompt, *answers = part.split([shared, *own])
-            rows += [torch.cat([prompt, answer]) for answer in answers]
-        return rows
+        return [
+            torch.cat([prompt, answer])
+            for prompt, *answers in self._parts(value_T)
+            for answer in answers
+        ]
+
+    def _parts(self, value_T: Tensor) -> Iterator[tuple[Tensor, ...]]:
+        """Of each prompt what belongs to its shared tokens, then to those of each answer."""
+        prompts = value_T.split([sum(lengths) for lengths in self.lengths])
+        for prompt, lengths in zip(prompts, self.lengths, strict=True):
+            yield prompt.split(list(lengths))
 
     def by_length(self, limit: int) -> list[tuple[PackedAnswers, Tensor]]:
         """Answers of at most `limit` tokens and longer ones, each side with its places in A."""
-        parts = self.input_ids_T.split([sum(lengths) for lengths in self.lengths])
         sides = []
         for long in (False, True):
             tokens: list[Tensor] = []
             lengths: list[Lengths] = []
             places: list[int] = []
             first = 0
-            for part, (shared, *own) in zip(parts, self.lengths, strict=True):
-                prompt, *answers = part.split([shared, *own])
+            parts = self._parts(self.input_ids_T)
+            for (prompt, *answers), (shared, *own) in zip(parts, self.lengths, strict=True):
                 mine = [n for n, length in enumerate(own) if (shared + length > limit) == long]
                 if mine:
                     tokens += [prompt, *(answers[n] for n in mine)]

@@ -177,14 +177,15 @@ def _write(
                     rejects.write(json.dumps(line).encode() + b"\n")
                 good = part.filter(pc.field("reason").is_null())
                 count[f"{split}_read"] += len(good)
-                leaked = pa.array(audit.leaked(good) if split == "train" else [False] * len(good))
-                if data.on_leak == "drop":
-                    count["leaked"] += pc.sum(leaked).as_py() or 0
-                    good, leaked = good.filter(pc.invert(leaked)), leaked.filter(pc.invert(leaked))
+                if split == "train" and data.on_leak == "drop":
+                    kept = good.filter(pa.array(~audit.leaked(good)))
+                    count["leaked"] += len(good) - len(kept)
+                    good = kept
                 limit = limits.get((name, split))
                 room = len(good) if limit is None else limit - count[split]
                 good = good.slice(0, room)
-                count["leaked"] += pc.sum(leaked.slice(0, room)).as_py() or 0
+                if split == "train" and data.on_leak != "drop":
+                    count["leaked"] += int(audit.leaked(good).sum())
                 audit.see(name, split, good)
                 writers[name, split].write(good.select(PAIR_SCHEMA.names).cast(PAIR_SCHEMA))
                 count[split] += len(good)

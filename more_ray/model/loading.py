@@ -167,8 +167,9 @@ def check_reward_model(config: ModelConfig, max_length: int | None = None) -> No
         raise ModelError(
             f"model.path: {config.path} has {shape.num_labels} outputs; one is allowed"
         )
-    model = _on_meta(AutoModelForSequenceClassification, config, shape)
-    _check_positions(max_length, most_positions(model))
+    if max_length:
+        model = _on_meta(AutoModelForSequenceClassification, config, shape)
+        _check_positions(max_length, most_positions(model))
 
 
 def _load(

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,13 +8,8 @@ from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
 from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoModel, GPTNeoXConfig, LlamaConfig
-
-REPOSITORY = Path(__file__).parents[3]
-sys.path.append(str(REPOSITORY / "jobs" / "benchmarks"))
-
-from scale import ScalePlan, tables  # noqa: E402
-from scale_model import (  # noqa: E402
+from scale import ScalePlan, tables
+from scale_model import (
     BASES,
     Base,
     Hardware,
@@ -25,6 +19,9 @@ from scale_model import (  # noqa: E402
     lam_seconds,
     step_seconds,
 )
+from transformers import AutoModel, GPTNeoXConfig, LlamaConfig
+
+REPOSITORY = Path(__file__).parents[3]
 
 each_base = pytest.mark.parametrize("base", BASES, ids=lambda base: base.name)
 ARCHITECTURES = {

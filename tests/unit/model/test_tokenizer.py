@@ -17,6 +17,7 @@ from transformers import (
     ByT5Tokenizer,
     LlamaConfig,
     LlamaForSequenceClassification,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     pipeline,
 )
@@ -91,6 +92,13 @@ def write_tokenizer(name: str, folder: Path) -> None:
     ).save_pretrained(folder)
 
 
+def own_and_training(name: str, folder: Path) -> list[PreTrainedTokenizerBase]:
+    """As the model brings it, and as training makes it."""
+    write_tokenizer(name, folder)
+    config = ModelConfig(path=str(folder))
+    return [load_tokenizer(config, None), training_tokenizer(config, None)]
+
+
 def write_reward_model(folder: Path, words: int, **config: Any) -> LlamaForSequenceClassification:
     shape = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2}
     torch.manual_seed(0)
@@ -156,11 +164,7 @@ def test_every_tool_scores_what_the_exported_template_renders(name: str, tmp_pat
 
 @every_tokenizer
 def test_an_answer_continues_its_prompt_without_an_end(name: str, tmp_path: Path) -> None:
-    write_tokenizer(name, tmp_path)
-    for tokenizer in (
-        load_tokenizer(ModelConfig(path=str(tmp_path)), None),
-        training_tokenizer(ModelConfig(path=str(tmp_path)), None),
-    ):
+    for tokenizer in own_and_training(name, tmp_path):
         (tokens,) = encode(tokenizer, [render_prompt(tokenizer, PROMPT)], 128)
         assert tokens[-1] != tokenizer.eos_token_id or name == "llama 2"
         if tokenizer.bos_token and "chatml" not in name:
@@ -183,11 +187,7 @@ def test_truncation_keeps_what_every_text_begins_with(name: str, tmp_path: Path)
 @every_tokenizer
 def test_whole_texts_score_the_same_however_they_end(name: str, tmp_path: Path) -> None:
     """As clients send them: decoded with padding and special tokens, or without any."""
-    write_tokenizer(name, tmp_path)
-    for tokenizer in (
-        load_tokenizer(ModelConfig(path=str(tmp_path)), None),
-        training_tokenizer(ModelConfig(path=str(tmp_path)), None),
-    ):
+    for tokenizer in own_and_training(name, tmp_path):
         text = render(tokenizer, PROMPT, "So.")
         assert rerender(tokenizer, text) == text
         eos, pad, bos = tokenizer.eos_token, tokenizer.pad_token, tokenizer.bos_token
