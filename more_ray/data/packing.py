@@ -8,41 +8,37 @@ and rejected. Legend: N pairs, A answers, T tokens of all prompts, L tokens of a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
 from more_ray.data.formatting import shared_prefix
-
-Lengths = tuple[int, ...]
-"""Tokens of a prompt that all answers share, then each answer's own."""
+from more_ray.data.layout import Layout, Lengths, Tensors
 
 
 @dataclass(frozen=True)
-class PackedAnswers:
+class PackedAnswers(Tensors):
     """The answers to some prompts as one row of T tokens."""
 
     input_ids_T: Tensor
-    position_ids_T: Tensor
-    lengths: tuple[Lengths, ...]
+    layout: Layout
 
-    def to(self, device: torch.device | str) -> Self:
-        tensors = {
-            field.name: value.to(device, non_blocking=True)
-            for field in fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        return replace(self, **tensors)
+    @property
+    def lengths(self) -> tuple[Lengths, ...]:
+        """Of each prompt."""
+        return self.layout.lengths
+
+    @property
+    def position_ids_T(self) -> Tensor:
+        """Every answer continues where the shared tokens end."""
+        return self.layout.position_ids_T
 
     @property
     def last_A(self) -> Tensor:
-        """`[A]` positions in T of each answer's last token."""
-        parts = [(shared + first, *others) for shared, first, *others in self.lengths]
-        length_A = torch.tensor([length for part in parts for length in part])
-        return (length_A.cumsum(dim=0) - 1).to(self.input_ids_T.device)
+        """Positions in T of each answer's last token."""
+        return self.layout.last_A
 
     def rows(self, value_T: Tensor) -> list[Tensor]:
         """What belongs to each answer's tokens, those that it shares included."""
@@ -75,8 +71,8 @@ class PackedAnswers:
                     places += [first + n for n in mine]
                 first += len(own)
             if places:
-                ids_T, device = torch.cat(tokens), self.input_ids_T.device
-                side = PackedAnswers(ids_T, _positions(lengths).to(device), tuple(lengths))
+                device = self.input_ids_T.device
+                side = PackedAnswers(torch.cat(tokens), Layout.of(lengths).to(device))
                 sides.append((side, torch.tensor(places, device=device)))
         return sides
 
@@ -123,22 +119,18 @@ class PackedBatch(PackedAnswers):
 
         An answer of no tokens is left out: of chosen answers alone, the rejected ones are such.
         """
-        answered = tuple(
-            (int(shared), *(int(length) for length in own if length)) for shared, *own in lengths
-        )
+        answered = [(shared, *filter(None, own)) for shared, *own in np.asarray(lengths).tolist()]
         return cls(
             torch.from_numpy(np.asarray(input_ids, dtype=np.int64)),
-            _positions(answered),
-            answered,
+            Layout.of(answered),
             torch.from_numpy(np.asarray(source, dtype=np.int64)),
             torch.from_numpy(np.asarray(margin, dtype=np.float32)),
         )
 
     @property
     def tokens_N(self) -> Tensor:
-        """`[N]` tokens of each pair, in fp32."""
-        tokens = [float(sum(lengths)) for lengths in self.lengths]
-        return torch.tensor(tokens, device=self.input_ids_T.device)
+        """Tokens of each pair, in fp32."""
+        return self.layout.tokens_P
 
 
 def pack_answers(prompts: Sequence[Sequence[Sequence[int]]]) -> PackedAnswers:
@@ -151,7 +143,7 @@ def pack_answers(prompts: Sequence[Sequence[Sequence[int]]]) -> PackedAnswers:
         for answer in answers:
             tokens += answer[shared:]
         lengths.append((shared, *(len(answer) - shared for answer in answers)))
-    return PackedAnswers(torch.tensor(tokens), _positions(lengths), tuple(lengths))
+    return PackedAnswers(torch.tensor(tokens), Layout.of(lengths))
 
 
 def pack(
@@ -169,13 +161,3 @@ def pack(
         nothing if source is None else np.asarray(source),
         nothing if margin is None else np.asarray(margin),
     )
-
-
-def _positions(lengths: Sequence[Lengths]) -> Tensor:
-    """Every answer continues where the shared tokens end."""
-    positions = [
-        np.arange(begin, begin + length)
-        for shared, *own in lengths
-        for begin, length in [(0, shared), *((shared, length) for length in own)]
-    ]
-    return torch.from_numpy(np.concatenate(positions))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -28,21 +27,17 @@ class AnswerTokens:
     @classmethod
     def of(cls, batch: PackedAnswers) -> AnswerTokens:
         """A first token of all has no predecessor and is left out."""
-        columns = []
-        prompt, answer = 0, 0
-        for shared, *own in batch.lengths:
-            begin = prompt + shared
-            for length in own:
-                place = np.arange(begin + (shared == 0), begin + length)
-                before = place - 1
-                if shared:
-                    before[0] = prompt + shared - 1
-                columns.append(np.stack([before, place, np.full(len(place), answer)]))
-                begin += length
-                answer += 1
-            prompt = begin
-        columns_3M = torch.from_numpy(np.concatenate(columns, axis=1))
-        predicted_from_M, place_M, answer_M = columns_3M.to(batch.input_ids_T.device)
+        layout = batch.layout
+        tokens_A = layout.own_A - (layout.before_A < 0).long()
+        tokens = sum(own - (not shared) for shared, *all_own in batch.lengths for own in all_own)
+        answer_M = torch.arange(len(tokens_A), device=tokens_A.device).repeat_interleave(
+            tokens_A, output_size=tokens
+        )
+        ends_A = tokens_A.cumsum(dim=0)
+        to_end_M = ends_A[answer_M] - 1 - torch.arange(tokens, device=tokens_A.device)
+        place_M = layout.last_A[answer_M] - to_end_M
+        is_first_M = to_end_M == layout.own_A[answer_M] - 1
+        predicted_from_M = torch.where(is_first_M, layout.before_A[answer_M], place_M - 1)
         return cls(predicted_from_M, batch.input_ids_T[place_M], answer_M)
 
 

@@ -2,22 +2,30 @@
 
 Every token sees what came before it in its own sequence: an answer sees the shared tokens and
 itself, never another answer or another prompt. No work is spent on padding or on masked-out
-blocks. Registered with transformers as an attention implementation, so that any model that uses
-its attention interface can run it.
+blocks. Registered with transformers as attention implementations, so that any model that uses
+its attention interface can run them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention.varlen import varlen_attn
 from transformers import AttentionInterface, PreTrainedModel
 
-from more_ray.data.packing import Lengths, PackedAnswers
+from more_ray.data.layout import Layout
+from more_ray.data.packing import PackedAnswers
 
 PACKED_ATTENTION = "more_ray_packed"
+"""A call for each answer: any device and precision."""
+VARLEN_ATTENTION = "more_ray_varlen"
+"""One call for all answers: what a GPU can do in half precision."""
+
+# torch 2.11 takes fewer heads of keys without being told.
+_GROUPED = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
 
 
 def packed_attention(
@@ -29,7 +37,7 @@ def packed_attention(
     scaling: float | None = None,
     dropout: float = 0.0,
     *,
-    packed_lengths: Sequence[Lengths],
+    packed: Layout,
     **kwargs: object,
 ) -> tuple[Tensor, None]:
     """Attention of each answer in `[1, heads, T, head_dim]`; returns `[1, T, heads, head_dim]`.
@@ -37,15 +45,13 @@ def packed_attention(
     Raises:
         ValueError: the model's attention has a window, a soft cap or sinks.
     """
-    for other in ("sliding_window", "softcap", "s_aux"):
-        if kwargs.get(other) is not None:
-            raise ValueError(f"packed attention has no {other}")
+    _check(kwargs)
     options = {"scale": scaling, "dropout_p": dropout, "enable_gqa": query.shape[1] != key.shape[1]}
     # Split once: the backward of a slice fills a tensor of the whole batch, that of a split not.
-    cuts = [cut for shared, first, *others in packed_lengths for cut in (shared + first, *others)]
+    cuts = [cut for shared, first, *others in packed.lengths for cut in (shared + first, *others)]
     parts = zip(*(tensor.split(cuts, dim=2) for tensor in (query, key, value)), strict=True)
     outputs = []
-    for shared, _, *others in packed_lengths:
+    for shared, _, *others in packed.lengths:
         first_query, first_key, first_value = next(parts)
         outputs.append(
             F.scaled_dot_product_attention(
@@ -67,14 +73,77 @@ def packed_attention(
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
 
 
+def varlen_attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    *,
+    packed: Layout,
+    **kwargs: object,
+) -> tuple[Tensor, None]:
+    """The same, with the keys and values that each answer sees gathered for one kernel."""
+    if dropout:  # the kernel has none
+        return packed_attention(
+            module, query, key, value, None, scaling, dropout, packed=packed, **kwargs
+        )
+    _check(kwargs)
+    query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    output = varlen_attn(
+        query,
+        Seen.apply(key, packed),
+        Seen.apply(value, packed),
+        packed.query_ends,
+        packed.key_ends,
+        _rounded_up(packed.longest_query),
+        _rounded_up(packed.longest_key),
+        scale=scaling,
+        window_size=(-1, 0),  # causal: an answer's last token sees all that it is given
+        **(_GROUPED if query.shape[1] != key.shape[1] else {}),
+    )
+    return output[None], None
+
+
+class Seen(torch.autograd.Function):
+    """`[R, ...]` what the answers see of `[T, ...]`, with a gradient that is the same every time:
+    a kernel that adds up duplicates in any order is not used."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, value: Tensor, packed: Layout) -> Tensor:
+        ctx.packed = packed
+        return value.index_select(0, packed.seen_R)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
+        total = grad.index_select(0, ctx.packed.first_copy_T)
+        for copies in ctx.packed.further_copies:
+            total.index_add_(0, copies.token, grad.index_select(0, copies.place))
+        return total, None
+
+
+def _rounded_up(length: int) -> int:
+    """Few different numbers: kernels may be prepared anew for each."""
+    return -(-length // 128) * 128
+
+
+def _check(kwargs: dict[str, object]) -> None:
+    for other in ("sliding_window", "softcap", "s_aux"):
+        if kwargs.get(other) is not None:
+            raise ValueError(f"packed attention has no {other}")
+
+
 AttentionInterface.register(PACKED_ATTENTION, packed_attention)
+AttentionInterface.register(VARLEN_ATTENTION, varlen_attention)
 
 
 def packed_hidden_states(model: PreTrainedModel, batch: PackedAnswers) -> Tensor:
-    """`[T, H]` last hidden states of a model whose attention is `PACKED_ATTENTION`."""
+    """`[T, H]` last hidden states of a model with one of these attentions."""
     return model.base_model(
         input_ids=batch.input_ids_T[None],
         position_ids=batch.position_ids_T[None],
         use_cache=False,
-        packed_lengths=batch.lengths,
+        packed=batch.layout,
     ).last_hidden_state[0]

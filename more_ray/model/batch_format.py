@@ -1,6 +1,8 @@
-"""Whether a model can run packed answers."""
+"""Whether a model can run packed answers, and with which attention."""
 
 from __future__ import annotations
+
+import logging
 
 import torch
 from torch import Tensor
@@ -8,12 +10,74 @@ from transformers import PreTrainedModel
 
 from more_ray.data.packing import pack_answers
 from more_ray.model.architecture import probe_model
-from more_ray.model.attention import PACKED_ATTENTION, packed_hidden_states
+from more_ray.model.attention import PACKED_ATTENTION, VARLEN_ATTENTION, packed_hidden_states
+from more_ray.model.location import ModelError
 
 PROBE = [[[3, 4, 5, 6, 7], [3, 4, 7, 8]], [[8, 9], [9, 8, 7]]]
 """Answers to two prompts, as tokens."""
 TOLERANCE = 1e-4
 """Of a hidden state in fp32, relative to its size; a wrong mask or position changes it far more."""
+HALF_TOLERANCE = 0.05
+"""The same in bf16 or fp16."""
+
+
+def choose_attention(model: PreTrainedModel, wanted: str, device: torch.device) -> str | None:
+    """The attention to run packed answers with on `device`, in the model's precision; None where
+    answers are padded.
+
+    Args:
+        wanted: `auto` means packed where the model can run it.
+
+    Raises:
+        ModelError: `packed` is wanted of a model that cannot.
+    """
+    if wanted == "padded":
+        return None
+    log = logging.getLogger(__name__)
+    if reason := cannot_pack(model):
+        if wanted == "packed":
+            raise ModelError(f"model.batch_format: packed given; {reason}")
+        log.info("answers are padded: %s", reason)
+        return None
+    attention = packed_attention_on(model, device)
+    log.info("answers are packed, attention %s", attention)
+    return attention
+
+
+def packed_attention_on(model: PreTrainedModel, device: torch.device) -> str:
+    """The fastest right one of a model that can run packed answers."""
+    if device.type != "cuda" or model.dtype not in (torch.bfloat16, torch.float16):
+        return PACKED_ATTENTION
+    reason = cannot_use_varlen(probe_model(model).to(device, model.dtype))
+    if reason is None:
+        return VARLEN_ATTENTION
+    logging.getLogger(__name__).warning(
+        "packed attention calls a kernel for each answer: %s", reason
+    )
+    return PACKED_ATTENTION
+
+
+def cannot_use_varlen(probe: PreTrainedModel) -> str | None:
+    """Why one call for all answers will not do for a small model on its device, in its precision;
+    None where hidden states and gradients are those of one call for each answer."""
+    batch = pack_answers(PROBE).to(probe.device)
+    results = []
+    try:
+        for attention in (PACKED_ATTENTION, VARLEN_ATTENTION):
+            probe.set_attn_implementation(attention)
+            probe.zero_grad()
+            hidden_TH = packed_hidden_states(probe, batch)
+            hidden_TH[batch.last_A].float().square().sum().backward()
+            gradients = [one.grad.flatten() for one in probe.parameters() if one.grad is not None]
+            results.append((hidden_TH.detach(), torch.cat(gradients)))
+    except (ValueError, RuntimeError) as error:
+        return str(error).splitlines()[0]
+    same = all(
+        torch.linalg.norm((one - other).float())
+        <= HALF_TOLERANCE * torch.linalg.norm(other.float())
+        for one, other in zip(*results, strict=True)
+    )
+    return None if same else "the kernel for all answers gives other numbers here"
 
 
 @torch.no_grad()

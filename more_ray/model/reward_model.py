@@ -5,8 +5,6 @@ Legend: N pairs, A answers, T tokens, H hidden size, L tokens of a padded row.
 
 from __future__ import annotations
 
-import logging
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,9 +12,8 @@ from transformers import PreTrainedModel
 
 from more_ray.data.packing import PackedAnswers, PackedBatch
 from more_ray.model.architecture import short_positions
-from more_ray.model.attention import PACKED_ATTENTION, packed_hidden_states
-from more_ray.model.batch_format import cannot_pack
-from more_ray.model.location import ModelError
+from more_ray.model.attention import PACKED_ATTENTION, VARLEN_ATTENTION, packed_hidden_states
+from more_ray.model.batch_format import choose_attention
 from more_ray.objective.ranking import head_gradient_sums
 
 
@@ -29,7 +26,10 @@ class RewardModel(nn.Module):
         classifier.score.__class__ = ScoreHead
         self.packed = False
         self._own_attention = classifier.config._attn_implementation
-        if self._own_attention == PACKED_ATTENTION:  # of a config that a packed model has used
+        if self._own_attention in (
+            PACKED_ATTENTION,
+            VARLEN_ATTENTION,
+        ):  # of a config that a packed model has used
             self._own_attention = "sdpa" if classifier._supports_sdpa else "eager"
         self._short_positions = short_positions(classifier.config)
         self._last: Tensor | None = None
@@ -62,10 +62,10 @@ class RewardModel(nn.Module):
         """Sum over each source's pairs of the gradient of (1) for the score head: `[K, H]`."""
         return head_gradient_sums(delta_N, *z_N2H.unbind(dim=1), source_N, sources)
 
-    def use_packed(self, packed: bool) -> None:
+    def use_packed(self, packed: bool, attention: str = PACKED_ATTENTION) -> None:
         self.packed = packed
         self._last = None
-        self.classifier.set_attn_implementation(PACKED_ATTENTION if packed else self._own_attention)
+        self.classifier.set_attn_implementation(attention if packed else self._own_attention)
 
     def _packed(self, batch: PackedAnswers) -> Tensor:
         last_A = batch.last_A
@@ -138,15 +138,16 @@ def _last_block_mlp(classifier: PreTrainedModel) -> list[nn.Module]:
     return [blocks[-1].mlp] if blocks else []
 
 
-def choose_batch_format(model: RewardModel, wanted: str) -> None:
+def choose_batch_format(
+    model: RewardModel, wanted: str, device: torch.device | str = "cpu"
+) -> None:
     """Set the batch format; `auto` means packed where the model can run it.
+
+    Args:
+        device: where it is going to run.
 
     Raises:
         ModelError: `packed` is wanted of a model that cannot.
     """
-    reason = None if wanted == "padded" else cannot_pack(model.classifier)
-    if reason and wanted == "packed":
-        raise ModelError(f"model.batch_format: packed given; {reason}")
-    if reason:
-        logging.getLogger(__name__).info("answers are padded: %s", reason)
-    model.use_packed(wanted != "padded" and reason is None)
+    attention = choose_attention(model.classifier, wanted, torch.device(device))
+    model.use_packed(attention is not None, attention or PACKED_ATTENTION)

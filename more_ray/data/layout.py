@@ -1,0 +1,127 @@
+"""Where the tokens of packed answers lie: made once a batch and moved to the device with it.
+
+Legend: P prompts, A answers, T packed tokens, R tokens that the answers see, all together: what the
+answers to a prompt share counts once for each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+Lengths = tuple[int, ...]
+"""Tokens of a prompt that all answers share, then each answer's own."""
+
+
+class Tensors:
+    """A frozen dataclass whose tensors move together."""
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Self:
+        """The same with `function` of each tensor, those of its parts included."""
+        mapped = {field.name: _map(getattr(self, field.name), function) for field in fields(self)}
+        return replace(self, **mapped)
+
+    def to(self, device: torch.device | str) -> Self:
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
+
+
+def _map(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, Tensors):
+        return value.map(function)
+    if isinstance(value, tuple) and value and isinstance(value[0], Tensors):
+        return tuple(one.map(function) for one in value)
+    return value
+
+
+@dataclass(frozen=True)
+class Copies(Tensors):
+    """The n-th further copies of shared tokens: none twice."""
+
+    token: Tensor
+    """Of T."""
+    place: Tensor
+    """In R."""
+
+
+@dataclass(frozen=True)
+class Layout(Tensors):
+    """Each answer is a sequence of its own to attention. The first to a prompt asks with the shared
+    tokens and its own, every further one with its own; each sees the shared ones and its own."""
+
+    lengths: tuple[Lengths, ...]
+    position_ids_T: Tensor
+    tokens_P: Tensor
+    """In fp32."""
+    own_A: Tensor
+    """Tokens that an answer does not share."""
+    last_A: Tensor
+    """Place in T of an answer's last token."""
+    before_A: Tensor
+    """Place in T of the token before an answer's own ones; -1 where there is none."""
+    seen_R: Tensor
+    """Place in T of every token that is seen, answer by answer."""
+    first_copy_T: Tensor
+    """Place in R of a token's first copy."""
+    further_copies: tuple[Copies, ...]
+    query_ends: Tensor
+    """`[A + 1]` int32: where each answer's asking tokens begin and end in T."""
+    key_ends: Tensor
+    """`[A + 1]` int32: where each answer's seen tokens begin and end in R."""
+    longest_query: int
+    longest_key: int
+
+    @classmethod
+    def of(cls, lengths: Sequence[Sequence[int]]) -> Layout:
+        """Every prompt has an answer at least, and every answer a token of its own."""
+        lengths = tuple(tuple(map(int, one)) for one in lengths)
+        answers_P = np.array([len(one) - 1 for one in lengths])
+        shared_P = np.array([one[0] for one in lengths])
+        own_A = np.array([own for _, *all_own in lengths for own in all_own])
+        prompt_A = np.repeat(np.arange(len(lengths)), answers_P)
+        nth_A = np.arange(len(own_A)) - np.repeat(answers_P.cumsum() - answers_P, answers_P)
+        shared_A = shared_P[prompt_A]
+
+        query_A = own_A + np.where(nth_A == 0, shared_A, 0)
+        query_ends = np.concatenate([[0], query_A.cumsum()])
+        begin_A = query_ends[1:] - own_A
+        begin_P = query_ends[:-1][nth_A == 0]
+        tokens_P = np.bincount(prompt_A, query_A)
+
+        key_A = shared_A + own_A
+        key_ends = np.concatenate([[0], key_A.cumsum()])
+        position_R = np.arange(key_ends[-1]) - np.repeat(key_ends[:-1], key_A)
+        answer_R = np.repeat(np.arange(len(own_A)), key_A)
+        is_shared_R = position_R < shared_A[answer_R]
+        seen_R = position_R + np.where(
+            is_shared_R, begin_P[prompt_A][answer_R], (begin_A - shared_A)[answer_R]
+        )
+        copy_R = np.where(is_shared_R, nth_A[answer_R], 0)
+        first_copy_T = np.flatnonzero(copy_R == 0)
+        further = [np.flatnonzero(copy_R == nth) for nth in range(1, copy_R.max() + 1)]
+
+        def tensor(values: np.ndarray, dtype: torch.dtype = torch.int64) -> Tensor:
+            return torch.from_numpy(values).to(dtype)
+
+        return cls(
+            lengths=lengths,
+            position_ids_T=tensor(position_R[first_copy_T]),
+            tokens_P=tensor(tokens_P, torch.float32),
+            own_A=tensor(own_A),
+            last_A=tensor(query_ends[1:] - 1),
+            before_A=tensor(np.where(shared_A == 0, -1, (begin_P + shared_P - 1)[prompt_A])),
+            seen_R=tensor(seen_R),
+            first_copy_T=tensor(first_copy_T),
+            further_copies=tuple(Copies(tensor(seen_R[one]), tensor(one)) for one in further),
+            query_ends=tensor(query_ends, torch.int32),
+            key_ends=tensor(key_ends, torch.int32),
+            longest_query=int(query_A.max()),
+            longest_key=int(key_A.max()),
+        )
