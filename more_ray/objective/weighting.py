@@ -1,6 +1,9 @@
 """Weights of the sources, lam: solved each step (MORE) or known beforehand.
 
-Legend: K sources, H hidden size.
+The gradients of a language-model head are large, so they stay on their device: only their inner
+products go to the host.
+
+Legend: K sources, H numbers of the head.
 """
 
 from __future__ import annotations
@@ -19,12 +22,20 @@ from more_ray.objective.min_norm import min_norm_weights
 
 Floats = NDArray[np.float64]
 
+COLUMNS = 2**20
+
 
 class Weighting(Protocol):
-    """lam from the mean head gradient and loss of each source that the batch holds."""
+    """lam from the mean head gradient and loss of each source."""
 
-    def weights(self, grad_KH: Floats, loss_K: Floats, present_K: NDArray[np.bool_]) -> Floats:
-        """`[K]` float64 on the simplex; 0 for sources that are not `present_K`."""
+    def weights(self, gram_KK: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor) -> Floats:
+        """`[K]` float64 on the simplex; 0 for sources of which there is no pair.
+
+        Args:
+            gram_KK: the inner products of the mean gradients.
+            count_K: pairs.
+            sum_KH: the gradients, summed over the pairs.
+        """
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -40,8 +51,8 @@ class Fixed:
 
     lam_K: np.ndarray
 
-    def weights(self, grad_KH: Floats, loss_K: Floats, present_K: NDArray[np.bool_]) -> Floats:
-        lam_K = np.where(present_K, self.lam_K, 0.0)
+    def weights(self, gram_KK: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor) -> Floats:
+        lam_K = np.where(count_K > 0, self.lam_K, 0.0)
         return lam_K / lam_K.sum()
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -58,53 +69,62 @@ class MinNorm:
     normalize: str = "none"
     momentum: float = 0.0
     solver: str = "active_set"
-    average_KH: Floats | None = field(default=None, init=False)
+    average_KH: Tensor | None = field(default=None, init=False)
     seen_K: NDArray[np.bool_] | None = field(default=None, init=False)
 
-    def weights(self, grad_KH: Floats, loss_K: Floats, present_K: NDArray[np.bool_]) -> Floats:
-        grad_KH = normalized(grad_KH, loss_K, self.normalize)
+    def weights(self, gram_KK: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor) -> Floats:
+        scale_K = 1 / divisor(gram_KK, loss_K, self.normalize)
         if self.momentum:
-            grad_KH = self._averaged(grad_KH, present_K)
-        gram_KK = grad_KH @ grad_KH.T
-        lam_K = np.zeros(len(present_K))
-        present = np.flatnonzero(present_K)
+            self._average(sum_KH, scale_K, count_K)
+            gram_KK = gram(self.average_KH).cpu().numpy()
+        else:
+            gram_KK = gram_KK * np.outer(scale_K, scale_K)
+        lam_K = np.zeros(len(count_K))
+        present = np.flatnonzero(count_K)
         lam_K[present] = min_norm_weights(gram_KK[np.ix_(present, present)], self.solver)
         return lam_K
 
-    def _averaged(self, grad_KH: Floats, present_K: NDArray[np.bool_]) -> Floats:
+    def _average(self, sum_KH: Tensor, scale_K: Floats, count_K: Floats) -> None:
         if self.average_KH is None or self.seen_K is None:
-            self.average_KH = np.zeros_like(grad_KH)
-            self.seen_K = np.zeros_like(present_K)
+            self.average_KH = torch.zeros_like(sum_KH)
+            self.seen_K = np.zeros(len(count_K), dtype=bool)
+        present_K = count_K > 0
         # A source's average starts at its own first gradient, not at zero.
-        keep_K1 = self.momentum * self.seen_K[:, None]
-        moved_KH = keep_K1 * self.average_KH + (1 - keep_K1) * grad_KH
-        self.average_KH = np.where(present_K[:, None], moved_KH, self.average_KH)
+        keep_K = np.where(present_K, self.momentum * self.seen_K, 1.0)
+        share_K = (1 - keep_K) * scale_K / np.maximum(count_K, 1)
+        keep_K1, share_K1 = (torch.from_numpy(one).to(sum_KH)[:, None] for one in (keep_K, share_K))
+        self.average_KH = keep_K1 * self.average_KH.to(sum_KH) + share_K1 * sum_KH
         self.seen_K = self.seen_K | present_K
-        return self.average_KH
 
     def state_dict(self) -> dict[str, Tensor]:
         if self.average_KH is None or self.seen_K is None:
             return {}
-        return {
-            "average_KH": torch.from_numpy(self.average_KH),
-            "seen_K": torch.from_numpy(self.seen_K),
-        }
+        return {"average_KH": self.average_KH.cpu(), "seen_K": torch.from_numpy(self.seen_K)}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         if state:
-            self.average_KH, self.seen_K = state["average_KH"].numpy(), state["seen_K"].numpy()
+            self.average_KH, self.seen_K = state["average_KH"], state["seen_K"].numpy()
 
 
-def normalized(grad_KH: Floats, loss_K: Floats, how: str) -> Floats:
-    """Gradients divided by what `objective.normalize` names; a zero divisor leaves them as is."""
-    norm_K = np.linalg.norm(grad_KH, axis=1)
+def gram(value_KH: Tensor) -> Tensor:
+    """`[K, K]` inner products in fp64, of some columns at a time."""
+    gram_KK = value_KH.new_zeros((len(value_KH), len(value_KH)), dtype=torch.float64)
+    for part_KC in value_KH.split(COLUMNS, dim=1):
+        part_KC = part_KC.double()
+        gram_KK.addmm_(part_KC, part_KC.T)
+    return gram_KK
+
+
+def divisor(gram_KK: Floats, loss_K: Floats, how: str) -> Floats:
+    """What `objective.normalize` divides each gradient by; 1 where that would be zero."""
+    norm_K = np.sqrt(gram_KK.diagonal())
     divisor_K = {
         "none": np.ones_like(norm_K),
         "l2": norm_K,
         "loss": (loss_K + 1) / (loss_K + 1).sum(),
         "loss+": norm_K * loss_K,
     }[how]
-    return grad_KH / np.where(divisor_K == 0, 1.0, divisor_K)[:, None]
+    return np.where(divisor_K == 0, 1.0, divisor_K)
 
 
 def make_weighting(

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from more_ray.objective.weighting import Weighting
+from more_ray.objective.weighting import Weighting, gram
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,18 @@ def solve(sums_KC: Tensor, weighting: Weighting) -> tuple[Tensor, SourceStats]:
     Returns:
         `lam_K / count_K`, the weight of each pair of a source, and the statistics.
     """
-    on_host_KC = sums_KC.cpu().double().numpy()  # the one wait for the device before the update
-    finite_K = np.isfinite(on_host_KC).all(axis=1)
-    grad_KH, column_K4 = on_host_KC[:, :-4], on_host_KC[:, -4:]
+    grad_KH, column_K4 = sums_KC[:, :-4], sums_KC[:, -4:]
+    # The one wait for the device before the update.
+    on_host_KC = torch.cat([gram(grad_KH), column_K4.double()], dim=1).cpu().numpy()
+    gram_KK, column_K4 = on_host_KC[:, :-4], on_host_KC[:, -4:]
+    finite_K = np.isfinite(gram_KK.diagonal()) & np.isfinite(column_K4).all(axis=1)
     loss_K, correct_K, tokens_K, count_K = column_K4.T
     pairs_K = np.maximum(count_K, 1)
-    grad_KH, loss_K = grad_KH / pairs_K[:, None], loss_K / pairs_K
+    gram_KK, loss_K = gram_KK / np.outer(pairs_K, pairs_K), loss_K / pairs_K
     if finite_K.all():
-        lam_K = weighting.weights(grad_KH, loss_K, count_K > 0)
+        lam_K = weighting.weights(gram_KK, loss_K, count_K, grad_KH)
     else:
         lam_K = np.full(len(finite_K), np.nan)
-    gram_KK = grad_KH @ grad_KH.T
     norm_K = np.sqrt(gram_KK.diagonal())
     scale_K = np.where(norm_K > 0, norm_K, 1)
     stats = SourceStats(

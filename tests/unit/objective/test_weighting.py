@@ -2,21 +2,31 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from pydantic import ValidationError
 
 from more_ray.config import ObjectiveConfig
-from more_ray.objective.weighting import MinNorm, make_weighting, normalized
+from more_ray.objective import weighting as weightings
+from more_ray.objective.weighting import MinNorm, Weighting, divisor, gram, make_weighting
 
 NAMES = ("helpful", "harmless", "webgpt")
 SIZES = (60, 30, 10)
-PRESENT = np.array([True, True, True])
+COUNT = np.array([2.0, 4.0, 1.0])
 GRADIENT = np.array([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0], [1.0, 1.0, 4.0]])
 LOSS = np.array([0.5, 0.7, 0.9])
 
 
-def weights(present: np.ndarray = PRESENT, **objective: object) -> list[float]:
+def solved(
+    weighting: Weighting, gradient: np.ndarray = GRADIENT, count_K: np.ndarray = COUNT
+) -> np.ndarray:
+    """lam from mean gradients."""
+    sum_KH = torch.from_numpy(gradient * count_K[:, None])
+    return weighting.weights(gradient @ gradient.T, LOSS, count_K, sum_KH)
+
+
+def weights(count_K: np.ndarray = COUNT, **objective: object) -> list[float]:
     weighting = make_weighting(ObjectiveConfig(**objective), NAMES, SIZES)
-    return weighting.weights(GRADIENT, LOSS, present).tolist()
+    return solved(weighting, count_K=count_K).tolist()
 
 
 def test_schemes() -> None:
@@ -29,42 +39,52 @@ def test_schemes() -> None:
 
 @pytest.mark.parametrize("scheme", ["more", "uniform", "proportional"])
 def test_a_source_that_is_not_in_the_batch_has_no_weight(scheme: str) -> None:
-    lam = weights(np.array([True, False, True]), scheme=scheme)
+    lam = weights(np.array([2.0, 0.0, 1.0]), scheme=scheme)
     assert lam[1] == 0
     assert sum(lam) == pytest.approx(1)
 
 
 def test_l2_makes_the_weights_independent_of_length() -> None:
     longer = GRADIENT * np.array([[1.0], [10.0], [100.0]])
-    short, long = (
-        MinNorm(normalize="l2").weights(gradient, LOSS, PRESENT) for gradient in (GRADIENT, longer)
-    )
+    short, long = (solved(MinNorm(normalize="l2"), gradient) for gradient in (GRADIENT, longer))
     np.testing.assert_allclose(short, long, atol=1e-6)
 
 
 def test_normalisation_divides_by_what_it_says() -> None:
-    norm_K1 = np.linalg.norm(GRADIENT, axis=1, keepdims=True)
-    np.testing.assert_allclose(normalized(GRADIENT, LOSS, "l2"), GRADIENT / norm_K1)
-    np.testing.assert_allclose(
-        normalized(GRADIENT, LOSS, "loss"), GRADIENT / ((LOSS + 1) / (LOSS + 1).sum())[:, None]
-    )
-    np.testing.assert_allclose(
-        normalized(GRADIENT, LOSS, "loss+"), GRADIENT / (norm_K1 * LOSS[:, None])
-    )
-    assert np.isfinite(normalized(np.zeros((2, 3)), LOSS[:2], "l2")).all()
+    norm_K = np.linalg.norm(GRADIENT, axis=1)
+    gram_KK = GRADIENT @ GRADIENT.T
+    np.testing.assert_allclose(divisor(gram_KK, LOSS, "l2"), norm_K)
+    np.testing.assert_allclose(divisor(gram_KK, LOSS, "loss"), (LOSS + 1) / (LOSS + 1).sum())
+    np.testing.assert_allclose(divisor(gram_KK, LOSS, "loss+"), norm_K * LOSS)
+    assert divisor(np.zeros((2, 2)), LOSS[:2], "l2").tolist() == [1, 1]
 
 
-def test_momentum_averages_and_its_state_resumes() -> None:
-    averaged = MinNorm(momentum=0.9)
-    first = averaged.weights(GRADIENT, LOSS, PRESENT)
-    np.testing.assert_allclose(first, MinNorm().weights(GRADIENT, LOSS, PRESENT))
+@pytest.mark.parametrize("normalize", ["none", "l2", "loss", "loss+"])
+def test_inner_products_are_normalised_as_gradients_would_be(normalize: str) -> None:
+    scaled = GRADIENT / divisor(GRADIENT @ GRADIENT.T, LOSS, normalize)[:, None]
+    np.testing.assert_allclose(solved(MinNorm(normalize)), solved(MinNorm(), scaled), atol=1e-9)
 
-    resumed = MinNorm(momentum=0.9)
+
+def test_inner_products_are_summed_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    value_KH = torch.randn(3, 100, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(weightings, "COLUMNS", 7)
+    torch.testing.assert_close(gram(value_KH), value_KH.double() @ value_KH.double().T)
+
+
+@pytest.mark.parametrize("normalize", ["none", "l2"])
+def test_momentum_averages_and_its_state_resumes(normalize: str) -> None:
+    averaged = MinNorm(normalize, momentum=0.9)
+    first = solved(averaged)
+    np.testing.assert_allclose(first, solved(MinNorm(normalize)))
+
+    resumed = MinNorm(normalize, momentum=0.9)
     resumed.load_state_dict(averaged.state_dict())
-    after = averaged.weights(GRADIENT[::-1], LOSS, PRESENT)
-    np.testing.assert_array_equal(resumed.weights(GRADIENT[::-1], LOSS, PRESENT), after)
-    expected = 0.9 * GRADIENT + 0.1 * GRADIENT[::-1]
-    np.testing.assert_allclose(after, MinNorm().weights(expected, LOSS, PRESENT), atol=1e-6)
+    after = solved(averaged, GRADIENT[::-1])
+    np.testing.assert_array_equal(solved(resumed, GRADIENT[::-1]), after)
+    scaled, reverse = (
+        one / divisor(one @ one.T, LOSS, normalize)[:, None] for one in (GRADIENT, GRADIENT[::-1])
+    )
+    np.testing.assert_allclose(after, solved(MinNorm(), 0.9 * scaled + 0.1 * reverse), atol=1e-6)
 
 
 def test_weights_must_name_the_sources_of_the_run() -> None:

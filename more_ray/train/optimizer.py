@@ -1,0 +1,64 @@
+"""AdamW for a model in any precision, without waiting for the device more than once a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+
+class MasterAdamW(torch.optim.AdamW):
+    """AdamW on fp32 weights; a model in another precision has them rounded.
+
+    Gradients are summed in fp32, over micro-batches as well. A step whose gradient is not finite is
+    left out: the engine reads `overflow`, counts the step as skipped and holds the learning rate.
+    All ranks have the same gradient, so they decide alike.
+
+    Args:
+        parameters: of the model.
+        clip: largest norm of the whole gradient; 0 turns clipping off.
+    """
+
+    overflow = False
+
+    def __init__(self, parameters: Sequence[nn.Parameter], clip: float, **options: Any) -> None:
+        self._parameters = parameters
+        self._clip = clip
+        self._rounded = [one for one in parameters if one.dtype is not torch.float32]
+        for parameter in self._rounded:
+            parameter.grad_dtype = torch.float32
+        weights = [
+            one if one.dtype is torch.float32 else one.detach().float() for one in parameters
+        ]
+        self._masters = [
+            weight for weight, one in zip(weights, parameters, strict=True) if weight is not one
+        ]
+        super().__init__(weights, fused=True, **options)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:
+        norm = get_total_norm([one.grad for one in self._parameters if one.grad is not None])
+        self.overflow = not torch.isfinite(norm)  # the one wait for the device
+        if self.overflow:
+            return
+        if self._clip:
+            clip_grads_with_norm_(self._parameters, self._clip, norm)
+        for master, rounded in zip(self._masters, self._rounded, strict=True):
+            master.grad = rounded.grad
+        super().step(closure)
+        for master in self._masters:
+            master.grad = None
+        if self._masters:
+            torch._foreach_copy_(self._rounded, self._masters)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "masters": self._masters}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        masters = state_dict["masters"]
+        super().load_state_dict({key: state_dict[key] for key in ("state", "param_groups")})
+        for master, saved in zip(self._masters, masters, strict=True):
+            master.copy_(saved)
