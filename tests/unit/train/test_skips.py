@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from deepspeed import DeepSpeedEngine
 from torch import Tensor
 from transformers import AutoModelForSequenceClassification, LlamaConfig
@@ -17,25 +15,13 @@ from more_ray.config import RunConfig
 from more_ray.data.packing import PackedBatch, pack
 from more_ray.model.reward_model import RewardModel
 from more_ray.objective.weighting import MinNorm
-from more_ray.train.engine import gather_weights, init_distributed, make_engine
+from more_ray.train.engine import gather_weights, make_engine
 from more_ray.train.losses import RankingLosses
 from more_ray.train.skips import Skips
 from more_ray.train.step import micro_step
 
 POISON = 99
 """A token whose embedding is not finite."""
-
-
-@pytest.fixture(scope="module")
-def process_group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    store = tmp_path_factory.mktemp("group") / "store"
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
-    patch = pytest.MonkeyPatch()
-    patch.setenv("LOCAL_RANK", "0")
-    init_distributed()
-    yield
-    dist.destroy_process_group()
-    patch.undo()
 
 
 def batch(seed: int, token: int = 5) -> PackedBatch:
