@@ -14,7 +14,7 @@ from more_ray.cli import load_config
 
 def main() -> None:
     config = load_config(RejectionSamplingConfig, sys.argv[1:], __doc__)
-    from more_ray.cluster import session
+    from more_ray.cluster import session, shared_gpus
 
     with session(config.workers, config.verbose):
         from more_ray.align.rejection_sampling import check_inputs, sample_and_select
@@ -25,7 +25,11 @@ def main() -> None:
 
         check_inputs(config)
         verb = "score" if config.samples_from else "sample"
-        with SamplingProgress(verb) as progress, scoring(config.reward, config.output_dir) as app:
+        gpus = shared_gpus(config.use_gpu, config.workers)
+        with (
+            SamplingProgress(verb) as progress,
+            scoring(config.reward, config.output_dir, gpus) as app,
+        ):
             summary = sample_and_select(config, partial(score_by_service, app), progress.show)
         console.print(samples_table(summary))
         console.print(f"Results in {config.output_dir}")

@@ -31,6 +31,10 @@ WORKER_ENVIRONMENT = {
     # Ray Train runs the loop in a thread, and only the first arena can grow without bounds.
     "MALLOC_ARENA_MAX": "1",
 }
+ON_CPU = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
+"""For work that is given no GPU: Ray hides none from it, and DeepSpeed would take one."""
+ON_GPU = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
+"""The tokens of a step differ, and blocks of fixed sizes would not fit the next one's."""
 
 
 @contextmanager
@@ -112,6 +116,28 @@ def _can_fork_workers() -> bool:
 def uses_gpu(wanted: bool | None, workers: int) -> bool:
     """What `use_gpu` means: unset, a GPU for each worker where the cluster has that many."""
     return ray.cluster_resources().get("GPU", 0) >= workers if wanted is None else wanted
+
+
+def shared_gpus(wanted: bool | None, workers: int) -> float:
+    """GPUs of each of some workers and of a service beside them: half a one each where the cluster
+    has not enough whole ones, 0 where `use_gpu` (or, unset, the cluster) says so."""
+    if not uses_gpu(wanted, -(-(workers + 1) // 2)):
+        return 0
+    return 1 if ray.cluster_resources().get("GPU", 0) > workers else 0.5
+
+
+def worker_environment(use_gpu: bool) -> dict[str, str]:
+    """Variables of a process that runs a model."""
+    return WORKER_ENVIRONMENT | (ON_GPU if use_gpu else ON_CPU)
+
+
+def worker_options(gpus: float) -> dict[str, Any]:
+    """Options of a Ray task or actor that runs a model on `gpus` GPUs, or on a CPU with 0."""
+    return {
+        "num_gpus": gpus,
+        "num_cpus": int(not gpus),
+        "runtime_env": {"env_vars": worker_environment(gpus > 0)},
+    }
 
 
 def _join(address: str, options: dict[str, Any]) -> None:

@@ -100,6 +100,9 @@ class ModelConfig(Section):
     run and the exported template."""
 
 
+SCORING_TOKENS = {"cpu": 8_192, "cuda": 32_768}
+"""Tokens of one scoring batch: fewer would not fill a GPU."""
+
 NEED_GRADIENTS = ("more",)
 """Schemes whose weights are solved from gradients of the head."""
 
@@ -171,7 +174,8 @@ class TrainConfig(Section):
     """With `min_workers`: seconds after which, where there is room for more workers, all are
     started again with them from the last checkpoint; what was done since is done again."""
     use_gpu: bool | None = None
-    """A GPU for each worker. Unset: when the cluster has enough."""
+    """A GPU for each worker. Unset: when the cluster has enough. A run goes on on what it was begun
+    on."""
     pairs_per_source: int = Field(16, ge=1)
     """B: pairs of each source in a global micro-batch, over all workers (the paper: 16)."""
     accumulation: int = Field(1, ge=1)
@@ -181,7 +185,8 @@ class TrainConfig(Section):
     max_steps: int | None = Field(None, ge=0)
     """Stop after this many micro-batches; 0 evaluates the untrained model."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """auto: bf16 on a GPU, fp32 on a CPU."""
+    """auto: bf16 on a GPU, and on a CPU that a short measurement finds much faster in it, else
+    fp32. A run goes on in what it was begun in."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """DeepSpeed ZeRO stage."""
     offload: bool = False
@@ -202,8 +207,8 @@ class TrainConfig(Section):
     max_skipped: int = Field(10, ge=1)
     """An optimizer step whose loss or gradient is not finite is skipped; after this many in a row
     the run stops."""
-    eval_tokens: int = Field(8_192, ge=512)
-    """Tokens of one scoring batch in evaluation."""
+    eval_tokens: int | None = Field(None, ge=512)
+    """Tokens of one scoring batch in evaluation. Unset: 8,192, on a GPU 32,768."""
     threads: int | None = Field(None, ge=1)
     """CPU threads of a worker. Unset: the node's cores shared out."""
     seed: int = Field(0, ge=0)
@@ -243,8 +248,8 @@ class EvaluationConfig(Section):
     """Processes that score, one device each."""
     use_gpu: bool | None = None
     """A GPU for each worker. Unset: when the cluster has enough."""
-    batch_tokens: int = Field(8_192, ge=512)
-    """Tokens of one scoring batch."""
+    batch_tokens: int | None = Field(None, ge=512)
+    """Tokens of one scoring batch. Unset: 8,192, on a GPU 32,768."""
     seed: int = Field(0, ge=0)
     """Seed of the draws."""
     verbose: bool = False
@@ -327,8 +332,10 @@ class PairsRunConfig(RunConfig):
 FREE_TO_CHANGE = {
     "prepared",
     "min_workers",
+    "use_gpu",
     "grow_after",
     "eval_every",
+    "eval_tokens",
     "checkpoint_every",
     "keep_checkpoints",
     "max_failures",

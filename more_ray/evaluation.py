@@ -15,8 +15,8 @@ import ray
 import torch
 
 from more_ray import storage
-from more_ray.cluster import WORKER_ENVIRONMENT, uses_gpu
-from more_ray.config import DataConfig, EvaluationConfig, ModelConfig
+from more_ray.cluster import uses_gpu, worker_options
+from more_ray.config import SCORING_TOKENS, DataConfig, EvaluationConfig, ModelConfig
 from more_ray.data.prepare import prepare
 from more_ray.data.prepared import Prepared
 from more_ray.data.sources import has_test, locate
@@ -105,18 +105,16 @@ def score(
     prepared: Prepared, config: EvaluationConfig, progress: Callable[[int, int], None]
 ) -> dict[str, SourceScores]:
     """The scores of all test pairs, by source."""
-    pairs = EvaluationPairs(prepared, config.batch_tokens)
+    device = "cuda" if uses_gpu(config.use_gpu, config.workers) else "cpu"
+    pairs = EvaluationPairs(prepared, config.batch_tokens or SCORING_TOKENS[device])
     blocks = [pairs.table.take(rows).append_column("row", pa.array(rows)) for rows in pairs.batches]
-    use_gpu = uses_gpu(config.use_gpu, config.workers)
     scored = ray.data.from_arrow(blocks).map_batches(
         Scorer,
-        fn_constructor_args=(config.model, config.data.max_length, config.workers),
+        fn_constructor_args=(config.model, config.data.max_length, config.workers, device),
         batch_size=None,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=config.workers),
-        num_gpus=int(use_gpu),
-        num_cpus=int(not use_gpu),
-        runtime_env={"env_vars": WORKER_ENVIRONMENT},
+        **worker_options(int(device == "cuda")),
     )
     score_N2 = np.zeros((len(pairs.table), 2), dtype=np.float32)
     done = 0
@@ -130,11 +128,11 @@ def score(
 class Scorer:
     """A Ray Data actor that holds the model."""
 
-    def __init__(self, model: ModelConfig, max_length: int, workers: int) -> None:
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    def __init__(self, model: ModelConfig, max_length: int, workers: int, device: str) -> None:
+        self._device = device
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
         tokenizer = load_reward_tokenizer(model, max_length)
-        self._model = load_reward_model(model, tokenizer).to(self._device)
+        self._model = load_reward_model(model, tokenizer, device)
 
     @torch.no_grad()
     def __call__(self, rows: pa.Table) -> pa.Table:

@@ -40,10 +40,10 @@ from more_ray.train.engine import (
     gather_weights,
     init_distributed,
     make_engine,
-    training_dtype,
 )
 from more_ray.train.exchange import SourceStats, pair_weights
 from more_ray.train.losses import AnswerLosses, Losses, RankingLosses
+from more_ray.train.precision import training_dtype
 from more_ray.train.scoring import run_test_pairs
 from more_ray.train.step import micro_step, whole_batch_step
 

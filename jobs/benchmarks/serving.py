@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 
 from more_ray.cli import load_config
-from more_ray.config import DataConfig, ModelConfig, Section
+from more_ray.config import SCORING_TOKENS, DataConfig, ModelConfig, Section
 
 Request = dict[str, Any]
 FEW = 50
@@ -157,7 +157,7 @@ def in_batches(direct: Any, service: Any, requests: Sequence[Request]) -> list[f
     """Seconds of the whole, then of each batch as full as the service's."""
     import ray
 
-    each = ray.get(direct.seconds_of_batches.remote(requests, service.batch_tokens))
+    each = ray.get(direct.seconds_of_batches.remote(requests, SCORING_TOKENS["cpu"]))
     return [sum(each), *each]
 
 

@@ -27,6 +27,7 @@ from more_ray.align.rejection_sampling import sample_and_select
 from more_ray.align.sampling_config import RejectionSamplingConfig, SamplingConfig
 from more_ray.align.sampling_display import SamplingProgress
 from more_ray.align.service_scoring import score_by_service
+from more_ray.cluster import shared_gpus
 from more_ray.config import ModelConfig, RunConfig
 from more_ray.environment import environment
 from more_ray.serve.app import scoring
@@ -181,7 +182,7 @@ class _Chain:
         for name in self._names:
             source = None if name == self._names[0] else self._names[0]
             reward = self._rewards[name]
-            with scoring(reward, self._config.output_dir) as app:
+            with scoring(reward, self._config.output_dir, shared_gpus(None, 1)) as app:
                 for folder, policy in policies.items():
                     one = RejectionSamplingConfig(
                         output_dir=storage.join(folder, name),

@@ -15,9 +15,9 @@ from more_ray import storage
 from more_ray.align.divergence import answer_divergence, pack_samples
 from more_ray.align.parquet import read_table, write_tables
 from more_ray.align.policy_measures import by_prompt, diversity, mean_with_interval
-from more_ray.cluster import WORKER_ENVIRONMENT, uses_gpu
+from more_ray.cluster import uses_gpu, worker_options
 from more_ray.config import ModelConfig
-from more_ray.model.attention import PACKED_ATTENTION
+from more_ray.model.batch_format import packed_attention_on
 from more_ray.model.loading import load_policy
 from more_ray.model.tokenizer import training_tokenizer
 
@@ -63,27 +63,24 @@ def divergence(
         samples: whole prompts, as `SAMPLE_SCHEMA`.
     """
     if not storage.exists(uri):
-        task = ray.remote(_divergence_of).options(
-            num_cpus=1,
-            num_gpus=int(uses_gpu(None, 1)),
-            runtime_env={"env_vars": WORKER_ENVIRONMENT},
-        )
-        values = ray.get(task.remote(policy, base, samples, max_prompt_tokens))
+        use_gpu = uses_gpu(None, 1)
+        task = ray.remote(_divergence_of).options(**worker_options(int(use_gpu)))
+        device = "cuda" if use_gpu else "cpu"
+        values = ray.get(task.remote(policy, base, samples, max_prompt_tokens, device))
         table = samples.select(["row", "sample"]).append_column("kl", pa.array(values))
         write_tables(uri, [table], table.schema)
     return read_table(uri)
 
 
 def _divergence_of(
-    policy: ModelConfig, base: ModelConfig, samples: pa.Table, max_prompt_tokens: int
+    policy: ModelConfig, base: ModelConfig, samples: pa.Table, max_prompt_tokens: int, device: str
 ) -> list[float]:
     torch.set_num_threads(os.cpu_count() or 1)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = training_tokenizer(base, None)
     models = []
     for config in (policy, base):
         model = load_policy(config, tokenizer, torch.float32, seed=0).to(device).eval()
-        model.set_attn_implementation(PACKED_ATTENTION)
+        model.set_attn_implementation(packed_attention_on(model, device))
         models.append(model)
     values: list[float] = []
     for prompt, responses in _by_prompt(samples):

@@ -24,7 +24,7 @@ from more_ray.align.samples_folder import SamplesFolder
 from more_ray.align.sampling import Sampler
 from more_ray.align.sampling_config import RejectionSamplingConfig
 from more_ray.align.selection import PROMPT_SCHEMA, SAMPLE_SCHEMA, Score, select, summarise
-from more_ray.cluster import WORKER_ENVIRONMENT
+from more_ray.cluster import shared_gpus, worker_options
 from more_ray.data.formatting import render_prompt
 from more_ray.data.records import DataError, Reason
 from more_ray.errors import UserError, last_line
@@ -118,12 +118,12 @@ def _run(
     whole = {"batch_size": None, "batch_format": "pyarrow"}
     samples = ray.data.from_arrow(blocks)
     if not config.samples_from:
+        gpus = shared_gpus(config.use_gpu, config.workers)
         samples = samples.map_batches(
             SampleBlock,
-            fn_constructor_args=(config,),
+            fn_constructor_args=(config, "cuda" if gpus else "cpu"),
             compute=ray.data.ActorPoolStrategy(size=config.workers),
-            num_cpus=1,
-            runtime_env={"env_vars": WORKER_ENVIRONMENT},
+            **worker_options(gpus),
             ray_remote_args_fn=lambda: RETRIES,
             **whole,
         )
@@ -153,11 +153,12 @@ def _cause(error: BaseException) -> str:
 class SampleBlock:
     """A Ray Data actor that holds the policy."""
 
-    def __init__(self, config: RejectionSamplingConfig) -> None:
+    def __init__(self, config: RejectionSamplingConfig, device: str) -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // config.workers))
         tokenizer = load_tokenizer(config.policy, config.sampling.max_prompt_tokens)
-        policy = load_causal_lm(config.policy, tokenizer, torch.float32, config.sampling.seed)
-        self._sampler = Sampler(policy, tokenizer, config.sampling)
+        dtype = torch.bfloat16 if device == "cuda" else torch.float32
+        policy = load_causal_lm(config.policy, tokenizer, dtype, config.sampling.seed)
+        self._sampler = Sampler(policy.to(device), tokenizer, config.sampling)
 
     def __call__(self, block: pa.Table) -> pa.Table:
         prompts = block.to_pylist()

@@ -94,7 +94,7 @@ class Sampler:
         if prefill:
             cache = self._prefill(input_PL[:, :-1], mask_PL[:, :-1])
             cache.batch_repeat_interleave(samples)
-        draws = Draws(self.config, row_seeds(seeds, samples), input_PL.shape[1])
+        draws = Draws(self.config, row_seeds(seeds, samples), input_PL.shape[1], self.model.device)
         output = self.model.generate(
             input_PL.repeat_interleave(samples, dim=0),
             attention_mask=mask_PL.repeat_interleave(samples, dim=0),
@@ -164,13 +164,17 @@ class Draws(LogitsProcessor):
     """
 
     def __init__(
-        self, config: SamplingConfig, seeds: Sequence[Sequence[int]], prompt_tokens: int
+        self,
+        config: SamplingConfig,
+        seeds: Sequence[Sequence[int]],
+        prompt_tokens: int,
+        device: torch.device | str = "cpu",
     ) -> None:
         uniform_RT = [
             np.random.default_rng([config.seed, *seed]).random(config.max_new_tokens)
             for seed in seeds
         ]
-        self._uniform_RT = torch.from_numpy(np.stack(uniform_RT))
+        self._uniform_RT = torch.from_numpy(np.stack(uniform_RT)).to(device)
         self._prompt_tokens = prompt_tokens
         self._warpers = LogitsProcessorList()
         if config.temperature != 1:
@@ -183,7 +187,7 @@ class Draws(LogitsProcessor):
         cumulated_RV = scores_RV.double().softmax(dim=-1).cumsum(dim=-1)
         cumulated_RV /= cumulated_RV[:, -1:].clone()  # to exactly 1, above every random number
         step = input_ids.shape[1] - self._prompt_tokens
-        uniform_R1 = self._uniform_RT[:, [step]].to(scores.device)
+        uniform_R1 = self._uniform_RT[:, [step]]
         token_R1 = torch.searchsorted(cumulated_RV, uniform_R1, right=True)
         return torch.full_like(scores, -torch.inf).scatter(1, token_R1, 0.0)
 

@@ -47,5 +47,8 @@ class RejectionSamplingConfig(Section):
     same prompts, policy and `sampling`, another reward model."""
     workers: int = Field(1, ge=1)
     """Processes that sample."""
+    use_gpu: bool | None = None
+    """A GPU, or half a one, for each worker and for the reward model; the policy samples in bf16
+    there. Unset: when the cluster has enough."""
     verbose: bool = False
     """Show the logs of Ray and the workers."""

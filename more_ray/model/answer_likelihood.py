@@ -17,10 +17,10 @@ from more_ray.model.attention import PACKED_ATTENTION
 class AnswerLikelihood(nn.Module):
     """How likely a policy finds answers; the tokens of the prompts do not count."""
 
-    def __init__(self, policy: PreTrainedModel) -> None:
+    def __init__(self, policy: PreTrainedModel, attention: str = PACKED_ATTENTION) -> None:
         super().__init__()
         self.trained = policy
-        policy.set_attn_implementation(PACKED_ATTENTION)
+        policy.set_attn_implementation(attention)
 
     def forward(self, batch: PackedBatch) -> tuple[Tensor, HeadInputs]:
         """`[N, 2]` in fp32: negative log-likelihood, and how many tokens were the likeliest."""

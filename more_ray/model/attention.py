@@ -19,6 +19,9 @@ from transformers import AttentionInterface, PreTrainedModel
 from more_ray.data.layout import Layout
 from more_ray.data.packing import PackedAnswers
 
+# It prepares a kernel for every new shape, and every prompt's is new.
+torch.backends.cuda.enable_cudnn_sdp(False)
+
 PACKED_ATTENTION = "more_ray_packed"
 """A call for each answer: any device and precision."""
 VARLEN_ATTENTION = "more_ray_varlen"

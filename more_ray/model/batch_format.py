@@ -21,7 +21,7 @@ HALF_TOLERANCE = 0.05
 """The same in bf16 or fp16."""
 
 
-def choose_attention(model: PreTrainedModel, wanted: str, device: torch.device) -> str | None:
+def choose_attention(model: PreTrainedModel, wanted: str, device: torch.device | str) -> str | None:
     """The attention to run packed answers with on `device`, in the model's precision; None where
     answers are padded.
 
@@ -44,9 +44,9 @@ def choose_attention(model: PreTrainedModel, wanted: str, device: torch.device) 
     return attention
 
 
-def packed_attention_on(model: PreTrainedModel, device: torch.device) -> str:
+def packed_attention_on(model: PreTrainedModel, device: torch.device | str) -> str:
     """The fastest right one of a model that can run packed answers."""
-    if device.type != "cuda" or model.dtype not in (torch.bfloat16, torch.float16):
+    if torch.device(device).type != "cuda" or model.dtype not in (torch.bfloat16, torch.float16):
         return PACKED_ATTENTION
     reason = cannot_use_varlen(probe_model(model).to(device, model.dtype))
     if reason is None:

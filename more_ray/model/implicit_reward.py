@@ -20,14 +20,20 @@ from more_ray.model.attention import PACKED_ATTENTION
 class ImplicitReward(nn.Module):
     """Rewards of pairs by a policy that is trained and a frozen reference."""
 
-    def __init__(self, policy: PreTrainedModel, reference: PreTrainedModel, beta: float) -> None:
+    def __init__(
+        self,
+        policy: PreTrainedModel,
+        reference: PreTrainedModel,
+        beta: float,
+        attention: str = PACKED_ATTENTION,
+    ) -> None:
         super().__init__()
         self.trained = policy
         self.beta = beta
         # Not a submodule: the engine neither trains, shards nor saves it.
         self._reference = [reference.requires_grad_(False).eval()]
         for model in (policy, reference):
-            model.set_attn_implementation(PACKED_ATTENTION)
+            model.set_attn_implementation(attention)
 
     def forward(self, batch: PackedBatch) -> tuple[Tensor, HeadInputs]:
         """Rewards `[N, 2]` (chosen, rejected) in fp32, less what both owe to shared tokens."""

@@ -75,7 +75,9 @@ def load_policy(
     return policy
 
 
-def load_reward_model(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -> nn.Module:
+def load_reward_model(
+    config: ModelConfig, tokenizer: PreTrainedTokenizerBase, device: str = "cpu"
+) -> nn.Module:
     """A trained reward model, ours or another's, ready to score pairs in its own precision.
 
     Raises:
@@ -83,10 +85,10 @@ def load_reward_model(config: ModelConfig, tokenizer: PreTrainedTokenizerBase) -
     """
     classifier = _load(AutoModelForSequenceClassification, config, tokenizer, "auto", seed=0)
     if not _has_plain_head(classifier):
-        return PaddedClassifier(classifier).eval()
+        return PaddedClassifier(classifier).eval().to(device)
     model = RewardModel(classifier)
-    choose_batch_format(model, config.batch_format)
-    return model.eval()
+    choose_batch_format(model, config.batch_format, device)
+    return model.eval().to(device)
 
 
 def load_reward_tokenizer(config: ModelConfig, max_length: int | None) -> PreTrainedTokenizerBase:

@@ -62,10 +62,14 @@ class RewardModel(nn.Module):
         """Sum over each source's pairs of the gradient of (1) for the score head: `[K, H]`."""
         return head_gradient_sums(delta_N, *z_N2H.unbind(dim=1), source_N, sources)
 
-    def use_packed(self, packed: bool, attention: str = PACKED_ATTENTION) -> None:
-        self.packed = packed
+    def use_packed(self, packed: bool) -> None:
+        self.use_attention(PACKED_ATTENTION if packed else None)
+
+    def use_attention(self, packed: str | None) -> None:
+        """Run packed answers with this attention; None: padded ones with the model's own."""
+        self.packed = packed is not None
         self._last = None
-        self.classifier.set_attn_implementation(attention if packed else self._own_attention)
+        self.classifier.set_attn_implementation(packed or self._own_attention)
 
     def _packed(self, batch: PackedAnswers) -> Tensor:
         last_A = batch.last_A
@@ -149,5 +153,4 @@ def choose_batch_format(
     Raises:
         ModelError: `packed` is wanted of a model that cannot.
     """
-    attention = choose_attention(model.classifier, wanted, torch.device(device))
-    model.use_packed(attention is not None, attention or PACKED_ATTENTION)
+    model.use_attention(choose_attention(model.classifier, wanted, device))

@@ -12,7 +12,7 @@ from ray.serve import Application
 from ray.serve.schema import LoggingConfig
 
 from more_ray import storage
-from more_ray.cluster import WORKER_ENVIRONMENT, uses_gpu
+from more_ray.cluster import uses_gpu, worker_options
 from more_ray.config import ModelConfig
 from more_ray.errors import UserError, last_line
 from more_ray.model.loading import check_reward_model, load_reward_tokenizer
@@ -50,15 +50,19 @@ def required_digest() -> str:
     return digest
 
 
-def make_app(config: ServeConfig, digest: str | None) -> Application:
+def make_app(config: ServeConfig, digest: str | None, gpus: float | None = None) -> Application:
     """The deployment of `config`; with `digest`, requests need the token that has it.
+
+    Args:
+        gpus: of a replica; unset, what `config.use_gpu` says.
 
     Raises:
         ModelError: `model.path` is no reward model, or has no tokenizer.
     """
     check_reward_model(config.model, config.max_length)
     load_reward_tokenizer(config.model, config.max_length)
-    use_gpu = uses_gpu(config.use_gpu, config.max_replicas)
+    if gpus is None:
+        gpus = int(uses_gpu(config.use_gpu, config.max_replicas))
     deployment = serve.deployment(serve.ingress()(RewardService)).options(
         name="RewardService",
         autoscaling_config={
@@ -69,16 +73,12 @@ def make_app(config: ServeConfig, digest: str | None) -> Application:
         max_ongoing_requests=config.max_ongoing,
         max_queued_requests=config.max_queued,
         backpressure_config={"retry_after_s": 1},
-        ray_actor_options={
-            "num_cpus": int(not use_gpu),
-            "num_gpus": int(use_gpu),
-            "runtime_env": {"env_vars": WORKER_ENVIRONMENT},
-        },
+        ray_actor_options=worker_options(gpus),
         health_check_period_s=5,
         graceful_shutdown_timeout_s=config.timeout,
         logging_config=LoggingConfig(encoding="JSON"),
     )
-    return deployment.bind(config, digest)
+    return deployment.bind(config, digest, "cuda" if gpus else "cpu")
 
 
 @contextmanager
@@ -118,18 +118,21 @@ def serving(config: ServeConfig) -> Iterator[str]:
 
 
 @contextmanager
-def scoring(model: ModelConfig, output_dir: str) -> Iterator[str]:
+def scoring(model: ModelConfig, output_dir: str, gpus: float | None = None) -> Iterator[str]:
     """Serve to handles only while the block runs; gives the name of the application.
 
     It belongs to `output_dir`: two jobs on a cluster have each their own, and one that is started
     again after a kill takes its old one over.
+
+    Args:
+        gpus: of the replica; unset, one where the cluster has one.
 
     Raises:
         ServeError: the model does not load.
         ModelError: `model.path` is no reward model.
     """
     name = f"scores-{storage.short_name(output_dir)}"
-    app = make_app(ServeConfig(model=model), digest=None)
+    app = make_app(ServeConfig(model=model), digest=None, gpus=gpus)
     serve.start(proxy_location="Disabled", logging_config=LoggingConfig(encoding="JSON"))
     try:
         _deploy(app, name, None)

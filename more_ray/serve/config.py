@@ -25,8 +25,9 @@ class ServeConfig(Section):
     max_length: int | None = Field(None, ge=8)
     """Tokens of a prompt and its answer; longer ones lose their beginning. Unset: as the model's
     tokenizer says, which is as it was trained."""
-    batch_tokens: int = Field(8_192, ge=1)
-    """Tokens of one forward pass over requests that came together."""
+    batch_tokens: int | None = Field(None, ge=1)
+    """Tokens of one forward pass over requests that came together. Unset: 8,192, on a GPU
+    32,768."""
     request_tokens: int = Field(32_768, ge=1)
     """Most tokens of one request; one with more is refused."""
     max_ongoing: int = Field(64, ge=1)

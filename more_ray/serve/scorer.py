@@ -24,12 +24,12 @@ Answers = list[list[int]]
 
 
 class Scorer:
-    """A reward model with its tokenizer, on a GPU where there is one."""
+    """A reward model with its tokenizer."""
 
-    def __init__(self, config: ServeConfig) -> None:
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    def __init__(self, config: ServeConfig, device: str = "cpu") -> None:
+        self._device = device
         self._tokenizer = load_reward_tokenizer(config.model, config.max_length)
-        self._model = load_reward_model(config.model, self._tokenizer).to(self._device)
+        self._model = load_reward_model(config.model, self._tokenizer, device)
         positions = most_positions(self._model.classifier)
         self.max_length: int = min(self._tokenizer.model_max_length, positions or 2**20)
 

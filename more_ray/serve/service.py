@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from ray.serve import metrics
 
 from more_ray import storage
+from more_ray.config import SCORING_TOKENS
 from more_ray.data.records import InvalidRecord, Reason
 from more_ray.evaluate.scores import read_scores
 from more_ray.evaluate.temperature import fit_temperature
@@ -28,13 +29,15 @@ from more_ray.serve.scorer import Answers, Scorer
 class RewardService:
     """Scores by HTTP, and by handle: `handle.score.remote(prompt=..., responses=[...])`."""
 
-    def __init__(self, config: ServeConfig, digest: str | None) -> None:
+    def __init__(self, config: ServeConfig, digest: str | None, device: str = "cpu") -> None:
         threads = (os.cpu_count() or 1) // config.max_replicas
         torch.set_num_threads(config.threads or max(1, threads))
         self._config = config
         self._digest = digest
-        self._scorer = Scorer(config)
-        self._batches: Batches[Answers, list[float]] = Batches(self._compute, config.batch_tokens)
+        self._scorer = Scorer(config, device)
+        self._batches: Batches[Answers, list[float]] = Batches(
+            self._compute, config.batch_tokens or SCORING_TOKENS[device]
+        )
         temperature, origin = _temperature(config)
         self.info = Info(
             model=config.model.path,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
+import torch
+from torch import Tensor
 
 from more_ray.data.packing import PackedBatch
+
+Value = TypeVar("Value")
 
 
 class StreamError(RuntimeError):
@@ -40,3 +45,33 @@ def batches(
         step += 1
     if step != stop:
         raise StreamError(f"rank {rank}: the stream ended at step {step} of {stop}")
+
+
+def on_device(batches: Iterator[PackedBatch], device: torch.device) -> Iterator[PackedBatch]:
+    """The batches on `device`; a GPU copies the next one while it computes with this one."""
+    if device.type != "cuda":
+        yield from batches
+        return
+    side = torch.cuda.Stream(device)
+
+    def copied() -> Iterator[tuple[PackedBatch, torch.cuda.Event]]:
+        for batch in batches:
+            with torch.cuda.stream(side):
+                moved = batch.map(Tensor.pin_memory).to(device)
+                yield moved, side.record_event()
+
+    for batch, ready in one_ahead(copied()):
+        main = torch.cuda.current_stream(device)
+        main.wait_event(ready)
+        for tensor in batch.tensors():
+            tensor.record_stream(main)  # so that its memory is not given away too early
+        yield batch
+
+
+def one_ahead(values: Iterator[Value]) -> Iterator[Value]:
+    """The same values, each asked for before the one in front of it is handed out."""
+    waiting = next(values, None)
+    while waiting is not None:
+        following = next(values, None)
+        yield waiting
+        waiting = following

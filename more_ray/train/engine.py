@@ -33,13 +33,6 @@ def init_distributed() -> None:
     deepspeed.init_distributed()
 
 
-def training_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """auto is bf16 on a GPU and fp32 on a CPU, where few processors compute bf16 fast."""
-    if precision == "auto":
-        precision = "bf16" if device.type == "cuda" else "fp32"
-    return {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-
-
 def make_engine(
     model: TrainedModel,
     config: RunConfig,

@@ -8,7 +8,9 @@ Legend: K sources, H numbers of the head, C = H + 4 columns.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -36,6 +38,16 @@ class SourceStats:
     def loss(self) -> float:
         """The weighted loss (7)."""
         return float(self.lam_K @ self.loss_K)
+
+
+Decision = TypeVar("Decision")
+
+
+def of_first_rank(decide: Callable[[], Decision]) -> Decision:
+    """What rank 0 decides, on every rank."""
+    decision = [decide() if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(decision, src=0)
+    return cast(Decision, decision[0])
 
 
 def solve(sums_KC: Tensor, weighting: Weighting) -> tuple[Tensor, SourceStats]:

@@ -15,7 +15,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from more_ray import storage
 from more_ray.cli import dump_config
-from more_ray.cluster import WORKER_ENVIRONMENT, uses_gpu
+from more_ray.cluster import uses_gpu, worker_environment
 from more_ray.config import FREE_TO_CHANGE, RunConfig
 from more_ray.data.mixture import Mixture
 from more_ray.data.prepare import prepare
@@ -29,6 +29,7 @@ from more_ray.objective.weighting import make_weighting
 from more_ray.train import checkpoint_record
 from more_ray.train.display import RunProgress
 from more_ray.train.job import Job, train_loop
+from more_ray.train.precision import DEVICE_FILE
 from more_ray.train.run_log import start_run_log
 from more_ray.train.trackers import missing_tracker
 from more_ray.train.training_data import TrainingData
@@ -80,6 +81,7 @@ def run(
         if finished:
             return finished
 
+        use_gpu = _use_gpu(config)
         storage.write_text(_config_path(config), dump_config(config))
         storage.write_json(
             _environment_path(config),
@@ -88,7 +90,7 @@ def run(
         run_log = start_run_log(config.output_dir, config)
         progress.phase("starting workers")
         with _followed(run_log, progress, steps, on_evaluation):
-            _fit(Job(config, prepared, mixture, steps, run_log))
+            _fit(Job(config, prepared, mixture, steps, run_log), use_gpu)
         stopped = ray.get(run_log.state.remote())["stopped"]
         ray.get(run_log.close.remote())
         ray.kill(run_log)
@@ -234,10 +236,29 @@ def _finished(config: RunConfig, steps: int) -> dict[str, Any] | None:
     return None
 
 
-def _fit(job: Job) -> None:
+def _use_gpu(config: RunConfig) -> bool:
+    """As the run was begun; at its first start, what `train.use_gpu` says."""
+    wanted, workers = config.train.use_gpu, config.train.min_workers or config.train.workers
+    file = storage.join(config.output_dir, DEVICE_FILE)
+    if not storage.exists(file):
+        return uses_gpu(wanted, workers)
+    began = storage.read_json(file)["use_gpu"]
+    if wanted not in (None, began):
+        raise RunError(
+            f"train.use_gpu: {config.output_dir} holds a run that was begun on "
+            f"{'GPUs' if began else 'CPUs'}; choose another folder or remove that one"
+        )
+    if began and wanted is None and not uses_gpu(None, workers):
+        raise RunError(
+            f"train.use_gpu: {config.output_dir} holds a run that was begun on GPUs; the cluster "
+            f"has not the {workers} that it needs, and train.use_gpu=true waits for them"
+        )
+    return began
+
+
+def _fit(job: Job, use_gpu: bool) -> None:
     config = job.config
     train = config.train
-    use_gpu = uses_gpu(train.use_gpu, train.min_workers or train.workers)
     # A stopped process answers no health check; one that hangs keeps the others waiting for lam.
     os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(train.stall_timeout)
     # Otherwise a run that has ended, or a worker that has died, is noticed after up to 2 s.
@@ -257,7 +278,7 @@ def _fit(job: Job) -> None:
         run_config=ray.train.RunConfig(
             name=checkpoint_record.FOLDER,
             storage_path=config.output_dir,
-            worker_runtime_env={"env_vars": WORKER_ENVIRONMENT},
+            worker_runtime_env={"env_vars": worker_environment(use_gpu)},
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=train.keep_checkpoints),
             failure_config=ray.train.FailureConfig(max_failures=train.max_failures),
         ),

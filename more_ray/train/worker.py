@@ -21,30 +21,31 @@ from numpy.random import SeedSequence
 from transformers import AutoTokenizer
 
 from more_ray import storage
-from more_ray.config import RunConfig
+from more_ray.config import SCORING_TOKENS, RunConfig
 from more_ray.data.prepared import Prepared
 from more_ray.data.test_pairs import EvaluationPairs
 from more_ray.evaluate.perplexity import summarise_likelihoods, write_likelihoods
 from more_ray.evaluate.scores import write_scores
 from more_ray.evaluate.summary import summarise
 from more_ray.model.answer_likelihood import AnswerLikelihood
+from more_ray.model.batch_format import choose_attention, packed_attention_on
 from more_ray.model.export import export
 from more_ray.model.implicit_reward import ImplicitReward
 from more_ray.model.loading import add_lora, load_classifier, load_policy
-from more_ray.model.reward_model import RewardModel, choose_batch_format
+from more_ray.model.reward_model import RewardModel
 from more_ray.objective.weighting import make_weighting
 from more_ray.train import checkpoint
-from more_ray.train.batches import batches
+from more_ray.train.batches import batches, on_device
 from more_ray.train.engine import (
     TrainedModel,
     gather_weights,
     init_distributed,
     make_engine,
-    training_dtype,
 )
-from more_ray.train.exchange import SourceStats
+from more_ray.train.exchange import SourceStats, of_first_rank
 from more_ray.train.job import Job
 from more_ray.train.losses import AnswerLosses, Losses, RankingLosses
+from more_ray.train.precision import kept_dtype
 from more_ray.train.scoring import run_test_pairs
 from more_ray.train.skips import Skips
 from more_ray.train.step import micro_step, whole_batch_step
@@ -61,16 +62,14 @@ def train(job: Job, wait_for_stream: Callable[[], Iterator[pa.Table]]) -> None:
     init_distributed()
 
     tokenizer = _load_prepared_tokenizer(job.prepared)
-    dtype = training_dtype(settings.precision, device)
-    model = _load_model(job.config, tokenizer, dtype)
+    dtype = of_first_rank(lambda: kept_dtype(job.config, device))
+    model = _load_model(job.config, tokenizer, dtype, device)
     if settings.gradient_checkpointing:
         model.trained.gradient_checkpointing_enable({"use_reentrant": False})
     names = job.mixture.names
     weighting = make_weighting(job.config.objective, names, job.mixture.sizes)
     with checkpoint.newest(job.config.output_dir) as saved:
         engine = make_engine(model, job.config, dtype, job.steps, saved.universal)
-        if isinstance(model, RewardModel):
-            choose_batch_format(model, job.config.model.batch_format)
         first = checkpoint.load(engine, weighting, saved)
     engine.train()
     if rank == 0:
@@ -83,10 +82,10 @@ def train(job: Job, wait_for_stream: Callable[[], Iterator[pa.Table]]) -> None:
         losses = AnswerLosses(len(names))
     together = settings.accumulation if objective.scope == "batch" else 1
     skips = Skips(engine, names)
-    stream = batches(wait_for_stream(), rank, first, job.steps)
+    stream = on_device(batches(wait_for_stream(), rank, first, job.steps), device)
     for step in range(first, job.steps, together):
         started = time.perf_counter()
-        micro_batches = [next(stream).to(device) for _ in range(together)]
+        micro_batches = [next(stream) for _ in range(together)]
         waited = time.perf_counter() - started
         lr = engine.get_lr()[0]
         seeds = [_dropout_seed(settings.seed, step + offset, rank) for offset in range(together)]
@@ -115,16 +114,22 @@ def train(job: Job, wait_for_stream: Callable[[], Iterator[pa.Table]]) -> None:
     _export(engine, job, tokenizer)
 
 
-def _load_model(config: RunConfig, tokenizer: Any, dtype: torch.dtype) -> TrainedModel:
+def _load_model(
+    config: RunConfig, tokenizer: Any, dtype: torch.dtype, device: torch.device
+) -> TrainedModel:
     if config.objective.loss != "ranking":
         policy = load_policy(config.model, tokenizer, dtype, config.train.seed)
+        attention = of_first_rank(lambda: packed_attention_on(policy, device))
         if config.objective.loss == "sft":
-            return AnswerLikelihood(policy)
-        return ImplicitReward(policy, copy.deepcopy(policy), config.objective.beta)
+            return AnswerLikelihood(policy, attention)
+        return ImplicitReward(policy, copy.deepcopy(policy), config.objective.beta, attention)
     classifier = load_classifier(config.model, tokenizer, dtype, config.train.seed)
     if config.model.lora:
         add_lora(classifier, config.model.lora)
-    return RewardModel(classifier)
+    model = RewardModel(classifier)
+    wanted = config.model.batch_format
+    model.use_attention(of_first_rank(lambda: choose_attention(classifier, wanted, device)))
+    return model
 
 
 def _dropout_seed(seed: int, step: int, rank: int) -> int:
@@ -173,7 +178,8 @@ def _evaluate(engine: deepspeed.DeepSpeedEngine, job: Job, done: int, device: to
     """Write `eval.json` and what it is made from, for the model after `done` micro-steps."""
     if engine.global_rank == 0:
         job.run_log.phase.remote("evaluating")
-    pairs = EvaluationPairs(job.prepared, job.config.train.eval_tokens)
+    tokens = job.config.train.eval_tokens or SCORING_TOKENS[device.type]
+    pairs = EvaluationPairs(job.prepared, tokens)
     value_N2 = run_test_pairs(engine, pairs, device)
     if engine.global_rank == 0:
         result = _write_evaluation(job.config, pairs, value_N2, done)

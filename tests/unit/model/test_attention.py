@@ -84,7 +84,7 @@ def test_a_model_has_the_same_scores_and_gradients(name: str, checkpointing: boo
         model = RewardModel(AutoModelForSequenceClassification.from_config(CONFIGS[name])).double()
         if checkpointing:
             model.classifier.gradient_checkpointing_enable({"use_reentrant": False})
-        model.train().use_packed(True, chosen)
+        model.train().use_attention(chosen)
         reward_N2, _ = model(batch)
         reward_N2.square().sum().backward()
         results.append([reward_N2, *(one.grad for one in model.parameters())])
@@ -150,7 +150,7 @@ def test_a_layer_launches_few_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     for blocks in (2, 3):
         config = LlamaConfig(**{**SHAPE, "num_hidden_layers": blocks}, num_key_value_heads=2)
         model = RewardModel(AutoModelForSequenceClassification.from_config(config))
-        model.use_packed(True, VARLEN_ATTENTION)
+        model.use_attention(VARLEN_ATTENTION)
         with torch.no_grad(), Launches() as counted:
             model(batch)
         launches[blocks] = counted.names
