@@ -43,7 +43,7 @@ from more_ray.train.engine import (
 )
 from more_ray.train.exchange import SourceStats, pair_weights
 from more_ray.train.losses import AnswerLosses, Losses, RankingLosses
-from more_ray.train.precision import training_dtype
+from more_ray.train.precision import DTYPES
 from more_ray.train.scoring import run_test_pairs
 from more_ray.train.step import micro_step, whole_batch_step
 
@@ -148,7 +148,7 @@ def train(task: Task) -> Trained | None:
     """What the worker of a run does, from its micro-batches to the scores of the test pairs."""
     config, names = task.config, task.mixture.names
     objective = config.objective
-    dtype = training_dtype(config.train.precision, CPU)
+    dtype = DTYPES[config.train.precision.replace("auto", "fp32")]
     model = _load_model(config, task.tokenizer, dtype)
     mine = [packed(row) for row in task.batches[dist.get_rank()]]
     weighting = make_weighting(objective, names, task.mixture.sizes)

@@ -152,6 +152,12 @@ def check_model(
         )
 
 
+def hidden_size(config: ModelConfig) -> int:
+    if config.path == "tiny":
+        return TINY["hidden_size"]
+    return _shape(config).get_text_config().hidden_size
+
+
 def check_reward_model(config: ModelConfig, max_length: int | None = None) -> None:
     """Whether a checkpoint holds a reward model, told from its config alone.
 
