@@ -193,6 +193,9 @@ class TrainConfig(Section):
     """Keep optimizer state (and at stage 3 parameters) in CPU memory."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about 1.3 times the work."""
+    compile: bool = False
+    """Compile the model's blocks with torch.compile, which needs a C++ compiler on CPUs and Triton
+    on GPUs."""
     eval_every: int | None = Field(None, ge=1)
     """Evaluate every N micro-batches, not only at the end."""
     checkpoint_every: int | None = Field(None, ge=1)
@@ -221,6 +224,10 @@ class TrainConfig(Section):
                 raise ValueError(f"train.{key}: a multiple of train.accumulation is allowed")
         if (self.min_workers or 1) > self.workers:
             raise ValueError("train.min_workers: at most train.workers is allowed")
+        if self.compile and self.zero_stage == 3:
+            raise ValueError("train.compile: needs train.zero_stage 0, 1 or 2")
+        if self.compile and self.gradient_checkpointing:
+            raise ValueError("train.compile: cannot be used with train.gradient_checkpointing")
         if self.offload and self.zero_stage == 0:
             raise ValueError("train.offload: needs train.zero_stage 1, 2 or 3")
         return self

@@ -31,6 +31,7 @@ VARLEN_ATTENTION = "more_ray_varlen"
 _GROUPED = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
 
 
+@torch.compiler.disable
 def packed_attention(
     module: nn.Module,
     query: Tensor,
@@ -76,6 +77,7 @@ def packed_attention(
     return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
 
 
+@torch.compiler.disable
 def varlen_attention(
     module: nn.Module,
     query: Tensor,

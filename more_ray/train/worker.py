@@ -29,6 +29,7 @@ from more_ray.evaluate.scores import write_scores
 from more_ray.evaluate.summary import summarise
 from more_ray.model.answer_likelihood import AnswerLikelihood
 from more_ray.model.batch_format import choose_attention, packed_attention_on
+from more_ray.model.compilation import compile_blocks
 from more_ray.model.export import export
 from more_ray.model.implicit_reward import ImplicitReward
 from more_ray.model.loading import add_lora, load_classifier, load_policy
@@ -66,6 +67,8 @@ def train(job: Job, wait_for_stream: Callable[[], Iterator[pa.Table]]) -> None:
     model = _load_model(job.config, tokenizer, dtype, device)
     if settings.gradient_checkpointing:
         model.trained.gradient_checkpointing_enable({"use_reentrant": False})
+    if settings.compile:
+        compile_blocks(model.trained)
     names = job.mixture.names
     weighting = make_weighting(job.config.objective, names, job.mixture.sizes)
     with checkpoint.newest(job.config.output_dir) as saved:
