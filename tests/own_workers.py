@@ -109,7 +109,7 @@ def _join(store: str, count: int) -> None:
     patience = timedelta(seconds=OTHERS_SECONDS)
     group = dist.PrefixStore("group", shared)
     dist.init_process_group("gloo", None, patience, count, rank, group)
-    init_distributed()
+    init_distributed(OTHERS_SECONDS)
 
 
 def _do(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[int, Any]:

@@ -66,7 +66,7 @@ def engine(
     )
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     dist.init_process_group("gloo")
-    init_distributed()
+    init_distributed(stall_timeout=1_800)
     model = RewardModel(classifier(config.model, config.data.max_length))
     made = make_engine(model, config, torch.float32, steps)
     choose_batch_format(model, config.model.batch_format)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
+from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import deepspeed
 import torch
+import torch.distributed as dist
 from deepspeed.runtime.zero import GatheredParameters
 from torch import Tensor
 
@@ -23,14 +26,21 @@ BUCKET = 50_000_000
 TrainedModel = RewardModel | ImplicitReward | AnswerLikelihood
 
 
-def init_distributed() -> None:
+def init_distributed(stall_timeout: int) -> None:
     """Give DeepSpeed the process group that Ray Train made.
 
     The shared-memory operator is compiled on first use; plain gloo and NCCL need no compiler.
+
+    Args:
+        stall_timeout: seconds that ranks wait for another in a group of DeepSpeed's own. Its
+            gradients and partitioned weights go through a copy of Ray Train's group, to which it
+            would give torch's own half an hour.
     """
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed()
+    patience = timedelta(seconds=stall_timeout)
+    deepspeed.comm.comm.cdb.new_group = partial(dist.new_group, timeout=patience)
 
 
 def make_engine(

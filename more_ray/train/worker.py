@@ -60,7 +60,7 @@ def train(job: Job, wait_for_stream: Callable[[], Iterator[pa.Table]]) -> None:
     device = ray.train.torch.get_device()
     threads = (os.cpu_count() or 1) // context.get_local_world_size()
     torch.set_num_threads(settings.threads or max(1, threads))
-    init_distributed()
+    init_distributed(settings.stall_timeout)
 
     tokenizer = _load_prepared_tokenizer(job.prepared)
     dtype = of_first_rank(lambda: kept_dtype(job.config, device))

@@ -15,6 +15,7 @@ import pytest
 from support import MakeConfig, metrics, processes, scores, starts, wait_for, weights
 
 from more_ray.train.checkpoint_record import steps_done
+from more_ray.train.job import Job, train_loop
 from more_ray.train.run import RunError, run
 
 pytestmark = pytest.mark.integration
@@ -92,3 +93,47 @@ def test_a_stalled_worker_is_replaced_and_keeps_its_own_average(
     assert not worker.is_running()
     again = datetime.fromisoformat(second["time"]).timestamp()
     assert again - when < 120  # the 20 s, and a start on a busy machine
+
+
+@pytest.mark.parametrize(("zero_stage", "call"), [(0, "backward"), (3, "forward")])
+def test_a_worker_that_hangs_within_the_engine_is_replaced(
+    cluster: None,
+    small_config: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    zero_stage: int,
+    call: str,
+) -> None:
+    """It answers, so only the others notice: those that wait in the engine's own collectives, for
+    its gradients or its part of the weights."""
+    hung = tmp_path / "hung"
+
+    def hang_once(arguments: dict[str, Job]) -> None:
+        import ray.train
+
+        from more_ray.train import worker
+
+        def make(*given: Any, make_engine: Any = worker.make_engine) -> Any:
+            engine = make_engine(*given)
+            do, calls = getattr(engine, call), iter(range(1_000))
+
+            def hang_or_do(*values: Any) -> Any:
+                if next(calls) == 6 and not hung.exists():
+                    hung.touch()
+                    time.sleep(1_000)
+                return do(*values)
+
+            if ray.train.get_context().get_world_rank() == 1:
+                setattr(engine, call, hang_or_do)
+            return engine
+
+        worker.make_engine = make
+        train_loop(arguments)
+
+    monkeypatch.setattr("more_ray.train.run.train_loop", hang_once)
+    settings = {"workers": 2, "zero_stage": zero_stage, "stall_timeout": 20}
+    run(small_config(tmp_path, train=settings))
+    _, second = starts(tmp_path)
+    assert second["step"] == 4
+    again = datetime.fromisoformat(second["time"]).timestamp()
+    assert again - hung.stat().st_mtime < 120  # the 20 s, and a start on a busy machine

@@ -14,7 +14,7 @@ def process_group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
     patch = pytest.MonkeyPatch()
     patch.setenv("LOCAL_RANK", "0")
-    init_distributed()
+    init_distributed(stall_timeout=60)
     yield
     dist.destroy_process_group()
     patch.undo()
