@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import posixpath
 from pathlib import Path
 from typing import Any
@@ -47,12 +48,15 @@ def read_text(uri: str) -> str:
 
 
 def write_text(uri: str, text: str) -> None:
-    """Write aside, then rename: a reader sees the old file or the new one, never a part."""
+    """Write aside, then rename: a reader sees the old file or the new one, never a part, also after
+    a power cut."""
     filesystem, path = locate(uri)
     filesystem.create_dir(posixpath.dirname(path), recursive=True)
     aside = f"{path}.partial"
     with filesystem.open_output_stream(aside) as stream:
         stream.write(text.encode())
+    if isinstance(filesystem, fs.LocalFileSystem):
+        _sync(Path(aside))
     filesystem.move(aside, path)
 
 
@@ -86,7 +90,26 @@ def upload(folder: Path, uri: str, last: str) -> None:
     fs.copy_files(
         str(folder), path, source_filesystem=fs.LocalFileSystem(), destination_filesystem=filesystem
     )
+    sync_copy(folder, uri)
     write_text(join(uri, last), text)
+
+
+def sync_copy(folder: Path, uri: str) -> None:
+    """Wait until what was copied from a local folder to a path is on the disk, and not only in the
+    system's cache. A URI stands for a store that looks after that itself."""
+    filesystem, path = locate(uri)
+    if isinstance(filesystem, fs.LocalFileSystem):
+        for one in folder.rglob("*"):
+            _sync(Path(path, one.relative_to(folder)))
+        _sync(Path(path))
+        _sync(Path(path).parent)
+
+
+def _sync(path: Path) -> None:
+    """A file's content, or a folder's list of names."""
+    handle = os.open(path, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
 
 
 def download(uri: str, folder: Path) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,13 @@ def save(
     """Save after `done` micro-steps; every rank must call it.
 
     A checkpoint counts once Ray Train has written it into its record: a folder that a kill left
-    in part is never loaded.
+    in part is never loaded. Its files are on the disk before, for the case of a power cut.
     """
     name = f"step-{done:08d}"
     if engine.global_rank == 0:
         checkpoint_record.keep(config.output_dir)
         # Before anything is written: the parts that a kill left may be those of more workers.
-        storage.remove(storage.join(config.output_dir, checkpoint_record.FOLDER, name))
+        storage.remove(_stored(config.output_dir, name))
     weightings: list[Any] = [weighting.state_dict()]
     if config.objective.scope == "rank":  # otherwise only rank 0 solves, and has a state
         weightings = [None] * dist.get_world_size()
@@ -48,7 +49,19 @@ def save(
             {"step": done},
             checkpoint=ray.train.Checkpoint.from_directory(folder),
             checkpoint_dir_name=name,
+            checkpoint_upload_fn=partial(_upload, config.output_dir),
         )
+
+
+def _upload(output_dir: str, saved: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
+    """What Ray Train does by itself, and then what makes it last."""
+    uploaded = ray.train.get_context().get_storage().persist_current_checkpoint(saved, name)
+    storage.sync_copy(Path(saved.path), _stored(output_dir, name))
+    return uploaded
+
+
+def _stored(output_dir: str, name: str) -> str:
+    return storage.join(output_dir, checkpoint_record.FOLDER, name)
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,15 @@
-"""A disk that is full, and one that cannot be written for a while: the same command goes on."""
+"""Disks that are full, or cannot be written for a while: the same command goes on. What is on a
+disk when, for the case of a power cut."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from support import (
     job_command,
     metrics,
     processes,
+    read_lines,
     starts,
     wait_for,
     weights,
@@ -24,6 +28,8 @@ from support import (
 )
 
 from more_ray.cli import dump_config
+from more_ray.train.job import Job, train_loop
+from more_ray.train.run import run
 
 pytestmark = pytest.mark.integration
 
@@ -153,3 +159,28 @@ def test_a_full_disk_and_an_outage(
     assert len(steps) > 2
     assert len(metrics(folder)) == 12
     assert weights(folder) == weights(trained)
+
+
+def test_a_checkpoint_counts_when_it_is_on_the_disk(
+    cluster: None, small_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All parts of it: from ZeRO 1 on each worker writes one."""
+    log = tmp_path / "syncs.jsonl"
+
+    def note_syncs(arguments: dict[str, Job], fsync: Callable[[int], None] = os.fsync) -> None:
+        def noted(handle: int) -> None:
+            fsync(handle)
+            with log.open("a") as lines:
+                lines.write(json.dumps([os.fstat(handle).st_ino, time.time_ns()]) + "\n")
+
+        os.fsync = noted
+        train_loop(arguments)
+
+    monkeypatch.setattr("more_ray.train.run.train_loop", note_syncs)
+    run(small_config(tmp_path, train={"workers": 2, "zero_stage": 1}))
+    checkpoints = tmp_path / "checkpoints"
+    counted = (checkpoints / "checkpoint_manager_snapshot.json").stat().st_mtime_ns
+    synced = {inode for inode, when in read_lines(log) if when < counted}
+    newest = checkpoints / "step-00000012"
+    assert len(list(newest.rglob("*optim_states.pt"))) == 2
+    assert {path.stat().st_ino for path in (newest, *newest.rglob("*"))} <= synced
