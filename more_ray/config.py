@@ -203,7 +203,8 @@ class TrainConfig(Section):
     keep_checkpoints: int = Field(2, ge=1)
     """Newest checkpoints to keep."""
     max_failures: int = Field(3, ge=0)
-    """Restarts of the workers from the last checkpoint after a failure."""
+    """Restarts of the workers from the last checkpoint after a failure; that a node which was
+    announced is taken away is none."""
     stall_timeout: int = Field(1_800, ge=1)
     """Seconds that a worker may not answer or keep the others waiting before all are started again
     from the last checkpoint; it counts as a failure."""

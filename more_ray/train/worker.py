@@ -35,7 +35,7 @@ from more_ray.model.implicit_reward import ImplicitReward
 from more_ray.model.loading import add_lora, load_classifier, load_policy
 from more_ray.model.reward_model import RewardModel
 from more_ray.objective.weighting import make_weighting
-from more_ray.train import checkpoint
+from more_ray.train import checkpoint, preemption
 from more_ray.train.batches import batches, on_device
 from more_ray.train.engine import (
     TrainedModel,
@@ -107,12 +107,15 @@ def train(job: Job, wait_for_stream: Callable[[], Iterator[pa.Table]]) -> None:
             if rank == 0:
                 ray.get(job.run_log.stop.remote(skips.reason(done - 1)))
             return
-        if done % every == 0 or done == job.steps:
+        leaving = done % settings.accumulation == 0 and preemption.announced(device)
+        if done % every == 0 or done == job.steps or leaving:
             if rank == 0:
                 ray.get(job.run_log.flush.remote())
             checkpoint.save(engine, weighting, done, job.config)
         if settings.eval_every and done % settings.eval_every == 0 and done < job.steps:
             _evaluate(engine, job, done, device)
+        if leaving and done < job.steps:
+            preemption.leave()
     _evaluate(engine, job, job.steps, device)
     _export(engine, job, tokenizer)
 

@@ -49,6 +49,7 @@ def start(head: Cluster, small_config: MakeConfig, tmp_path: Path) -> Iterator[S
         "RAY_ADDRESS": head.address,
         # Shorter than a lost node takes to come back, as it is where that takes minutes.
         "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "2",
+        "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.2",
     }
     started: list[subprocess.Popen[bytes]] = []
 
@@ -192,3 +193,43 @@ def test_a_killed_node_and_a_killed_driver(
     assert metrics(folder)[: len(after)] == after
     assert weights(folder) == weights(trained)
     wait_for(lambda: not hosts(head), 30)
+
+
+def announce_end(head: Cluster, name: str) -> None:
+    """As the documentation says, of a node that a cloud is going to take away; returns when the
+    training workers have been told."""
+
+    def told() -> bool:
+        tasks = head.ask("/api/v0/tasks?limit=1000&detail=1")["data"]["result"]["result"]
+        return any("mark_preempt" in task["name"] for task in tasks)
+
+    (node,) = (node for node, its_name in head.nodes().items() if its_name == name)
+    command = ["ray", "drain-node", f"--address={head.address}", f"--node-id={node}"]
+    why = ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=spot"]
+    options = [*why, "--deadline-remaining-seconds=600"]
+    subprocess.run([*command, *options], env=head.environment, check=True, timeout=60)
+    wait_for(told, what="word to the workers")
+
+
+def test_a_node_that_is_to_be_taken_away(
+    head: Cluster, start: Start, trained: Path, tmp_path: Path
+) -> None:
+    """The run leaves it at once with a checkpoint of its own: no step is done again, and that is no
+    failure."""
+    folder = tmp_path / "run"
+    have_nodes(head, 2)
+    job = start(workers=2, checkpoint_every=STEPS, max_failures=0)
+    wait_for_start(folder, 1)
+    with halted(head.training_workers()):
+        leaving = hosts(head)[0]
+        announce_end(head, leaving)
+    # Long before its deadline: a node on which nothing is left ends by itself.
+    wait_for(lambda: leaving not in head.nodes().values(), what="end of the node")
+    before = metrics(folder)
+    assert 0 < len(before) == steps_done(str(folder)) < STEPS
+    have_nodes(head, 2)
+    assert job.wait(timeout=240) == 0
+    _, second = starts(folder)
+    assert (second["step"], second["steps_again"]) == (len(before), 0)
+    assert metrics(folder)[: len(before)] == before
+    assert weights(folder) == weights(trained)
