@@ -32,9 +32,9 @@ def init_distributed(stall_timeout: int) -> None:
     The shared-memory operator is compiled on first use; plain gloo and NCCL need no compiler.
 
     Args:
-        stall_timeout: seconds that ranks wait for another in a group of DeepSpeed's own. Its
-            gradients and partitioned weights go through a copy of Ray Train's group, to which it
-            would give torch's own half an hour.
+        stall_timeout: seconds that ranks wait for another in DeepSpeed's own groups, too. Gradients
+            and partitioned weights go through a copy of Ray Train's group, to which it would give
+            torch's own timeout: half an hour with gloo, ten minutes with NCCL.
     """
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
