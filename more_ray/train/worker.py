@@ -35,7 +35,7 @@ from more_ray.model.implicit_reward import ImplicitReward
 from more_ray.model.loading import add_lora, load_classifier, load_policy
 from more_ray.model.reward_model import RewardModel
 from more_ray.objective.weighting import make_weighting
-from more_ray.train import checkpoint, preemption
+from more_ray.train import checkpoint
 from more_ray.train.batches import batches, on_device
 from more_ray.train.engine import (
     TrainedModel,
@@ -47,6 +47,7 @@ from more_ray.train.exchange import SourceStats, of_first_rank
 from more_ray.train.job import Job
 from more_ray.train.losses import AnswerLosses, Losses, RankingLosses
 from more_ray.train.precision import kept_dtype
+from more_ray.train.preemption import Announcements, leave
 from more_ray.train.scoring import run_test_pairs
 from more_ray.train.skips import Skips
 from more_ray.train.step import micro_step, whole_batch_step
@@ -85,6 +86,7 @@ def train(job: Job, wait_for_stream: Callable[[], Iterator[pa.Table]]) -> None:
         losses = AnswerLosses(len(names))
     together = settings.accumulation if objective.scope == "batch" else 1
     skips = Skips(engine, names)
+    announcements = Announcements(settings.stall_timeout)
     stream = on_device(batches(wait_for_stream(), rank, first, job.steps), device)
     for step in range(first, job.steps, together):
         started = time.perf_counter()
@@ -107,7 +109,7 @@ def train(job: Job, wait_for_stream: Callable[[], Iterator[pa.Table]]) -> None:
             if rank == 0:
                 ray.get(job.run_log.stop.remote(skips.reason(done - 1)))
             return
-        leaving = done % settings.accumulation == 0 and preemption.announced(device)
+        leaving = done % settings.accumulation == 0 and announcements.seen()
         if done % every == 0 or done == job.steps or leaving:
             if rank == 0:
                 ray.get(job.run_log.flush.remote())
@@ -115,7 +117,7 @@ def train(job: Job, wait_for_stream: Callable[[], Iterator[pa.Table]]) -> None:
         if settings.eval_every and done % settings.eval_every == 0 and done < job.steps:
             _evaluate(engine, job, done, device)
         if leaving and done < job.steps:
-            preemption.leave()
+            leave()
     _evaluate(engine, job, job.steps, device)
     _export(engine, job, tokenizer)
 
