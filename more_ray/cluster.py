@@ -77,12 +77,15 @@ def cluster_address() -> str | None:
     return os.environ.get("RAY_ADDRESS") or None
 
 
-def connect(workers: int, verbose: bool) -> None:
+def connect(workers: int, verbose: bool, **local: Any) -> None:
     """Join the cluster of `RAY_ADDRESS` (as `ray job submit` sets it) or start a local one.
 
     A local cluster declares enough CPUs for the workers and the data tasks beside them, also on a
     machine that has fewer: otherwise the two would wait for each other. It asks for a token, kept
     in a file that only its user can read.
+
+    Args:
+        local: of `ray.init`, for a local cluster.
 
     Raises:
         UserError: there is no cluster at `RAY_ADDRESS`, or it refuses the token.
@@ -104,7 +107,7 @@ def connect(workers: int, verbose: bool) -> None:
             os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
             options["runtime_env"] = {"py_executable": fork_server.start(WORKER_ENVIRONMENT)}
         # "local": without it Ray would try to join what a `ray start` has left on this machine.
-        ray.init("local", num_cpus=cpus, include_dashboard=False, **options)
+        ray.init("local", num_cpus=cpus, include_dashboard=False, **options, **local)
     ray.data.DataContext.get_current().enable_progress_bars = verbose
 
 

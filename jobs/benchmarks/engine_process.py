@@ -1,4 +1,4 @@
-"""A worker without Ray: processes that hold one process group and a DeepSpeed engine each."""
+"""A worker without Ray: processes that hold one process group and DeepSpeed engines."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from more_ray.model.reward_model import RewardModel, choose_batch_format
 from more_ray.model.tokenizer import training_tokenizer
 from more_ray.train.engine import init_distributed, make_engine
 
-MIB = 1024
+KIB_PER_MIB = 1024
+MIB = 2**20
 
 
 def in_processes(
@@ -34,9 +35,7 @@ def in_processes(
     Args:
         tuned_malloc: give the processes the allocator settings that training gives its workers.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     spawn = multiprocessing.get_context("spawn")
     with (
         _environment(WORKER_ENVIRONMENT if tuned_malloc else {}),
@@ -47,9 +46,44 @@ def in_processes(
     return results[0]
 
 
-def peak_memory_mib() -> float:
-    """Of this process since it started."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def peak_memory_mib(device: torch.device | str = "cpu") -> float:
+    """On a CPU of this process since it started; on a GPU of tensors since the peak was reset."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated() / MIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_PER_MIB
+
+
+def synchronize(device: torch.device | str) -> None:
+    """Wait for what a GPU has been given to do."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize()
+
+
+@contextmanager
+def process_group(
+    rank: int, workers: int, port: int, device: torch.device | str = "cpu"
+) -> Iterator[None]:
+    """That of training workers: NCCL between GPUs, gloo between CPUs."""
+    variables = {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(workers),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    with _environment(variables):
+        dist.init_process_group("nccl" if torch.device(device).type == "cuda" else "gloo")
+        try:
+            init_distributed()
+            yield
+        finally:
+            dist.destroy_process_group()
 
 
 @contextmanager
@@ -57,22 +91,20 @@ def engine(
     rank: int, workers: int, port: int, config: RunConfig, steps: int
 ) -> Iterator[DeepSpeedEngine]:
     """The engine that a training worker would have, on the CPU in fp32."""
-    os.environ.update(
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE=str(workers),
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-    )
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
-    dist.init_process_group("gloo")
-    init_distributed(stall_timeout=1_800)
-    model = RewardModel(classifier(config.model, config.data.max_length))
-    made = make_engine(model, config, torch.float32, steps)
+    with process_group(rank, workers, port):
+        model = RewardModel(classifier(config.model, config.data.max_length))
+        yield training_engine(model, config, torch.float32, steps)
+
+
+def training_engine(
+    model: RewardModel, config: RunConfig, dtype: torch.dtype, steps: int
+) -> DeepSpeedEngine:
+    """The engine that a training worker would have around `model`, on the device it finds."""
+    made = make_engine(model, config, dtype, steps)
     choose_batch_format(model, config.model.batch_format)
     made.train()
-    yield made
-    dist.destroy_process_group()
+    return made
 
 
 def classifier(model: ModelConfig, max_length: int) -> PreTrainedModel:
@@ -84,9 +116,11 @@ def classifier(model: ModelConfig, max_length: int) -> PreTrainedModel:
 def _environment(variables: dict[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
-    yield
-    for name, value in before.items():
-        if value is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = value
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

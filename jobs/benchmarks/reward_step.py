@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from pydantic import Field
+from real_lengths import Pairs, padded_tokens
 
 from more_ray.cli import load_config
 from more_ray.config import (
@@ -25,9 +24,6 @@ from more_ray.config import (
     Section,
     TrainConfig,
 )
-
-Pairs = list[tuple[list[int], list[int]]]
-"""The chosen and rejected tokens of each pair of a batch."""
 
 
 class StepBenchmark(Section):
@@ -148,60 +144,21 @@ def train_trl(
     rank: int, workers: int, port: int, config: StepBenchmark, batches: list[Pairs]
 ) -> dict[str, Any]:
     """The same of TRL's, without the gradient checkpointing and the bf16 that it defaults to."""
-    from datasets import Dataset
     from engine_process import classifier, peak_memory_mib
-    from transformers import TrainerCallback
-    from trl import RewardConfig, RewardTrainer
+    from trl_steps import trl_steps
 
     from more_ray.model.tokenizer import training_tokenizer
 
-    ends = []
-
-    class Clock(TrainerCallback):
-        def on_step_begin(self, *arguments: Any, **named: Any) -> None:
-            ends.append(time.perf_counter()) if not ends else None
-
-        def on_step_end(self, *arguments: Any, **named: Any) -> None:
-            ends.append(time.perf_counter())
-
-    pairs = [pair for batch in batches for pair in batch]
-    columns = {"chosen_ids": [one for one, _ in pairs], "rejected_ids": [two for _, two in pairs]}
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = RewardConfig(
-            output_dir=folder,
-            per_device_train_batch_size=len(batches[0]),
-            max_steps=len(batches),
-            train_sampling_strategy="sequential",
-            max_length=config.data.max_length,
-            learning_rate=5e-5,
-            lr_scheduler_type="linear",
-            gradient_checkpointing=False,
-            bf16=False,
-            use_cpu=True,
-            logging_steps=1,
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-        )
-        trainer = RewardTrainer(
-            classifier(config.model, config.data.max_length),
-            args=arguments,
-            train_dataset=Dataset.from_dict(columns),
-            processing_class=training_tokenizer(config.model, config.data.max_length),
-            callbacks=[Clock()],
-        )
-        trainer.train()
-    return {
-        "seconds": np.diff(ends).tolist(),
-        "losses": [line["loss"] for line in trainer.state.log_history if "loss" in line],
-        "tokens": [padded_tokens(batch) for batch in batches],
-        "peak_mib": peak_memory_mib(),
-    }
-
-
-def padded_tokens(pairs: Sequence[tuple[list[int], list[int]]]) -> int:
-    """Two rows a pair, each as long as the longest of the batch."""
-    return 2 * len(pairs) * max(len(sequence) for pair in pairs for sequence in pair)
+    steps = trl_steps(
+        classifier(config.model, config.data.max_length),
+        training_tokenizer(config.model, config.data.max_length),
+        batches,
+        config.data.max_length,
+        gradient_checkpointing=False,
+        bf16=False,
+    )
+    tokens = [padded_tokens(batch) for batch in batches]
+    return {**steps, "tokens": tokens, "peak_mib": peak_memory_mib()}
 
 
 if __name__ == "__main__":
