@@ -80,6 +80,8 @@ class GpuCheck(Section):
     """Deadline of each phase."""
     output: str = "outputs/gpu"
     """Folder of `phase1.json` and so on, `summary.json` and `runs.tar`."""
+    runs: str = "outputs/gpu-runs"
+    """Folder of phase 3's runs, with their models."""
     device: Literal["cuda", "cpu"] = "cuda"
     """cpu rehearses."""
     peak_tflops: float = Field(989, gt=0)

@@ -39,7 +39,7 @@ def train(config: GpuCheck, scheme: str, seed: int) -> dict[str, Any]:
     """One run; what is kept of it is added to `runs.tar`, and `summary.json` is made anew."""
     output = Path(config.output)
     name = f"{scheme}-{seed}"
-    folder = output / "runs" / name
+    folder = Path(config.runs) / name
     given = config.training
     started = time.monotonic()
     evaluation = run(
@@ -54,15 +54,15 @@ def train(config: GpuCheck, scheme: str, seed: int) -> dict[str, Any]:
     with tarfile.open(output / "runs.tar", "a") as archive:
         for file in KEPT:
             archive.add(folder / file, f"{name}/{file}")
-    storage.write_json(str(output / "summary.json"), summary(output, config))
+    storage.write_json(str(output / "summary.json"), summary(config))
     return {"seconds": seconds, "mean": evaluation["mean"], "sources": evaluation["sources"]}
 
 
-def summary(output: Path, config: GpuCheck) -> list[dict[str, Any]]:
+def summary(config: GpuCheck) -> list[dict[str, Any]]:
     """For each scheme the means over the seeds that are done, of all sources and of each."""
     rows = []
     for scheme in config.schemes:
-        files = [output / "runs" / f"{scheme}-{seed}" / "eval.json" for seed in config.seeds]
+        files = [Path(config.runs) / f"{scheme}-{seed}" / "eval.json" for seed in config.seeds]
         found = [storage.read_json(str(file)) for file in files if file.exists()]
         if found:
             by_source = {"mean": [one["mean"] for one in found]}
