@@ -62,7 +62,6 @@ Variant = Literal[
     "TRL, its best",
 ]
 
-
 CASES: dict[str, list[tuple[int, ...]]] = {
     "pairs": [(70, 40, 55), (1, 130, 20), (90, 1, 1)],
     "one, three and five answers": [(33, 64), (48, 17, 80, 5), (20, 7, 30, 1, 64, 12)],
@@ -74,7 +73,7 @@ then each answer's own."""
 
 
 class GpuCheck(Section):
-    phases: list[int] = Field([1, 2, 3], min_length=1)
+    phases: list[Literal[1, 2, 3]] = Field([1, 2, 3], min_length=1)
     """1: what the GPU can do, and attention. 2: numbers and speed. 3: real training on Ray."""
     seconds: list[float] = Field([60, 200, 290], min_length=3, max_length=3)
     """Deadline of each phase."""
@@ -98,9 +97,9 @@ class GpuCheck(Section):
     """Tokens of the longest answer; real lengths are scaled to it."""
     pairs_per_source: int = Field(16, ge=1, le=16)
     """Of five sources in a batch of phase 2's steps."""
-    warmup: int = Field(3, ge=1)
-    """Steps that are not counted; with `steps` at most 11."""
-    steps: int = Field(8, ge=1)
+    warmup: int = Field(3, ge=1, le=3)
+    """Steps that are not counted."""
+    steps: int = Field(8, ge=1, le=8)
     """Steps that are."""
     trl_micro_pairs: int = Field(16, ge=1)
     """Pairs of a micro-batch of TRL at its best: only these are padded to one length."""
