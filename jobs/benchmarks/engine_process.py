@@ -80,7 +80,7 @@ def process_group(
     with _environment(variables):
         dist.init_process_group("nccl" if torch.device(device).type == "cuda" else "gloo")
         try:
-            init_distributed()
+            init_distributed(stall_timeout=1_800)
             yield
         finally:
             dist.destroy_process_group()

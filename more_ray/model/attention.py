@@ -50,6 +50,9 @@ def packed_attention(
         ValueError: the model's attention has a window, a soft cap or sinks.
     """
     _check(kwargs)
+    dtype = query.dtype
+    if query.requires_grad and query.device.type == "cpu":  # whose backward is slow in bf16
+        query, key, value = query.float(), key.float(), value.float()
     options = {"scale": scaling, "dropout_p": dropout, "enable_gqa": query.shape[1] != key.shape[1]}
     # Split once: the backward of a slice fills a tensor of the whole batch, that of a split not.
     cuts = [cut for shared, first, *others in packed.lengths for cut in (shared + first, *others)]
@@ -74,7 +77,7 @@ def packed_attention(
                     **options,
                 )
             )
-    return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
+    return torch.cat(outputs, dim=2).to(dtype).transpose(1, 2).contiguous(), None
 
 
 @torch.compiler.disable
