@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from engine_process import synchronize
-from gpu_models import classifier
+from gpu_models import classifier, usual_dtype
 from gpu_settings import CASES, GpuCheck, Shape
 from torch import Tensor
 from transformers import AttentionInterface
@@ -20,7 +20,6 @@ from more_ray.config import ModelConfig
 from more_ray.data.packing import Lengths, PackedAnswers, pack_answers
 from more_ray.model.attention import packed_hidden_states
 from more_ray.model.reward_model import RewardModel, choose_batch_format
-from more_ray.train.engine import training_dtype
 
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Of query, key and value, each `[1, heads, T, head_dim]`: `[1, T, heads, head_dim]`."""
@@ -81,7 +80,7 @@ def attention(config: GpuCheck, shape: Shape, case: str) -> dict[str, Any]:
     implementation, attend = chosen_attention(config, shape, batch)
 
     tokens = len(batch.input_ids_T)
-    dtype = training_dtype("auto", torch.device(config.device))
+    dtype = usual_dtype(config)
     torch.manual_seed(0)
     query, key, value = (
         torch.randn(1, tokens, count, width, device=config.device, dtype=dtype, requires_grad=True)
@@ -114,7 +113,7 @@ def chosen_attention(config: GpuCheck, shape: Shape, batch: PackedAnswers) -> tu
     What the first block hands to it besides query, key and value is kept, whatever that is.
     """
     one_block = shape.changed(sizes={**shape.sizes, "num_hidden_layers": 1})
-    dtype = training_dtype("auto", torch.device(config.device))
+    dtype = usual_dtype(config)
     model = RewardModel(classifier(one_block, dtype, config.device))
     choose_batch_format(model, ModelConfig().batch_format)
     name = model.classifier.config._attn_implementation

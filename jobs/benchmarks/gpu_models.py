@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 from more_ray.config import ModelConfig, RunConfig, TrainConfig
 from more_ray.model.reward_model import RewardModel
-from more_ray.train.engine import training_dtype
+from more_ray.train.precision import DTYPES
 
 PADDING = 0
 
@@ -20,6 +20,11 @@ PADDING = 0
 def group(config: GpuCheck) -> AbstractContextManager[None]:
     """The process group that all engines of a process share."""
     return process_group(0, 1, free_port(), config.device)
+
+
+def usual_dtype(config: GpuCheck) -> torch.dtype:
+    """What training computes in on a GPU; on a CPU, which only rehearses, fp32."""
+    return torch.bfloat16 if config.device == "cuda" else torch.float32
 
 
 def classifier(shape: Shape, dtype: torch.dtype, device: str) -> PreTrainedModel:
@@ -50,7 +55,8 @@ def new_engine(
         train: settings of `TrainConfig`.
     """
     run = RunConfig(model=ModelConfig(batch_format=layout), train=TrainConfig(**train))
-    dtype = training_dtype(run.train.precision, torch.device(config.device))
+    given = run.train.precision
+    dtype = usual_dtype(config) if given == "auto" else DTYPES[given]
     model = RewardModel(classifier(shape, dtype, config.device))
     if checkpointed:
         model.trained.gradient_checkpointing_enable({"use_reentrant": False})

@@ -143,14 +143,16 @@ def _last_block_mlp(classifier: PreTrainedModel) -> list[nn.Module]:
 
 
 def choose_batch_format(
-    model: RewardModel, wanted: str, device: torch.device | str = "cpu"
+    model: RewardModel, wanted: str, device: torch.device | str | None = None
 ) -> None:
     """Set the batch format; `auto` means packed where the model can run it.
 
     Args:
-        device: where it is going to run.
+        device: where it is going to run; unset, where it is.
 
     Raises:
         ModelError: `packed` is wanted of a model that cannot.
     """
-    model.use_attention(choose_attention(model.classifier, wanted, device))
+    model.use_attention(
+        choose_attention(model.classifier, wanted, device or model.classifier.device)
+    )
