@@ -22,7 +22,7 @@ from torch import Tensor
 from more_ray.data.packing import PackedBatch, pack
 from more_ray.model.reward_model import RewardModel, choose_batch_format
 from more_ray.objective.ranking import head_gradient_sums
-from more_ray.objective.weighting import MinNorm
+from more_ray.objective.weighting import MinNorm, gram
 from more_ray.train.exchange import solve
 from more_ray.train.losses import RankingLosses
 from more_ray.train.step import micro_step
@@ -85,8 +85,8 @@ def lam_again(config: GpuCheck) -> dict[str, Any]:
     _, stats = solve(sums_KC, MinNorm())
     delta_N = (reward_N2[:, 0] - reward_N2[:, 1]).cpu()
     grad_KH = head_gradient_sums(delta_N, *z_N2H.cpu().unbind(dim=1), batch.source_N.cpu(), SOURCES)
-    grad_KH = grad_KH.double().numpy() / stats.count_K[:, None]
-    lam_K = MinNorm().weights(grad_KH, stats.loss_K, stats.count_K > 0)
+    gram_KK = gram(grad_KH).numpy() / np.outer(stats.count_K, stats.count_K)
+    lam_K = MinNorm().weights(gram_KK, stats.loss_K, stats.count_K, grad_KH)
     error = float(np.abs(lam_K - stats.lam_K).max())
     return {"lam": stats.lam_K.tolist(), "error": error, "allowed": 1e-3, "holds": error < 1e-3}
 
