@@ -25,7 +25,7 @@ def main() -> None:
 
         check_inputs(config)
         verb = "score" if config.samples_from else "sample"
-        gpus = shared_gpus(config.use_gpu, config.workers)
+        gpus = shared_gpus(config.use_gpu, 0 if config.samples_from else config.workers)
         with (
             SamplingProgress(verb) as progress,
             scoring(config.reward, config.output_dir, gpus) as app,

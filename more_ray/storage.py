@@ -102,7 +102,8 @@ def sync_copy(folder: Path, uri: str) -> None:
         for one in folder.rglob("*"):
             _sync(Path(path, one.relative_to(folder)))
         _sync(Path(path))
-        _sync(Path(path).parent)
+        for above in Path(path).parents[:2]:
+            _sync(above)
 
 
 def _sync(path: Path) -> None:

@@ -16,7 +16,7 @@ STATISTICS = 4
 MASTER_AND_ADAM = 3 * FP32
 """Bytes a parameter: the fp32 weight and Adam's two averages."""
 GRADIENT = BF16 + FP32
-"""Bytes a parameter: the gradient, and its fp32 copy in the optimizer's step."""
+"""Bytes a parameter: the gradient as it is made, and as it is summed."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def gpu_bytes(base: Base, zero_stage: int, workers: int, offload: bool = False) 
     if offload:
         return {1: BF16 * parameters, 2: BF16 * parameters, 3: gathered}[zero_stage]
     return {
-        0: (BF16 + GRADIENT + MASTER_AND_ADAM) * parameters,
-        1: (BF16 + BF16) * parameters + (FP32 + MASTER_AND_ADAM) * parameters // workers,
+        0: (BF16 + FP32 + MASTER_AND_ADAM) * parameters,
+        1: (BF16 + GRADIENT) * parameters + MASTER_AND_ADAM * parameters // workers,
         2: BF16 * parameters + (GRADIENT + MASTER_AND_ADAM) * parameters // workers,
         3: gathered + (GRADIENT + MASTER_AND_ADAM) * parameters // workers,
     }[zero_stage]
@@ -85,9 +85,11 @@ def lam_bytes(base: Base, sources: int) -> int:
 
 
 def gradient_bytes(base: Base, zero_stage: int, workers: int) -> float:
-    """What a worker sends for the weights: a ring all-reduce, and at stage 3 half as much again."""
-    passes = 3 if zero_stage == 3 else 2
-    return passes * BF16 * base.parameters * (workers - 1) / workers
+    """What a worker sends along a ring: gradients in fp32, which are summed and (below stage 2)
+    handed out, and weights in bf16, which each gathers once from stage 1 on and twice at stage 3.
+    """
+    a_parameter = {0: 2 * FP32, 1: 2 * FP32 + BF16, 2: FP32 + BF16, 3: FP32 + 2 * BF16}[zero_stage]
+    return a_parameter * base.parameters * (workers - 1) / workers
 
 
 def lam_seconds(base: Base, sources: int, workers: int, hardware: Hardware) -> float:

@@ -17,7 +17,7 @@ from more_ray.align.parquet import read_table, write_tables
 from more_ray.align.policy_measures import by_prompt, diversity, mean_with_interval
 from more_ray.cluster import uses_gpu, worker_options
 from more_ray.config import ModelConfig
-from more_ray.model.batch_format import packed_attention_on
+from more_ray.model.attention import PACKED_ATTENTION
 from more_ray.model.loading import load_policy
 from more_ray.model.tokenizer import training_tokenizer
 
@@ -80,7 +80,7 @@ def _divergence_of(
     models = []
     for config in (policy, base):
         model = load_policy(config, tokenizer, torch.float32, seed=0).to(device).eval()
-        model.set_attn_implementation(packed_attention_on(model, device))
+        model.set_attn_implementation(PACKED_ATTENTION)
         models.append(model)
     values: list[float] = []
     for prompt, responses in _by_prompt(samples):

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import ray
 import torch
 
-from more_ray import storage
+from more_ray import device_record, storage
 from more_ray.align.prompts import Prompt, read_prompts
 from more_ray.align.samples_folder import SamplesFolder
 from more_ray.align.sampling import Sampler
@@ -27,6 +27,7 @@ from more_ray.align.selection import PROMPT_SCHEMA, SAMPLE_SCHEMA, Score, select
 from more_ray.cluster import shared_gpus, worker_options
 from more_ray.data.formatting import render_prompt
 from more_ray.data.records import DataError, Reason
+from more_ray.device_record import begun_on_gpu
 from more_ray.errors import UserError, last_line
 from more_ray.model.loading import check_model, check_reward_model, load_causal_lm
 from more_ray.model.tokenizer import load_tokenizer
@@ -118,7 +119,7 @@ def _run(
     whole = {"batch_size": None, "batch_format": "pyarrow"}
     samples = ray.data.from_arrow(blocks)
     if not config.samples_from:
-        gpus = shared_gpus(config.use_gpu, config.workers)
+        gpus = _gpus(config, folder)
         samples = samples.map_batches(
             SampleBlock,
             fn_constructor_args=(config, "cuda" if gpus else "cpu"),
@@ -139,6 +140,14 @@ def _run(
         yield from written.iter_rows()
     except ray.exceptions.RayError as error:
         raise RejectionSamplingError(f"sampling failed: {_cause(error)}") from error
+
+
+def _gpus(config: RejectionSamplingConfig, folder: SamplesFolder) -> float:
+    """Of each worker that samples; on the other kind it would draw other samples."""
+    available = shared_gpus(config.use_gpu, config.workers) > 0
+    use_gpu = begun_on_gpu(folder.path, "use_gpu", config.use_gpu, available)
+    storage.write_json(storage.join(folder.path, device_record.FILE), {"use_gpu": use_gpu})
+    return shared_gpus(use_gpu, config.workers)
 
 
 def _cause(error: BaseException) -> str:

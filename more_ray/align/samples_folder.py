@@ -19,7 +19,7 @@ from more_ray.align.selection import BEST_SCHEMA, SAMPLE_SCHEMA, SCORED_SCHEMA
 from more_ray.cli import dump_config
 from more_ray.errors import UserError
 
-FREE_TO_CHANGE = {"output_dir", "workers", "verbose"}
+FREE_TO_CHANGE = {"output_dir", "workers", "use_gpu", "verbose"}
 """Settings that may differ when sampling goes on."""
 PARTS_AT_ONCE = 128
 """Parts that are held in memory, and one row group of the whole."""

@@ -26,8 +26,5 @@ class AnswerLikelihood(nn.Module):
         """`[N, 2]` in fp32: negative log-likelihood, and how many tokens were the likeliest."""
         inputs = head_inputs(self.trained, batch, AnswerTokens.of(batch))
         right_M = (inputs.log_probability_MV.argmax(dim=-1) == inputs.tokens.token_M).float()
-        sums_2N = [
-            inputs.by_answer(value_M, len(batch.lengths))
-            for value_M in (-inputs.log_likelihood_M, right_M)
-        ]
+        sums_2N = [inputs.by_answer(value_M) for value_M in (-inputs.log_likelihood_M, right_M)]
         return torch.stack(sums_2N, dim=1), inputs

@@ -23,6 +23,7 @@ class AnswerTokens:
     predicted_from_M: Tensor
     token_M: Tensor
     answer_M: Tensor
+    tokens_A: Tensor
 
     @classmethod
     def of(cls, batch: PackedAnswers) -> AnswerTokens:
@@ -38,7 +39,7 @@ class AnswerTokens:
         place_M = layout.last_A[answer_M] - to_end_M
         is_first_M = to_end_M == layout.own_A[answer_M] - 1
         predicted_from_M = torch.where(is_first_M, layout.before_A[answer_M], place_M - 1)
-        return cls(predicted_from_M, batch.input_ids_T[place_M], answer_M)
+        return cls(predicted_from_M, batch.input_ids_T[place_M], answer_M, tokens_A)
 
 
 @dataclass(frozen=True)
@@ -54,13 +55,13 @@ class HeadInputs:
         """Of each answer token."""
         return self.log_probability_MV.gather(1, self.tokens.token_M[:, None]).squeeze(1)
 
-    def by_answer(self, value_M: Tensor, answers: int) -> Tensor:
-        """`[A]` sums over the tokens of each answer."""
-        return value_M.new_zeros(answers).index_add(0, self.tokens.answer_M, value_M)
+    def by_answer(self, value_M: Tensor) -> Tensor:
+        """`[A]` sums over the tokens of each answer, in the same order every time."""
+        return torch.segment_reduce(value_M, "sum", lengths=self.tokens.tokens_A, unsafe=True)
 
 
 def head_inputs(model: PreTrainedModel, batch: PackedAnswers, tokens: AnswerTokens) -> HeadInputs:
-    """Of a causal LM whose attention is `PACKED_ATTENTION`."""
+    """Of a causal LM with one of our attentions."""
     limit = short_positions(model.config)
     if limit is None:
         z_MH = packed_hidden_states(model, batch)[tokens.predicted_from_M]

@@ -57,6 +57,7 @@ def packed_attention_on(model: PreTrainedModel, device: torch.device | str) -> s
     return PACKED_ATTENTION
 
 
+@torch.enable_grad()
 def cannot_use_varlen(probe: PreTrainedModel) -> str | None:
     """Why one call for all answers will not do for a small model on its device, in its precision;
     None where hidden states and gradients are those of one call for each answer."""

@@ -42,7 +42,7 @@ class ImplicitReward(nn.Module):
         with torch.no_grad():
             reference = head_inputs(self._reference[0].to(batch.input_ids_T.device), batch, tokens)
         gain_M = inputs.log_likelihood_M - reference.log_likelihood_M
-        reward_A = inputs.by_answer(self.beta * gain_M, 2 * len(batch.lengths))
+        reward_A = inputs.by_answer(self.beta * gain_M)
         return reward_A.unflatten(0, (-1, 2)), inputs
 
     def gradient_sums(
@@ -64,8 +64,8 @@ class ImplicitReward(nn.Module):
         error_MV[torch.arange(len(error_MV)), tokens.token_M] += 1
         error_MV *= weight_M[:, None]
         source_M = source_N[pair_M]
-        grad_KVH = [
-            error_MV[source_M == source].T @ inputs.z_MH[source_M == source].float()
-            for source in range(sources)
-        ]
-        return torch.stack(grad_KVH).flatten(start_dim=1)
+        grad_KVH = error_MV.new_empty(sources, error_MV.shape[1], inputs.z_MH.shape[1])
+        for source, grad_VH in enumerate(grad_KVH):
+            (mine,) = torch.nonzero(source_M == source, as_tuple=True)
+            torch.mm(error_MV[mine].T, inputs.z_MH[mine].float(), out=grad_VH)
+        return grad_KVH.flatten(start_dim=1)

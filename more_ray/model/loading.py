@@ -51,6 +51,7 @@ def load_classifier(
         AutoModelForSequenceClassification, config, tokenizer, dtype, seed, new={"score.weight"}
     )
     _check_head(classifier)
+    _freeze_other_modalities(classifier)
     return classifier
 
 
@@ -70,6 +71,7 @@ def load_policy(
         ModelError: nothing at `config.path` loads as one, or its attention cannot run packed pairs.
     """
     policy = load_causal_lm(config, tokenizer, dtype, seed)
+    _freeze_other_modalities(policy)
     if reason := cannot_pack(policy):
         raise ModelError(f"model.path: a policy is trained on packed answers; {reason}")
     return policy
@@ -283,6 +285,14 @@ def _agree_on_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase)
     for one in (model.config, model.config.get_text_config()):
         one.pad_token_id = tokenizer.pad_token_id
         one.eos_token_id = tokenizer.eos_token_id
+
+
+def _freeze_other_modalities(model: PreTrainedModel) -> None:
+    """What sees pictures or hears gets no gradient from texts."""
+    decoder = model.get_decoder()
+    if decoder is not model.base_model:
+        for part in model.base_model.children():
+            part.requires_grad_(part is decoder)
 
 
 def _has_plain_head(classifier: PreTrainedModel) -> bool:

@@ -62,9 +62,6 @@ class RewardModel(nn.Module):
         """Sum over each source's pairs of the gradient of (1) for the score head: `[K, H]`."""
         return head_gradient_sums(delta_N, *z_N2H.unbind(dim=1), source_N, sources)
 
-    def use_packed(self, packed: bool) -> None:
-        self.use_attention(PACKED_ATTENTION if packed else None)
-
     def use_attention(self, packed: str | None) -> None:
         """Run packed answers with this attention; None: padded ones with the model's own."""
         self.packed = packed is not None

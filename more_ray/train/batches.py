@@ -58,7 +58,8 @@ def on_device(batches: Iterator[PackedBatch], device: torch.device) -> Iterator[
         for batch in batches:
             with torch.cuda.stream(side):
                 moved = batch.map(Tensor.pin_memory).to(device)
-                yield moved, side.record_event()
+                ready = side.record_event()
+            yield moved, ready  # outside: a generator that waits keeps its stream the current one
 
     for batch, ready in one_ahead(copied()):
         main = torch.cuda.current_stream(device)

@@ -11,6 +11,7 @@ from typing import Any
 import deepspeed
 import torch
 import torch.distributed as dist
+from deepspeed.accelerator import get_accelerator
 from deepspeed.runtime.zero import GatheredParameters
 from torch import Tensor
 
@@ -62,6 +63,7 @@ def make_engine(
         "weight_decay": config.optimizer.weight_decay,
     }
     if config.train.zero_stage == 0:
+        model.to(get_accelerator().current_device_name())  # where its fp32 weights shall be, too
         optimizer = MasterAdamW(trained, config.optimizer.clip, **options)
     else:  # within one of DeepSpeed's, which clips and checks the gradient
         optimizer = torch.optim.AdamW(trained, fused=True, **options)

@@ -61,7 +61,7 @@ def solve(sums_KC: Tensor, weighting: Weighting) -> tuple[Tensor, SourceStats]:
         `lam_K / count_K`, the weight of each pair of a source, and the statistics.
     """
     grad_KH, column_K4 = sums_KC[:, :-4], sums_KC[:, -4:]
-    # The one wait for the device before the update.
+    # The one wait for the device before the update (the DPO loss has some of its own).
     on_host_KC = torch.cat([gram(grad_KH), column_K4.double()], dim=1).cpu().numpy()
     gram_KK, column_K4 = on_host_KC[:, :-4], on_host_KC[:, -4:]
     finite_K = np.isfinite(gram_KK.diagonal()) & np.isfinite(column_K4).all(axis=1)

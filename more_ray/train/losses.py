@@ -54,8 +54,7 @@ class AnswerLosses:
 
     def __call__(self, engine: DeepSpeedEngine, batch: PackedBatch) -> tuple[Tensor, Tensor]:
         loss_N, right_N = engine(batch)[0].unbind(dim=1)  # (3)
-        own_N = loss_N.new_tensor([own for _, own in batch.lengths])
-        return loss_N, _columns(loss_N, right_N / own_N, batch, self.sources)
+        return loss_N, _columns(loss_N, right_N / batch.layout.own_A, batch, self.sources)
 
 
 @torch.no_grad()

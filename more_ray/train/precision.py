@@ -7,12 +7,10 @@ import time
 import torch
 from torch import nn
 
-from more_ray import storage
+from more_ray import device_record, storage
 from more_ray.config import RunConfig
 from more_ray.model.loading import hidden_size
 
-DEVICE_FILE = "device.json"
-"""Below a run's folder: what it was begun on."""
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SMALL = 256
 """Below this hidden size a step is not made of products, and bf16 gains nothing on a CPU."""
@@ -22,7 +20,7 @@ WORTH_IT = 0.6
 
 def kept_dtype(config: RunConfig, device: torch.device) -> torch.dtype:
     """The precision that a run was begun in; at its first start what `train.precision` says."""
-    file = storage.join(config.output_dir, DEVICE_FILE)
+    file = storage.join(config.output_dir, device_record.FILE)
     if not storage.exists(file):
         precision = config.train.precision
         if precision == "auto":

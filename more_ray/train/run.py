@@ -21,6 +21,7 @@ from more_ray.data.mixture import Mixture
 from more_ray.data.prepare import prepare
 from more_ray.data.prepared import Prepared
 from more_ray.data.sources import locate
+from more_ray.device_record import begun_on_gpu
 from more_ray.environment import environment
 from more_ray.errors import UserError, last_line
 from more_ray.model.loading import check_model
@@ -29,7 +30,6 @@ from more_ray.objective.weighting import make_weighting
 from more_ray.train import checkpoint_record
 from more_ray.train.display import RunProgress
 from more_ray.train.job import Job, train_loop
-from more_ray.train.precision import DEVICE_FILE
 from more_ray.train.run_log import start_run_log
 from more_ray.train.trackers import missing_tracker
 from more_ray.train.training_data import TrainingData
@@ -237,23 +237,9 @@ def _finished(config: RunConfig, steps: int) -> dict[str, Any] | None:
 
 
 def _use_gpu(config: RunConfig) -> bool:
-    """As the run was begun; at its first start, what `train.use_gpu` says."""
     wanted, workers = config.train.use_gpu, config.train.min_workers or config.train.workers
-    file = storage.join(config.output_dir, DEVICE_FILE)
-    if not storage.exists(file):
-        return uses_gpu(wanted, workers)
-    began = storage.read_json(file)["use_gpu"]
-    if wanted not in (None, began):
-        raise RunError(
-            f"train.use_gpu: {config.output_dir} holds a run that was begun on "
-            f"{'GPUs' if began else 'CPUs'}; choose another folder or remove that one"
-        )
-    if began and wanted is None and not uses_gpu(None, workers):
-        raise RunError(
-            f"train.use_gpu: {config.output_dir} holds a run that was begun on GPUs; the cluster "
-            f"has not the {workers} that it needs, and train.use_gpu=true waits for them"
-        )
-    return began
+    available = uses_gpu(wanted, workers)
+    return begun_on_gpu(config.output_dir, "train.use_gpu", wanted, available)
 
 
 def _fit(job: Job, use_gpu: bool) -> None:

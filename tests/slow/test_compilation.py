@@ -8,6 +8,7 @@ from torch._dynamo.utils import counters
 from transformers import AutoModelForSequenceClassification, GPT2Config, LlamaConfig
 
 from more_ray.data.packing import pack
+from more_ray.model.attention import PACKED_ATTENTION
 from more_ray.model.compilation import compile_blocks
 from more_ray.model.location import ModelError
 from more_ray.model.reward_model import RewardModel
@@ -26,7 +27,7 @@ def results(compiled: bool, packed: bool) -> list[list[torch.Tensor]]:
     torch.manual_seed(0)
     config = LlamaConfig(**SHAPE, intermediate_size=64, num_key_value_heads=2)
     model = RewardModel(AutoModelForSequenceClassification.from_config(config)).train()
-    model.use_packed(packed)
+    model.use_attention(PACKED_ATTENTION if packed else None)
     if compiled:
         compile_blocks(model.classifier)
     found = []

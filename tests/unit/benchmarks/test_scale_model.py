@@ -71,7 +71,7 @@ def test_memory_is_what_deepspeed_estimates(
 def test_a_higher_stage_needs_less(base: Base, workers: int) -> None:
     sizes = [gpu_bytes(base, stage, workers) for stage in range(4)]
     assert sizes == sorted(sizes, reverse=True)
-    assert sizes[0] == gpu_bytes(base, 0, 1) == gpu_bytes(base, 1, 1) == gpu_bytes(base, 2, 1)
+    assert sizes[0] == gpu_bytes(base, 0, 1) < gpu_bytes(base, 1, 1) == gpu_bytes(base, 2, 1)
 
 
 @each_base
@@ -80,9 +80,9 @@ def test_a_step_is_compute_and_traffic(base: Base, workers: int) -> None:
     slow, fast = Hardware(bandwidth=1e9), Hardware(bandwidth=1e15, latency=0, solve=0)
     compute = compute_seconds(base, 8_192, slow)
     assert step_seconds(base, 3, workers, 8_192, 5, fast) == pytest.approx(compute, rel=1e-3)
-    # Half of the bf16 gradient goes twice, and at stage 3 once more, for two workers.
+    # For two workers half of the fp32 gradient, and half of the bf16 weights twice.
     waits = step_seconds(base, 3, workers, 8_192, 5, slow) - compute
-    assert 3 * base.parameters / 1e9 <= waits <= 6 * base.parameters / 1e9 + 0.01
+    assert 4 * base.parameters / 1e9 <= waits <= 8 * base.parameters / 1e9 + 0.01
     assert step_seconds(base, 3, 1, 8_192, 5, slow) == compute + slow.solve
 
 

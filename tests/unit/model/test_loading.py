@@ -8,6 +8,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from architectures import small_config
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -375,3 +376,14 @@ def test_classifiers_without_a_number_of_blocks_to_set_load_too(tmp_path: Path) 
     model = load_reward_model(config, load_reward_tokenizer(config, 64))
     with torch.no_grad():
         assert model.score(pack_answers([[[5, 6, 7, 8]]]))[0].isfinite().all()
+
+
+def test_what_gets_no_gradient_from_texts_is_not_trained(tmp_path: Path) -> None:
+    whole = AutoModelForSequenceClassification.from_config(small_config("gemma3"))
+    whole.save_pretrained(tmp_path)
+    config = ModelConfig(path=str(tmp_path))
+    model = load_classifier(config, training_tokenizer(ModelConfig(), 64), torch.bfloat16, seed=0)
+    model(torch.tensor([[5, 6, 7]])).logits.sum().backward()
+    for name, one in model.named_parameters():
+        assert (one.grad is not None) == one.requires_grad, name
+        assert one.requires_grad == ("language_model" in name or name == "score.weight"), name

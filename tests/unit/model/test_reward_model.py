@@ -15,6 +15,7 @@ from transformers import (
 )
 
 from more_ray.data.packing import pack, pack_answers
+from more_ray.model.attention import PACKED_ATTENTION
 from more_ray.model.reward_model import RewardModel, choose_batch_format
 
 SHAPE = {
@@ -55,9 +56,9 @@ def test_packed_padded_and_plain_scores_are_the_same(name: str) -> None:
     chosen, rejected = make_pairs()
     batch = pack(chosen, rejected)
     with torch.no_grad():
-        model.use_packed(True)
+        model.use_attention(PACKED_ATTENTION)
         packed_N2, z_packed = model(batch)
-        model.use_packed(False)
+        model.use_attention(None)
         padded_N2, z_padded = model(batch)
         plain_N2 = torch.tensor(
             [
@@ -81,7 +82,7 @@ def test_packed_and_padded_gradients_are_the_same(name: str, checkpointing: bool
                 module.p = 0.0
         if checkpointing:
             model.classifier.gradient_checkpointing_enable({"use_reentrant": False})
-        model.use_packed(packed)
+        model.use_attention(PACKED_ATTENTION if packed else None)
         reward_N2, _ = model(pack(*make_pairs()))
         (reward_N2[:, 0] - reward_N2[:, 1]).square().sum().backward()
         gradients.append({name: one.grad for name, one in model.named_parameters()})
@@ -91,7 +92,7 @@ def test_packed_and_padded_gradients_are_the_same(name: str, checkpointing: bool
 
 def test_a_score_does_not_depend_on_the_neighbours_in_the_batch() -> None:
     model = make_model(CONFIGS["llama"])
-    model.use_packed(True)
+    model.use_attention(PACKED_ATTENTION)
     chosen, rejected = make_pairs()
     with torch.no_grad():
         together_N2, _ = model(pack(chosen, rejected))
@@ -104,7 +105,7 @@ def test_a_score_does_not_depend_on_the_neighbours_in_the_batch() -> None:
 @pytest.mark.parametrize("name", CONFIGS)
 def test_any_number_of_answers_may_share_a_prompt(name: str) -> None:
     model = make_model(CONFIGS[name])
-    model.use_packed(True)
+    model.use_attention(PACKED_ATTENTION)
     rng = np.random.default_rng(0)
     prompts = [
         [rng.integers(3, 100, 12).tolist() for _ in range(answers)] for answers in (1, 4, 2, 3)
@@ -113,7 +114,7 @@ def test_any_number_of_answers_may_share_a_prompt(name: str) -> None:
     answers = [answer for prompt in prompts for answer in prompt]
     with torch.no_grad():
         packed_A, _ = model.score(pack_answers(prompts))
-        model.use_packed(False)
+        model.use_attention(None)
         plain = [model.classifier(torch.tensor([answer])).logits.item() for answer in answers]
     torch.testing.assert_close(packed_A, torch.tensor(plain), atol=1e-5, rtol=0)
 

@@ -13,6 +13,7 @@ from transformers import AutoModelForSequenceClassification, LlamaConfig
 
 from more_ray.config import RunConfig
 from more_ray.data.packing import pack
+from more_ray.model.attention import PACKED_ATTENTION
 from more_ray.model.reward_model import RewardModel
 from more_ray.train.engine import make_engine
 
@@ -31,7 +32,7 @@ def make(dtype: torch.dtype, clip: float = 1.0, accumulation: int = 1) -> DeepSp
     )  # fmt: skip
     classifier = AutoModelForSequenceClassification.from_config(shape, dtype=torch.bfloat16)
     model = RewardModel(classifier.to(dtype))
-    model.use_packed(True)
+    model.use_attention(PACKED_ATTENTION)
     return make_engine(model, config, dtype, 20)
 
 

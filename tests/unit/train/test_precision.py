@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from more_ray import storage
+from more_ray import device_record, storage
 from more_ray.config import RunConfig
 from more_ray.train import precision
-from more_ray.train.precision import DEVICE_FILE, kept_dtype
+from more_ray.train.precision import kept_dtype
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -39,7 +39,8 @@ def test_auto_on_a_cpu_is_what_is_worth_it(
 
 def test_a_run_keeps_what_it_was_begun_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept_dtype(config(tmp_path), GPU) is torch.bfloat16
-    assert storage.read_json(str(tmp_path / DEVICE_FILE)) == {"use_gpu": True, "precision": "bf16"}
+    begun_on = storage.read_json(str(tmp_path / device_record.FILE))
+    assert begun_on == {"use_gpu": True, "precision": "bf16"}
     monkeypatch.setattr(precision, "computes_bf16_fast", lambda: False)
     assert kept_dtype(config(tmp_path), CPU) is torch.bfloat16
 
