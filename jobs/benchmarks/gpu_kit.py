@@ -2,7 +2,7 @@
 
 python jobs/benchmarks/gpu_kit.py data.root=FOLDER
 
-The machine there has Python 3.12, torch, transformers, accelerate, pyarrow and what they need, but
+For a machine with Python 3.12, torch, transformers, accelerate, pyarrow and what they need, but
 neither Ray nor DeepSpeed. Prints the archives' sizes and what to type there.
 """
 

@@ -36,16 +36,15 @@ STEPS = 6
 def packed_is_padded(config: GpuCheck) -> dict[str, Any]:
     """Packed rewards against padded ones in fp32; in bf16 both against padded in fp32."""
     batch = batches(config)[0]
-    right_N2 = _rewards(config, batch, torch.float32, "padded")
-    error = float((_rewards(config, batch, torch.float32, "packed") - right_N2).abs().max())
-    bf16 = {
-        layout: float(
-            (_rewards(config, batch, torch.bfloat16, layout) - right_N2).square().mean().sqrt()
-        )
-        for layout in ("packed", "padded")
-    }
+    right_N2, _ = _rewards(config, batch, torch.float32, "padded")
+    error = float((_rewards(config, batch, torch.float32, "packed")[0] - right_N2).abs().max())
+    bf16, attention = {}, {}
+    for layout in ("packed", "padded"):
+        reward_N2, attention[layout] = _rewards(config, batch, torch.bfloat16, layout)
+        bf16[layout] = float((reward_N2 - right_N2).square().mean().sqrt())
     allowed = 1e-4
     return {
+        "attention": attention,
         "error": error,
         "allowed": allowed,
         "bf16_error": bf16["packed"],
@@ -55,10 +54,13 @@ def packed_is_padded(config: GpuCheck) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _rewards(config: GpuCheck, batch: PackedBatch, dtype: torch.dtype, layout: str) -> Tensor:
+def _rewards(
+    config: GpuCheck, batch: PackedBatch, dtype: torch.dtype, layout: str
+) -> tuple[Tensor, str]:
+    """In float64, and the name of the attention that made them."""
     model = RewardModel(classifier(config.models[0], dtype, config.device)).eval()
     choose_batch_format(model, layout)
-    return model(batch)[0].double()
+    return model(batch)[0].double(), model.classifier.config._attn_implementation
 
 
 def zero_stages(config: GpuCheck, precision: str) -> dict[str, Any]:
