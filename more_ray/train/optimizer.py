@@ -58,7 +58,7 @@ class MasterAdamW(torch.optim.AdamW):
         return {**super().state_dict(), "masters": self._masters}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        masters = state_dict["masters"]
+        masters = state_dict.get("masters", [])  # runs of earlier versions have none in fp32
         super().load_state_dict({key: state_dict[key] for key in ("state", "param_groups")})
         for master, saved in zip(self._masters, masters, strict=True):
             master.copy_(saved)

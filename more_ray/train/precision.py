@@ -10,6 +10,7 @@ from torch import nn
 from more_ray import device_record, storage
 from more_ray.config import RunConfig
 from more_ray.model.loading import hidden_size
+from more_ray.train.checkpoint_record import steps_done
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SMALL = 256
@@ -24,12 +25,15 @@ def kept_dtype(config: RunConfig, device: torch.device) -> torch.dtype:
     if not storage.exists(file):
         precision = config.train.precision
         if precision == "auto":
-            fast = device.type == "cuda" or (
-                hidden_size(config.model) >= SMALL and computes_bf16_fast()
-            )
-            precision = "bf16" if fast else "fp32"
+            precision = "bf16" if device.type == "cuda" or _bf16_pays(config) else "fp32"
         storage.write_json(file, {"use_gpu": device.type == "cuda", "precision": precision})
     return DTYPES[storage.read_json(file)["precision"]]
+
+
+def _bf16_pays(config: RunConfig) -> bool:
+    # A run that has done steps, but without this file, is an earlier version's, in fp32 on a CPU.
+    new = steps_done(config.output_dir) == 0
+    return new and hidden_size(config.model) >= SMALL and computes_bf16_fast()
 
 
 def computes_bf16_fast() -> bool:
