@@ -25,10 +25,11 @@ def main() -> None:
         from more_ray import storage
         from more_ray.align.chain import align
         from more_ray.align.page import render_page, tables
+        from more_ray.run_folder import REPORT
         from more_ray.train.display import console
 
         result = align(config, console.rule, judging)
-        report = storage.join(config.output_dir, "report.html")
+        report = storage.join(config.output_dir, REPORT)
         storage.write_text(report, render_page(result, dump_config(config)))
         console.print(*tables(result))
         console.print(f"Results in {config.output_dir}, with figures in {report}")

@@ -19,11 +19,12 @@ def main() -> None:
         from more_ray import storage
         from more_ray.report.models import read_models
         from more_ray.report.page import write_report
+        from more_ray.run_folder import REPORT
         from more_ray.train.comparison import train_all
         from more_ray.train.display import console, evaluation_tables
 
         models = read_models(train_all(config))
-        report = storage.join(config.output_dir, "report.html")
+        report = storage.join(config.output_dir, REPORT)
         write_report(models, report)
         console.print(*evaluation_tables({model.name: model.evaluation for model in models}))
         console.print(f"Results in {config.output_dir}, with figures in {report}")

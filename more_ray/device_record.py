@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from more_ray import storage
 from more_ray.errors import UserError
-
-FILE = "device.json"
+from more_ray.run_folder import DEVICE
 
 
 class DeviceError(UserError):
@@ -21,7 +20,7 @@ def begun_on_gpu(folder: str, key: str, wanted: bool | None, available: bool) ->
     Raises:
         DeviceError: it was begun on another kind, or on GPUs that the cluster has not.
     """
-    file = storage.join(folder, FILE)
+    file = storage.join(folder, DEVICE)
     if not storage.exists(file):
         return available
     began = storage.read_json(file)["use_gpu"]

@@ -29,7 +29,7 @@ from more_ray.model.loading import (
     load_reward_model,
     load_reward_tokenizer,
 )
-from more_ray.run_folder import data_of, settings_of
+from more_ray.run_folder import SCORES, data_of, model_of, settings_of, write_evaluation
 
 
 class EvaluationError(UserError):
@@ -68,7 +68,7 @@ def evaluate(
     except ValueError as error:
         raise EvaluationError(str(error)) from error
     write_scores(scores, config.output_dir)
-    storage.write_json(storage.join(config.output_dir, "eval.json"), result)
+    write_evaluation(config.output_dir, result)
     return result
 
 
@@ -97,7 +97,7 @@ def _split(config: EvaluationConfig) -> tuple[DataConfig, list[str]]:
             of_run = settings["data"]
             data = data.changed(test_fraction=of_run["test_fraction"], seed=of_run["seed"])
         initial = settings.get("init_from")
-        path = storage.join(initial, "model") if initial else None
+        path = model_of(initial) if initial else None
     return data, [name for name in files if name not in learnt]
 
 
@@ -149,7 +149,7 @@ def _name(config: EvaluationConfig) -> str:
 
 
 def _read_scores(folder: str) -> dict[str, SourceScores]:
-    uri = storage.join(folder, "scores.parquet")
+    uri = storage.join(folder, SCORES)
     try:
         return read_scores(folder)
     except FileNotFoundError as error:

@@ -1,4 +1,8 @@
-"""A run's folder, seen from the model in it."""
+"""What the folder of a run or an evaluation holds, and where: no other file spells these names.
+
+Apart from the model folder everything is below the folder itself; `model/` is a Hugging Face
+checkpoint, from whose path a run is found again.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,57 @@ import yaml
 
 from more_ray import storage
 
+CONFIG = "config.yaml"
+"""All settings."""
+ENVIRONMENT = "environment.json"
+"""Command, commit, machine, versions and numbers of pairs."""
+DEVICE = "device.json"
+"""What work was begun on."""
+METRICS = "metrics.jsonl"
+"""A line a step."""
+STARTS = "starts.jsonl"
+"""A line each time the workers start."""
+EVALUATION = "eval.json"
+"""Measures of each source."""
+SCORES = "scores.parquet"
+"""The scores of each test pair."""
+LIKELIHOODS = "likelihoods.parquet"
+"""After fine-tuning: the likelihoods of the held-out answers."""
+REPORT = "report.html"
+"""The page."""
+MODEL = "model"
+"""The exported model: a folder."""
+CHECKPOINTS = "checkpoints"
+"""What resuming needs, and Ray Train's records: a folder."""
+
+
+def evaluation_of(folder: str) -> dict[str, Any]:
+    return storage.read_json(storage.join(folder, EVALUATION))
+
+
+def write_evaluation(folder: str, evaluation: dict[str, Any]) -> None:
+    storage.write_json(storage.join(folder, EVALUATION), evaluation)
+
+
+def model_of(folder: str) -> str:
+    """The path of a run's model."""
+    return storage.join(folder, MODEL)
+
+
+def holds_model(folder: str) -> bool:
+    """Whether a run has exported its model; of all its files the config comes last."""
+    return storage.exists(storage.join(folder, MODEL, "config.json"))
+
+
+def is_evaluated(folder: str) -> bool:
+    return storage.exists(storage.join(folder, EVALUATION))
+
+
+def run_of(model_path: str) -> str | None:
+    """The folder of the run that a model lies in; None for a model that lies elsewhere."""
+    folder, name = posixpath.split(model_path.rstrip("/"))
+    return folder if name == MODEL else None
+
 
 def settings_of(model_path: str) -> dict[str, Any] | None:
     """What `config.yaml` says of the run that exported a model; None for a model of another kind.
@@ -16,12 +71,11 @@ def settings_of(model_path: str) -> dict[str, Any] | None:
     Args:
         model_path: path or URI of a run's folder `model`.
     """
-    folder, name = posixpath.split(model_path.rstrip("/"))
-    uri = storage.join(folder, "config.yaml")
-    if name != "model" or not storage.exists(uri):
+    run = run_of(model_path)
+    if run is None or not storage.exists(storage.join(run, CONFIG)):
         return None
     try:
-        settings = yaml.safe_load(storage.read_text(uri))
+        settings = yaml.safe_load(storage.read_text(storage.join(run, CONFIG)))
     except (yaml.YAMLError, UnicodeDecodeError):
         return None
     ours = isinstance(settings, dict) and settings.keys() >= {"objective", "optimizer", "data"}
@@ -30,5 +84,7 @@ def settings_of(model_path: str) -> dict[str, Any] | None:
 
 def data_of(model_path: str) -> dict[str, dict[str, Any]]:
     """What was counted of the sources of the run that exported a model, by name."""
-    uri = storage.join(posixpath.dirname(model_path.rstrip("/")), "environment.json")
-    return (storage.read_json(uri).get("data") or {}) if storage.exists(uri) else {}
+    run = run_of(model_path)
+    if run is None or not storage.exists(storage.join(run, ENVIRONMENT)):
+        return {}
+    return storage.read_json(storage.join(run, ENVIRONMENT)).get("data") or {}

@@ -30,6 +30,7 @@ from more_ray.align.service_scoring import score_by_service
 from more_ray.cluster import shared_gpus
 from more_ray.config import ModelConfig, RunConfig
 from more_ray.environment import environment
+from more_ray.run_folder import evaluation_of, model_of
 from more_ray.serve.app import scoring
 from more_ray.train.comparison import train_all
 from more_ray.train.run import run
@@ -102,10 +103,7 @@ class _Chain:
         """Their evaluations."""
         folders = dict(zip(self._names, train_all(self._config.reward), strict=True))
         self._rewards = {name: _model(folder) for name, folder in folders.items()}
-        return {
-            name: storage.read_json(storage.join(folder, "eval.json"))
-            for name, folder in folders.items()
-        }
+        return {name: evaluation_of(folder) for name, folder in folders.items()}
 
     def sample_best(self) -> None:
         config = self._config
@@ -212,7 +210,7 @@ class _Chain:
 
 
 def _model(run_folder: str) -> ModelConfig:
-    return ModelConfig(path=storage.join(run_folder, "model"))
+    return ModelConfig(path=model_of(run_folder))
 
 
 def _write_first_answers(samples: pa.Table, uri: str) -> None:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import ray
 import torch
 
-from more_ray import device_record, storage
+from more_ray import storage
 from more_ray.align.prompts import Prompt, read_prompts
 from more_ray.align.samples_folder import SamplesFolder
 from more_ray.align.sampling import Sampler
@@ -31,6 +31,7 @@ from more_ray.device_record import begun_on_gpu
 from more_ray.errors import UserError, last_line
 from more_ray.model.loading import check_model, check_reward_model, load_causal_lm
 from more_ray.model.tokenizer import load_tokenizer
+from more_ray.run_folder import DEVICE
 
 SCORER_CPUS = 0.5
 """A scorer waits for samples most of the time."""
@@ -146,7 +147,7 @@ def _gpus(config: RejectionSamplingConfig, folder: SamplesFolder) -> float:
     """Of each worker that samples; on the other kind it would draw other samples."""
     available = shared_gpus(config.use_gpu, config.workers) > 0
     use_gpu = begun_on_gpu(folder.path, "use_gpu", config.use_gpu, available)
-    storage.write_json(storage.join(folder.path, device_record.FILE), {"use_gpu": use_gpu})
+    storage.write_json(storage.join(folder.path, DEVICE), {"use_gpu": use_gpu})
     return shared_gpus(use_gpu, config.workers)
 
 

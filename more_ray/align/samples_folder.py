@@ -18,6 +18,7 @@ from more_ray.align.sampling_config import RejectionSamplingConfig
 from more_ray.align.selection import BEST_SCHEMA, SAMPLE_SCHEMA, SCORED_SCHEMA
 from more_ray.cli import dump_config
 from more_ray.errors import UserError
+from more_ray.run_folder import CONFIG
 
 FREE_TO_CHANGE = {"output_dir", "workers", "use_gpu", "verbose"}
 """Settings that may differ when sampling goes on."""
@@ -71,7 +72,7 @@ class SamplesFolder:
 
     @property
     def _config_path(self) -> str:
-        return storage.join(self.path, "config.yaml")
+        return storage.join(self.path, CONFIG)
 
     @property
     def _prompts_path(self) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from more_ray import storage
 from more_ray.evaluate.bootstrap import interval, replicates
+from more_ray.run_folder import LIKELIHOODS
 
 Floats = NDArray[np.float64]
 
@@ -102,4 +103,4 @@ def write_likelihoods(likelihoods: Mapping[str, Likelihoods], folder: str) -> No
     )
     filesystem, path = storage.locate(folder)
     filesystem.create_dir(path, recursive=True)
-    pq.write_table(table, f"{path}/likelihoods.parquet", filesystem=filesystem)
+    pq.write_table(table, f"{path}/{LIKELIHOODS}", filesystem=filesystem)

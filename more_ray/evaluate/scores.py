@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from more_ray import storage
+from more_ray.run_folder import SCORES
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def write_scores(scores: Mapping[str, SourceScores], folder: str) -> None:
     """`scores.parquet` in a folder (a path or URI), which is made where it is not there."""
     filesystem, path = storage.locate(folder)
     filesystem.create_dir(path, recursive=True)
-    pq.write_table(scores_table(scores), f"{path}/scores.parquet", filesystem=filesystem)
+    pq.write_table(scores_table(scores), f"{path}/{SCORES}", filesystem=filesystem)
 
 
 def read_scores(folder: str) -> dict[str, SourceScores]:
@@ -104,5 +105,5 @@ def read_scores(folder: str) -> dict[str, SourceScores]:
         FileNotFoundError: there is no such file.
         KeyError: it lacks a column.
     """
-    filesystem, path = storage.locate(storage.join(folder, "scores.parquet"))
+    filesystem, path = storage.locate(storage.join(folder, SCORES))
     return scores_by_source(pq.read_table(path, filesystem=filesystem))

@@ -16,8 +16,7 @@ from more_ray.config import FREE_TO_CHANGE
 from more_ray.errors import UserError
 from more_ray.evaluate.scores import SourceScores, read_scores
 from more_ray.evaluate.summary import mean_over_seeds
-
-ENVIRONMENT = "environment.json"
+from more_ray.run_folder import CONFIG, ENVIRONMENT, EVALUATION, METRICS, SCORES
 
 
 class ReportError(UserError):
@@ -112,17 +111,17 @@ def read_run(folder: str) -> RunFiles:
         except pa.ArrowException as error:
             raise ReportError(f"runs: {folder}: {error}") from error
 
-    evaluation = there("eval.json")
+    evaluation = there(EVALUATION)
     if evaluation is None:
-        raise ReportError(f"runs: {folder} holds no eval.json")
+        raise ReportError(f"runs: {folder} holds no {EVALUATION}")
     try:
         scores = read_scores(folder)
     except FileNotFoundError as error:
-        raise ReportError(f"runs: {folder} holds no scores.parquet") from error
+        raise ReportError(f"runs: {folder} holds no {SCORES}") from error
     except (KeyError, pa.ArrowException) as error:
-        raise ReportError(f"runs: {folder}/scores.parquet holds no scores of pairs") from error
-    content, config, environment = json.loads(evaluation), there("config.yaml"), there(ENVIRONMENT)
-    lines = [json.loads(line) for line in (there("metrics.jsonl") or "").splitlines()]
+        raise ReportError(f"runs: {folder}/{SCORES} holds no scores of pairs") from error
+    content, config, environment = json.loads(evaluation), there(CONFIG), there(ENVIRONMENT)
+    lines = [json.loads(line) for line in (there(METRICS) or "").splitlines()]
     return RunFiles(
         _name(content, config),
         content,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import posixpath
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from more_ray.config import SCORING_TOKENS
 from more_ray.data.records import InvalidRecord, Reason
 from more_ray.evaluate.scores import read_scores
 from more_ray.evaluate.temperature import fit_temperature
+from more_ray.run_folder import SCORES, run_of
 from more_ray.serve.api import NotFiniteError, make_api
 from more_ray.serve.batches import Batches
 from more_ray.serve.config import ServeConfig
@@ -98,8 +98,8 @@ def _temperature(config: ServeConfig) -> tuple[float, str]:
     """The temperature of calibrated preferences, and where it is from."""
     if config.temperature:
         return config.temperature, "given"
-    run, folder = posixpath.split(config.model.path.rstrip("/"))
-    if folder != "model" or not storage.exists(storage.join(run, "scores.parquet")):
+    run = run_of(config.model.path)
+    if run is None or not storage.exists(storage.join(run, SCORES)):
         return 1.0, "nothing known: the rewards as they are"
     deltas = [one.delta_N for one in read_scores(run).values()]
     return fit_temperature(np.concatenate(deltas)), "fitted on the run's test pairs"

@@ -17,6 +17,7 @@ from ray import tune
 
 from more_ray import storage
 from more_ray.errors import UserError
+from more_ray.run_folder import evaluation_of
 from more_ray.sweep.trial import DESCRIPTION, is_over
 
 MEASURES = (
@@ -61,7 +62,7 @@ def read_sweep(sweep: str | tune.ResultGrid | tune.ExperimentAnalysis) -> pd.Dat
 def _from_folder(folder: str) -> list[dict[str, Any]]:
     return [
         {
-            **storage.read_json(storage.join(trial, "eval.json")),
+            **evaluation_of(trial),
             "trial": storage.read_json(storage.join(trial, DESCRIPTION)),
         }
         for trial in storage.folders(storage.join(folder, "trials"))

@@ -13,6 +13,7 @@ from more_ray.config import RunConfig
 from more_ray.environment import environment
 from more_ray.report.drawing import Rows, standalone
 from more_ray.report.templates import render
+from more_ray.run_folder import CONFIG, REPORT
 from more_ray.sweep.analysis import best_trial, mixed, ranking, read_sweep, settings
 from more_ray.sweep.config import SweepConfig
 from more_ray.sweep.figures import make_figures
@@ -51,7 +52,7 @@ def write_results(config: SweepConfig, failed: Mapping[str, str]) -> pd.DataFram
         environment=environment(),
         sweep=dump_config(config),
     )
-    storage.write_text(storage.join(config.output_dir, "report.html"), page)
+    storage.write_text(storage.join(config.output_dir, REPORT), page)
     return ranked
 
 
@@ -63,7 +64,7 @@ def varied(table: pd.DataFrame) -> list[str]:
 def _best(config: SweepConfig, table: pd.DataFrame) -> RunConfig:
     """The best configuration as a run of its own."""
     folder = storage.join(config.output_dir, "trials", best_trial(table, config.metric))
-    tree = yaml.safe_load(storage.read_text(storage.join(folder, "config.yaml")))
+    tree = yaml.safe_load(storage.read_text(storage.join(folder, CONFIG)))
     run = RunConfig.model_validate(tree)
     train = run.train.changed(threads=config.run.train.threads)
     return run.changed(output_dir=config.run.output_dir, train=train)

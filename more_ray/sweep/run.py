@@ -21,6 +21,7 @@ from more_ray.data.prepare import prepare
 from more_ray.environment import environment
 from more_ray.errors import last_line
 from more_ray.model.tokenizer import training_tokenizer
+from more_ray.run_folder import evaluation_of
 from more_ray.sweep.config import Range, SweepConfig, trial_config
 from more_ray.sweep.progress import SweepProgress
 from more_ray.sweep.space import Point, SweepError, decoded, points, tune_space
@@ -180,7 +181,7 @@ def _seen(config: SweepConfig) -> list[tuple[Point, float]]:
         for folder in storage.folders(storage.join(config.output_dir, "trials"))
         if is_over(folder)
         for trial in [storage.read_json(storage.join(folder, DESCRIPTION))]
-        for evaluation in [storage.read_json(storage.join(folder, "eval.json"))]
+        for evaluation in [evaluation_of(folder)]
     ]
 
 

@@ -9,6 +9,7 @@ from ray import tune
 from more_ray import storage
 from more_ray.config import RunConfig
 from more_ray.data.prepare import source_names
+from more_ray.run_folder import holds_model, is_evaluated
 from more_ray.sweep.config import SweepConfig, trial_config
 from more_ray.sweep.space import Point, decoded, trial_name
 
@@ -25,10 +26,8 @@ def trial_folder(config: SweepConfig, point: Point) -> str:
 
 def is_over(folder: str) -> bool:
     """Whether a trial ended, by itself or by early stopping."""
-    ends = (("model", "config.json"), (STOPPED,))
-    return storage.exists(storage.join(folder, "eval.json")) and any(
-        storage.exists(storage.join(folder, *end)) for end in ends
-    )
+    ended = holds_model(folder) or storage.exists(storage.join(folder, STOPPED))
+    return ended and is_evaluated(folder)
 
 
 def run_trial(

@@ -21,6 +21,7 @@ from deepspeed.checkpoint import ds_to_universal
 from more_ray import storage
 from more_ray.config import RunConfig
 from more_ray.objective.weighting import Weighting
+from more_ray.run_folder import CHECKPOINTS
 from more_ray.train import checkpoint_record
 
 TAG = "state"
@@ -61,7 +62,7 @@ def _upload(output_dir: str, saved: ray.train.Checkpoint, name: str) -> ray.trai
 
 
 def _stored(output_dir: str, name: str) -> str:
-    return storage.join(output_dir, checkpoint_record.FOLDER, name)
+    return storage.join(output_dir, CHECKPOINTS, name)
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,7 @@ import json
 import ray.train
 
 from more_ray import storage
-
-FOLDER = "checkpoints"
-"""Below a run's folder: where Ray Train keeps checkpoints and its own records."""
+from more_ray.run_folder import CHECKPOINTS
 
 
 def steps_done(output_dir: str) -> int:
@@ -50,7 +48,7 @@ def mend(output_dir: str) -> None:
     there = [
         (result, index)
         for result, index in zip(results, indices, strict=True)
-        if storage.exists(storage.join(output_dir, FOLDER, result["checkpoint_dir_name"]))
+        if storage.exists(storage.join(output_dir, CHECKPOINTS, result["checkpoint_dir_name"]))
     ]
     if len(there) < len(results):
         state["checkpoint_results"] = [result for result, _ in there]
@@ -69,7 +67,7 @@ def keep(output_dir: str) -> None:
 
 def _record(output_dir: str) -> str:
     # An internal file of Ray 2.60, hence the pin; workers check every batch against it.
-    return storage.join(output_dir, FOLDER, "checkpoint_manager_snapshot.json")
+    return storage.join(output_dir, CHECKPOINTS, "checkpoint_manager_snapshot.json")
 
 
 def _kept(record: str) -> str:

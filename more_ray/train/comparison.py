@@ -11,6 +11,7 @@ from more_ray.data.prepare import source_names
 from more_ray.evaluate.baselines import average_scores
 from more_ray.evaluate.scores import read_scores, write_scores
 from more_ray.evaluate.summary import summarise
+from more_ray.run_folder import write_evaluation
 from more_ray.train.run import run
 
 
@@ -82,5 +83,5 @@ def _average(config: RunConfig, singles: Sequence[str]) -> str:
     folder = storage.join(config.output_dir, "averaging")
     write_scores(average, folder)
     result = summarise(average, "averaging", None, config.train.seed)
-    storage.write_json(storage.join(folder, "eval.json"), result)
+    write_evaluation(folder, result)
     return folder

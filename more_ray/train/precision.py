@@ -7,9 +7,10 @@ import time
 import torch
 from torch import nn
 
-from more_ray import device_record, storage
+from more_ray import storage
 from more_ray.config import RunConfig
 from more_ray.model.loading import hidden_size
+from more_ray.run_folder import DEVICE
 from more_ray.train.checkpoint_record import steps_done
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -21,7 +22,7 @@ WORTH_IT = 0.6
 
 def kept_dtype(config: RunConfig, device: torch.device) -> torch.dtype:
     """The precision that a run was begun in; at its first start what `train.precision` says."""
-    file = storage.join(config.output_dir, device_record.FILE)
+    file = storage.join(config.output_dir, DEVICE)
     if not storage.exists(file):
         precision = config.train.precision
         if precision == "auto":

@@ -27,6 +27,15 @@ from more_ray.errors import UserError, last_line
 from more_ray.model.loading import check_model
 from more_ray.model.tokenizer import training_tokenizer
 from more_ray.objective.weighting import make_weighting
+from more_ray.run_folder import (
+    CHECKPOINTS,
+    CONFIG,
+    ENVIRONMENT,
+    evaluation_of,
+    holds_model,
+    is_evaluated,
+    model_of,
+)
 from more_ray.train import checkpoint_record
 from more_ray.train.display import RunProgress
 from more_ray.train.job import Job, train_loop
@@ -96,7 +105,7 @@ def run(
         ray.kill(run_log)
     if stopped:
         raise RunError(f"training stopped: {stopped}")
-    return storage.read_json(storage.join(config.output_dir, "eval.json"))
+    return evaluation_of(config.output_dir)
 
 
 def _doubts(config: RunConfig, prepared: Prepared) -> Iterator[str]:
@@ -127,12 +136,12 @@ def with_initial_model(config: RunConfig) -> RunConfig:
     """
     if not config.init_from:
         return config
-    path = storage.join(storage.absolute(config.init_from), "model")
-    if "://" in path:
+    run = storage.absolute(config.init_from)
+    if "://" in run:
         raise RunError(f"init_from: {config.init_from} given; a path, no URI, is allowed")
-    if not storage.exists(storage.join(path, "config.json")):
+    if not holds_model(run):
         raise RunError(f"init_from: {config.init_from} holds no trained model")
-    model = config.model.changed(path=path, layers=None)
+    model = config.model.changed(path=model_of(run), layers=None)
     return config.changed(model=model)
 
 
@@ -179,11 +188,11 @@ def _check_folder(config: RunConfig) -> None:
 
 
 def _config_path(config: RunConfig) -> str:
-    return storage.join(config.output_dir, "config.yaml")
+    return storage.join(config.output_dir, CONFIG)
 
 
 def _environment_path(config: RunConfig) -> str:
-    return storage.join(config.output_dir, "environment.json")
+    return storage.join(config.output_dir, ENVIRONMENT)
 
 
 def _pairs(prepared: Prepared) -> dict[str, dict[str, int]]:
@@ -227,12 +236,9 @@ def _check(config: RunConfig, mixture: Mixture) -> None:
 
 
 def _finished(config: RunConfig, steps: int) -> dict[str, Any] | None:
-    path = storage.join(config.output_dir, "eval.json")
-    model = storage.join(config.output_dir, "model", "config.json")
-    if storage.exists(path) and storage.exists(model):
-        evaluation = storage.read_json(path)
-        if evaluation["step"] == steps:
-            return evaluation
+    folder = config.output_dir
+    if holds_model(folder) and is_evaluated(folder) and evaluation_of(folder)["step"] == steps:
+        return evaluation_of(folder)
     return None
 
 
@@ -262,7 +268,7 @@ def _fit(job: Job, use_gpu: bool) -> None:
             elastic_resize_monitor_interval_s=train.grow_after,
         ),
         run_config=ray.train.RunConfig(
-            name=checkpoint_record.FOLDER,
+            name=CHECKPOINTS,
             storage_path=config.output_dir,
             worker_runtime_env={"env_vars": worker_environment(use_gpu)},
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=train.keep_checkpoints),

@@ -15,6 +15,7 @@ import ray
 
 from more_ray import storage
 from more_ray.config import RunConfig
+from more_ray.run_folder import METRICS, STARTS
 from more_ray.train.trackers import Tracker, make_trackers
 
 FLUSH_SECONDS = 10.0
@@ -24,8 +25,8 @@ class RunLog:
     """Keeps the lines of `metrics.jsonl` and hands the newest to the driver."""
 
     def __init__(self, output_dir: str, config: RunConfig) -> None:
-        self._path = storage.join(output_dir, "metrics.jsonl")
-        self._starts_path = storage.join(output_dir, "starts.jsonl")
+        self._path = storage.join(output_dir, METRICS)
+        self._starts_path = storage.join(output_dir, STARTS)
         self._lines = _read_lines(self._path)
         self._trackers: list[Tracker] = make_trackers(output_dir, config)
         self._state: dict[str, Any] = {"phase": "starting workers"}

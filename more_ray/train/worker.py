@@ -35,6 +35,7 @@ from more_ray.model.implicit_reward import ImplicitReward
 from more_ray.model.loading import add_lora, load_classifier, load_policy
 from more_ray.model.reward_model import RewardModel
 from more_ray.objective.weighting import make_weighting
+from more_ray.run_folder import model_of, write_evaluation
 from more_ray.train import checkpoint
 from more_ray.train.batches import batches, on_device
 from more_ray.train.engine import (
@@ -191,7 +192,7 @@ def _evaluate(engine: deepspeed.DeepSpeedEngine, job: Job, done: int, device: to
     value_N2 = run_test_pairs(engine, pairs, device)
     if engine.global_rank == 0:
         result = _write_evaluation(job.config, pairs, value_N2, done)
-        storage.write_json(storage.join(job.config.output_dir, "eval.json"), result)
+        write_evaluation(job.config.output_dir, result)
         job.run_log.evaluated.remote(result)
 
 
@@ -215,5 +216,4 @@ def _export(engine: deepspeed.DeepSpeedEngine, job: Job, tokenizer: Any) -> None
     job.run_log.phase.remote("writing the model")
     with tempfile.TemporaryDirectory() as folder:
         export(engine.module.trained, weights, job.config.model.lora, tokenizer, Path(folder))
-        model = storage.join(job.config.output_dir, "model")
-        storage.upload(Path(folder), model, last="config.json")
+        storage.upload(Path(folder), model_of(job.config.output_dir), last="config.json")

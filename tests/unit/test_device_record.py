@@ -5,12 +5,13 @@ from pathlib import Path
 import pytest
 
 from more_ray import storage
-from more_ray.device_record import FILE, DeviceError, begun_on_gpu
+from more_ray.device_record import DeviceError, begun_on_gpu
+from more_ray.run_folder import DEVICE
 
 
 def begun(folder: Path, began: bool | None, wanted: bool | None, available: bool) -> bool:
     if began is not None:
-        storage.write_json(str(folder / FILE), {"use_gpu": began})
+        storage.write_json(str(folder / DEVICE), {"use_gpu": began})
     return begun_on_gpu(str(folder), "train.use_gpu", wanted, available)
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from more_ray.train.checkpoint_record import FOLDER, mend, steps_done
+from more_ray.run_folder import CHECKPOINTS
+from more_ray.train.checkpoint_record import mend, steps_done
 
 FIRST, SECOND = ({"checkpoint_dir_name": f"step-{step:08d}"} for step in (2, 4))
 WHOLE = json.dumps(
@@ -20,8 +21,8 @@ WHOLE = json.dumps(
 @pytest.fixture
 def record(tmp_path: Path) -> Path:
     for one in (FIRST, SECOND):
-        (tmp_path / FOLDER / one["checkpoint_dir_name"]).mkdir(parents=True)
-    return tmp_path / FOLDER / "checkpoint_manager_snapshot.json"
+        (tmp_path / CHECKPOINTS / one["checkpoint_dir_name"]).mkdir(parents=True)
+    return tmp_path / CHECKPOINTS / "checkpoint_manager_snapshot.json"
 
 
 def test_a_whole_record_stays(record: Path, tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_a_checkpoint_that_was_removed_counts_no_more(
 ) -> None:
     record.write_text(WHOLE)
     for one in removed:
-        (tmp_path / FOLDER / one["checkpoint_dir_name"]).rmdir()
+        (tmp_path / CHECKPOINTS / one["checkpoint_dir_name"]).rmdir()
     mend(str(tmp_path))
     assert steps_done(str(tmp_path)) == left
     mended = json.loads(record.read_text())

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from more_ray import device_record, storage
+from more_ray import storage
 from more_ray.config import RunConfig
+from more_ray.run_folder import DEVICE
 from more_ray.train import precision
 from more_ray.train.precision import kept_dtype
 
@@ -39,7 +40,7 @@ def test_auto_on_a_cpu_is_what_is_worth_it(
 
 def test_a_run_keeps_what_it_was_begun_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept_dtype(config(tmp_path), GPU) is torch.bfloat16
-    begun_on = storage.read_json(str(tmp_path / device_record.FILE))
+    begun_on = storage.read_json(str(tmp_path / DEVICE))
     assert begun_on == {"use_gpu": True, "precision": "bf16"}
     monkeypatch.setattr(precision, "computes_bf16_fast", lambda: False)
     assert kept_dtype(config(tmp_path), CPU) is torch.bfloat16
