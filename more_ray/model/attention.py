@@ -51,7 +51,8 @@ def packed_attention(
     """
     _check(kwargs)
     dtype = query.dtype
-    if query.requires_grad and query.device.type == "cpu":  # whose backward is slow in bf16
+    half = dtype in (torch.bfloat16, torch.float16)
+    if half and query.requires_grad and query.device.type == "cpu":  # its backward is slow in them
         query, key, value = query.float(), key.float(), value.float()
     options = {"scale": scaling, "dropout_p": dropout, "enable_gqa": query.shape[1] != key.shape[1]}
     # Split once: the backward of a slice fills a tensor of the whole batch, that of a split not.

@@ -85,7 +85,7 @@ def likelihoods(policy: PreTrainedModel, batch: list[list[list[int]]]) -> torch.
     policy.set_attn_implementation(PACKED_ATTENTION)
     packed = pack_answers(batch)
     inputs = head_inputs(policy, packed, AnswerTokens.of(packed))
-    return inputs.by_answer(inputs.log_likelihood_M, sum(map(len, batch)))
+    return inputs.by_answer(inputs.log_likelihood_M)
 
 
 def make_classifier(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
