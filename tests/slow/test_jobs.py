@@ -27,7 +27,15 @@ SETTINGS = (
     f"optimizer.lr=2e-4 train.pairs_per_source=8 train.epochs={STEPS // 12} train.threads=1 "
     "train.checkpoint_every=12"
 )
-FILES = ["checkpoints", "config.yaml", "environment.json", "eval.json", "metrics.jsonl", "model"]
+FILES = [
+    "checkpoints",
+    "config.yaml",
+    "device.json",
+    "environment.json",
+    "eval.json",
+    "metrics.jsonl",
+    "model",
+]
 FILES += ["report.html", "scores.parquet", "starts.jsonl"]
 
 
