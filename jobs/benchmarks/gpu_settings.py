@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field
+from real_sources import REAL_SOURCES
 
 from more_ray.config import (
     DataConfig,
@@ -108,7 +109,7 @@ class GpuCheck(Section):
     seeds: list[int] = Field([0, 1, 2])
     """Seeds of each."""
     training: RunConfig = RunConfig(
-        data=DataConfig(sources=["helpful", "harmless", "oasst1", "webgpt", "summarize"]),
+        data=DataConfig(sources=REAL_SOURCES),
         model=ModelConfig(path="SmolLM2-135M"),
         optimizer=OptimizerConfig(lr=2e-5, warmup=0.05, schedule="cosine"),
         train=TrainConfig(max_steps=250, eval_tokens=32_768, checkpoint_every=250),

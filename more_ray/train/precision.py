@@ -23,12 +23,13 @@ WORTH_IT = 0.6
 def kept_dtype(config: RunConfig, device: torch.device) -> torch.dtype:
     """The precision that a run was begun in; at its first start what `train.precision` says."""
     file = storage.join(config.output_dir, DEVICE)
-    if not storage.exists(file):
-        precision = config.train.precision
-        if precision == "auto":
-            precision = "bf16" if device.type == "cuda" or _bf16_pays(config) else "fp32"
-        storage.write_json(file, {"use_gpu": device.type == "cuda", "precision": precision})
-    return DTYPES[storage.read_json(file)["precision"]]
+    if storage.exists(file):
+        return DTYPES[storage.read_json(file)["precision"]]
+    precision = config.train.precision
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" or _bf16_pays(config) else "fp32"
+    storage.write_json(file, {"use_gpu": device.type == "cuda", "precision": precision})
+    return DTYPES[precision]
 
 
 def _bf16_pays(config: RunConfig) -> bool:

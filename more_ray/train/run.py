@@ -237,8 +237,10 @@ def _check(config: RunConfig, mixture: Mixture) -> None:
 
 def _finished(config: RunConfig, steps: int) -> dict[str, Any] | None:
     folder = config.output_dir
-    if holds_model(folder) and is_evaluated(folder) and evaluation_of(folder)["step"] == steps:
-        return evaluation_of(folder)
+    if holds_model(folder) and is_evaluated(folder):
+        evaluation = evaluation_of(folder)
+        if evaluation["step"] == steps:
+            return evaluation
     return None
 
 
