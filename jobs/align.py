@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from more_ray.align.chain_config import AlignConfig
-from more_ray.cli import dump_config, load_config
+from more_ray.cli import load_config
+from more_ray.config.align import AlignConfig
+from more_ray.config.base import dump
 
 
 def main() -> None:
@@ -24,13 +25,13 @@ def main() -> None:
     with session(config.reward.train.workers, config.reward.log.verbose):
         from more_ray import storage
         from more_ray.align.chain import align
-        from more_ray.align.page import render_page, tables
+        from more_ray.report.align_page import render_page, tables
         from more_ray.run_folder import REPORT
-        from more_ray.train.display import console
+        from more_ray.terminal import console
 
         result = align(config, console.rule, judging)
         report = storage.join(config.output_dir, REPORT)
-        storage.write_text(report, render_page(result, dump_config(config)))
+        storage.write_text(report, render_page(result, dump(config)))
         console.print(*tables(result))
         console.print(f"Results in {config.output_dir}, with figures in {report}")
 
@@ -39,7 +40,7 @@ def main() -> None:
 def judging(text: str, requests: int) -> Iterator[Callable[[], None]]:
     from rich.progress import Progress
 
-    from more_ray.train.display import console
+    from more_ray.terminal import console
 
     console.print(text, soft_wrap=True)
     with Progress(console=console) as bar:

@@ -16,8 +16,8 @@ def main() -> None:
     from more_ray.cluster import session
 
     with session(config.workers, config.verbose):
-        from more_ray.evaluation import evaluate
-        from more_ray.train.display import (
+        from more_ray.evaluate.run import evaluate
+        from more_ray.terminal import (
             RunProgress,
             calibration_table,
             console,

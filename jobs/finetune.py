@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from more_ray.align.finetune_config import FineTuneConfig
 from more_ray.cli import load_config
+from more_ray.config.finetune import FineTuneConfig
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
 
     with session(config.train.workers, config.log.verbose):
         from more_ray.align.display import perplexity_table
-        from more_ray.train.display import console
+        from more_ray.terminal import console
         from more_ray.train.run import run
 
         console.print(perplexity_table({"fine-tuned": run(config)}))

@@ -12,8 +12,8 @@ import sys
 from rich.console import Console
 from rich.progress import Progress
 
-from more_ray.align.judge_config import JudgeConfig
 from more_ray.cli import load_config
+from more_ray.config.judge import JudgeConfig
 from more_ray.errors import UserError
 
 console = Console(highlight=False)
@@ -30,9 +30,9 @@ def main() -> None:
 def run(config: JudgeConfig) -> None:
     if importlib.util.find_spec("openai") is None:
         raise UserError("judge: pip install openai first")
-    from more_ray.align.answer_cache import AnswerCache
-    from more_ray.align.judge_run import estimate, judge, make_plan
-    from more_ray.align.judge_summary import summary_table
+    from more_ray.judge.cache import AnswerCache
+    from more_ray.judge.run import estimate, judge, make_plan
+    from more_ray.judge.summary import summary_table
 
     with AnswerCache(config.cache) as cache:
         plan = make_plan(config, cache)

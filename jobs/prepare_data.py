@@ -18,7 +18,7 @@ def main() -> None:
     with session(1, config.log.verbose):
         from more_ray.data.prepare import prepare
         from more_ray.model.tokenizer import training_tokenizer
-        from more_ray.train.display import RunProgress, console, prepared_table
+        from more_ray.terminal import RunProgress, console, prepared_table
 
         with RunProgress("prepare") as progress:
             tokenizer = training_tokenizer(config.model, config.data.max_length)

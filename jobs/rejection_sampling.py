@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from functools import partial
 
-from more_ray.align.sampling_config import RejectionSamplingConfig
 from more_ray.cli import load_config
+from more_ray.config.sample import RejectionSamplingConfig
 
 
 def main() -> None:
@@ -17,11 +17,11 @@ def main() -> None:
     from more_ray.cluster import session, shared_gpus
 
     with session(config.workers, config.verbose):
-        from more_ray.align.rejection_sampling import check_inputs, sample_and_select
         from more_ray.align.sampling_display import SamplingProgress, samples_table
-        from more_ray.align.service_scoring import score_by_service
+        from more_ray.sample.run import check_inputs, sample_and_select
+        from more_ray.sample.service_scoring import score_by_service
         from more_ray.serve.app import scoring
-        from more_ray.train.display import console
+        from more_ray.terminal import console
 
         check_inputs(config)
         verb = "score" if config.samples_from else "sample"

@@ -15,8 +15,8 @@ def main() -> None:
     config = load_config(ReportConfig, sys.argv[1:], __doc__)
     from more_ray.errors import UserError
     from more_ray.report.models import read_models
-    from more_ray.report.page import write_report
-    from more_ray.train.display import console, evaluation_tables
+    from more_ray.report.run_page import write_report
+    from more_ray.terminal import console, evaluation_tables
 
     try:
         models = read_models(config.runs)

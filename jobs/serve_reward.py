@@ -10,7 +10,7 @@ import sys
 import threading
 
 from more_ray.cli import load_config
-from more_ray.serve.config import ServeConfig
+from more_ray.config.serve import ServeConfig
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     stopped = threading.Event()
     with session(config.max_replicas, config.verbose):
         from more_ray.serve.app import serving
-        from more_ray.train.display import console
+        from more_ray.terminal import console
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())

@@ -9,7 +9,7 @@ import os
 import sys
 
 from more_ray.cli import load_config
-from more_ray.sweep.config import SweepConfig
+from more_ray.config.sweep import SweepConfig
 
 
 def main() -> None:
@@ -18,9 +18,9 @@ def main() -> None:
 
     workers = config.run.train.workers * config.at_once(os.cpu_count() or 1)
     with session(workers, config.verbose):
-        from more_ray.sweep.page import write_results
+        from more_ray.report.sweep_page import write_results
         from more_ray.sweep.run import run_sweep
-        from more_ray.train.display import console, ranking_table
+        from more_ray.terminal import console, ranking_table
 
         failed = run_sweep(config)
         console.print(ranking_table(write_results(config, failed)))

@@ -18,10 +18,10 @@ def main() -> None:
     with session(config.train.workers, config.log.verbose):
         from more_ray import storage
         from more_ray.report.models import read_models
-        from more_ray.report.page import write_report
+        from more_ray.report.run_page import write_report
         from more_ray.run_folder import REPORT
+        from more_ray.terminal import console, evaluation_tables
         from more_ray.train.comparison import train_all
-        from more_ray.train.display import console, evaluation_tables
 
         models = read_models(train_all(config))
         report = storage.join(config.output_dir, REPORT)

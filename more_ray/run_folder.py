@@ -12,6 +12,8 @@ from typing import Any
 import yaml
 
 from more_ray import storage
+from more_ray.config.base import Section, differences, read
+from more_ray.errors import UserError
 
 CONFIG = "config.yaml"
 """All settings."""
@@ -35,6 +37,28 @@ MODEL = "model"
 """The exported model: a folder."""
 CHECKPOINTS = "checkpoints"
 """What resuming needs, and Ray Train's records: a folder."""
+
+
+def check_same(uri: str, what: str, config: Section, model: type[Section] | None = None) -> None:
+    """That a file of settings, where there is one, holds those of `config`, but for settings that
+    may change when work goes on.
+
+    Args:
+        what: is in the folder, for the error: "a run".
+        model: of the settings in the file, where it is not that of `config`.
+
+    Raises:
+        UserError: it holds others.
+    """
+    if not storage.exists(uri):
+        return
+    kind = model or type(config)
+    then = read(kind, storage.read_text(uri)).fixed()
+    for key, before, now in differences(then, config.fixed()):
+        raise UserError(
+            f"output_dir: {posixpath.dirname(uri)} holds {what} with {key}={before}, not {now}; "
+            "choose another folder or remove that one"
+        )
 
 
 def evaluation_of(folder: str) -> dict[str, Any]:

@@ -108,8 +108,8 @@ def small_sampling(tmp_path_factory: pytest.TempPathFactory) -> MakeSampling:
     """Prompts in blocks, a tiny policy, and an untrained reward model."""
     import torch
 
-    from more_ray.align.sampling_config import RejectionSamplingConfig
     from more_ray.config import ModelConfig
+    from more_ray.config.sample import RejectionSamplingConfig
     from more_ray.data.simulated import PROMPTS
     from more_ray.model.loading import load_classifier, load_tokenizer
 

@@ -29,7 +29,8 @@ from more_ray.config import RunConfig
 from more_ray.data.mixture import Mixture
 from more_ray.data.packing import PackedBatch
 from more_ray.data.prepared import Prepared
-from more_ray.data.test_pairs import EvaluationPairs
+from more_ray.evaluate.on_workers import run_test_pairs
+from more_ray.evaluate.pairs import EvaluationPairs
 from more_ray.model.answer_likelihood import AnswerLikelihood
 from more_ray.model.implicit_reward import ImplicitReward
 from more_ray.model.loading import add_lora, load_classifier, load_policy
@@ -44,7 +45,6 @@ from more_ray.train.engine import (
 from more_ray.train.exchange import SourceStats, pair_weights
 from more_ray.train.losses import AnswerLosses, Losses, RankingLosses
 from more_ray.train.precision import DTYPES
-from more_ray.train.scoring import run_test_pairs
 from more_ray.train.step import micro_step, whole_batch_step
 
 OTHERS_SECONDS, SECONDS = 60, 120

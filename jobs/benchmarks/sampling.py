@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from more_ray.align.sampling_config import SamplingConfig
 from more_ray.cli import load_config
 from more_ray.config import ModelConfig, Section
+from more_ray.config.sample import SamplingConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from more_ray.align.sampling import Sampler
     from more_ray.data.records import Message
+    from more_ray.sample.sampler import Sampler
 
     Prompts = list[list[Message]]
 
@@ -45,10 +45,10 @@ def main() -> None:
     import torch
     from record import record
 
-    from more_ray.align.sampling import Sampler
     from more_ray.cluster import quieten
     from more_ray.model.loading import load_causal_lm
     from more_ray.model.tokenizer import load_tokenizer
+    from more_ray.sample.sampler import Sampler
 
     quieten()
     if config.threads:
@@ -108,7 +108,7 @@ def shared(sampler: Sampler, prompts: Prompts) -> list[Any]:
 
 def unshared(sampler: Sampler, prompts: Prompts) -> list[Any]:
     """The same rows through transformers alone, which computes each prompt S times."""
-    from more_ray.align.sampling import row_seeds
+    from more_ray.sample.sampler import row_seeds
 
     samples = sampler.config.samples
     input_PL, mask_PL = sampler.encode(prompts)
@@ -118,7 +118,7 @@ def unshared(sampler: Sampler, prompts: Prompts) -> list[Any]:
 
 def one_by_one(sampler: Sampler, prompts: Prompts) -> list[Any]:
     """A call of transformers' for each sample."""
-    from more_ray.align.sampling import row_seeds
+    from more_ray.sample.sampler import row_seeds
 
     samples = []
     for seed, prompt in enumerate(prompts):
@@ -134,7 +134,7 @@ def generate(
     """With the sampler's own draws, so that the tokens are the same."""
     from transformers import LogitsProcessorList
 
-    from more_ray.align.sampling import Draws
+    from more_ray.sample.sampler import Draws
 
     generation = copy.deepcopy(sampler.generation)
     # Sampling, of the one token that is left: greedy search gives no more than one sequence.

@@ -20,7 +20,8 @@ import torch
 from pydantic import Field
 
 from more_ray.cli import load_config
-from more_ray.config import SCORING_TOKENS, DataConfig, ModelConfig, Section
+from more_ray.config import DataConfig, ModelConfig, Section
+from more_ray.device import SCORING_TOKENS
 
 Request = dict[str, Any]
 FEW = 50
@@ -49,7 +50,7 @@ def main() -> None:
     from record import record
 
     from more_ray.cluster import session
-    from more_ray.serve.config import ServeConfig
+    from more_ray.config.serve import ServeConfig
 
     pairs = read_requests(config)
     singles = [

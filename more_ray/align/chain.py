@@ -15,22 +15,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from more_ray import storage
-from more_ray.align.answer_cache import AnswerCache
-from more_ray.align.chain_config import AlignConfig
-from more_ray.align.judge_config import JudgeConfig, JudgeEndpoint
-from more_ray.align.judge_run import estimate, judge, make_plan
-from more_ray.align.parquet import read_table, write_tables
-from more_ray.align.policy_evaluation import divergence, measure
-from more_ray.align.policy_figures import BASE
-from more_ray.align.prompts import read_prompts
-from more_ray.align.rejection_sampling import sample_and_select
-from more_ray.align.sampling_config import RejectionSamplingConfig, SamplingConfig
+from more_ray.align.measures import BASE
+from more_ray.align.policies import divergence, measure
 from more_ray.align.sampling_display import SamplingProgress
-from more_ray.align.service_scoring import score_by_service
 from more_ray.cluster import shared_gpus
 from more_ray.config import ModelConfig, RunConfig
+from more_ray.config.align import AlignConfig
+from more_ray.config.judge import JudgeConfig, JudgeEndpoint
+from more_ray.config.sample import RejectionSamplingConfig, SamplingConfig
 from more_ray.environment import environment
+from more_ray.judge.cache import AnswerCache
+from more_ray.judge.run import estimate, judge, make_plan
+from more_ray.parquet import read_table, write_table
 from more_ray.run_folder import evaluation_of, model_of
+from more_ray.sample.prompts import read_prompts
+from more_ray.sample.run import sample_and_select
+from more_ray.sample.service_scoring import score_by_service
 from more_ray.serve.app import scoring
 from more_ray.train.comparison import train_all
 from more_ray.train.run import run
@@ -217,4 +217,4 @@ def _write_first_answers(samples: pa.Table, uri: str) -> None:
     """The first answer to each prompt, as the judge reads them."""
     first = samples.filter(pc.equal(samples["sample"], 0))
     first = first.select(["row", "prompt", "response"])
-    write_tables(uri, [first], first.schema)
+    write_table(uri, first)

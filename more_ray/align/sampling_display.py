@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from more_ray.train.display import console
+from more_ray.terminal import console
 
 
 class SamplingProgress(Progress):

@@ -13,8 +13,9 @@ from typing import Any
 import fsspec
 import pyarrow.parquet as pq
 
-from more_ray.data.records import DataError, Pair, Reason, Reject
+from more_ray.data.records import Pair, Reason, Reject
 from more_ray.data.shapes import Row, read_pairs
+from more_ray.errors import DataError
 
 EXTENSIONS = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".csv")
 NUMBERS = (

@@ -23,10 +23,10 @@ from more_ray.data.audit import Audit
 from more_ray.data.files import read_records
 from more_ray.data.prepared import PAIR_SCHEMA, PairWriter, Prepared
 from more_ray.data.reading import ReadShard, Shard
-from more_ray.data.records import DataError
 from more_ray.data.shapes import unread_columns
 from more_ray.data.simulated import Simulator
 from more_ray.data.sources import SourceFiles, fingerprint, locate
+from more_ray.errors import DataError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -67,7 +67,10 @@ def prepare(
         "format": FORMAT,
         "chosen_only": chosen_only,
         "whole": [sorted(whole), "test_pairs" in data.model_fields_set] if whole else [],
-        "data": data.model_dump(exclude={"prepared", "root", "sources", "train_on", "resample"}),
+        "data": data.model_dump(
+            exclude={"prepared", "root", "sources", "train_on", "resample", "max_pairs"}
+        )
+        | {"pairs_per_source": data.max_pairs},  # what it was called when FORMAT was given
         "inputs": [fingerprint(file) for file in files] if files else asdict(simulator),
         "tokenizer": _digest(
             [
@@ -147,7 +150,7 @@ def _write(
     limits = {
         (name, split): limit
         for name in names
-        for split, limit in (("train", data.pairs_per_source), ("test", data.test_pairs))
+        for split, limit in (("train", data.max_pairs), ("test", data.test_pairs))
         if not (name in whole and "test_pairs" not in data.model_fields_set)
     }
     counts = {

@@ -13,8 +13,6 @@ from enum import Enum
 from itertools import pairwise
 from typing import Any, Literal, TypedDict
 
-from more_ray.errors import UserError
-
 ROLES = ("system", "user", "assistant")
 
 _TURN = re.compile(r"(?:\A\s*|\n\n)(?:## )?(Human|Assistant):")
@@ -79,10 +77,6 @@ class Reject:
     reason: Reason
     where: str
     detail: str
-
-
-class DataError(UserError):
-    """Data that cannot be used at all."""
 
 
 class InvalidRecord(Exception):

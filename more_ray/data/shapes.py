@@ -9,7 +9,6 @@ from itertools import combinations
 from typing import Any
 
 from more_ray.data.records import (
-    DataError,
     InvalidRecord,
     Message,
     Pair,
@@ -21,6 +20,7 @@ from more_ray.data.records import (
     text,
     turns_before,
 )
+from more_ray.errors import DataError
 
 Record = dict[str, Any]
 Row = tuple[str, Record]  # where it was found, and the record

@@ -11,8 +11,9 @@ from typing import Any
 import fsspec
 
 from more_ray.data.files import EXTENSIONS, read_file, reader_of
-from more_ray.data.records import DataError, Pair, Reject
+from more_ray.data.records import Pair, Reject
 from more_ray.data.shapes import read_pairs
+from more_ray.errors import DataError
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from more_ray.data.packing import pack_answers
+from more_ray.errors import ModelError
 from more_ray.model.architecture import probe_model
 from more_ray.model.attention import PACKED_ATTENTION, VARLEN_ATTENTION, packed_hidden_states
-from more_ray.model.location import ModelError
 
 PROBE = [[[3, 4, 5, 6, 7], [3, 4, 7, 8]], [[8, 9], [9, 8, 7]]]
 """Answers to two prompts, as tokens."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 from transformers import PreTrainedModel
 
+from more_ray.errors import ModelError
 from more_ray.model.architecture import blocks
-from more_ray.model.location import ModelError
 
 
 def compile_blocks(model: PreTrainedModel) -> None:

@@ -19,9 +19,10 @@ from transformers import (
 )
 
 from more_ray.config import LoraConfig, ModelConfig
+from more_ray.errors import ModelError
 from more_ray.model.architecture import blocks, first_blocks, most_positions, short_positions
 from more_ray.model.batch_format import cannot_pack
-from more_ray.model.location import ModelError, cannot_load, from_pretrained, location
+from more_ray.model.location import cannot_load, from_pretrained, location
 from more_ray.model.reward_model import PaddedClassifier, RewardModel, choose_batch_format
 from more_ray.model.tokenizer import load_tokenizer, training_tokenizer
 from more_ray.run_folder import settings_of

@@ -8,11 +8,7 @@ from pickle import UnpicklingError
 from typing import Any
 
 from more_ray.config import ModelConfig
-from more_ray.errors import UserError
-
-
-class ModelError(UserError):
-    """What could not be loaded, from where, what is allowed."""
+from more_ray.errors import ModelError
 
 
 def from_pretrained(kind: Any, config: ModelConfig, /, **arguments: Any) -> Any:

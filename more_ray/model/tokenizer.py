@@ -13,8 +13,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 from more_ray.config import ModelConfig
 from more_ray.data.formatting import ANSWER, TURNS, render
 from more_ray.data.simulated import Simulator
+from more_ray.errors import ModelError
 from more_ray.model.chat_template import ending_in_eos, transcript_template, with_arguments
-from more_ray.model.location import ModelError, from_pretrained
+from more_ray.model.location import from_pretrained
 
 SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token")
 SIDES = {"truncation_side": "left", "padding_side": "right"}

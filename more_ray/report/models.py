@@ -12,15 +12,13 @@ import pyarrow as pa
 import yaml
 
 from more_ray import storage
-from more_ray.config import FREE_TO_CHANGE
+from more_ray.config import RunConfig
+from more_ray.config.base import without_free
 from more_ray.errors import UserError
-from more_ray.evaluate.scores import SourceScores, read_scores
-from more_ray.evaluate.summary import mean_over_seeds
+from more_ray.evaluate.files import read_scores
+from more_ray.metrics.scores import SourceScores
+from more_ray.metrics.summary import mean_over_seeds
 from more_ray.run_folder import CONFIG, ENVIRONMENT, EVALUATION, METRICS, SCORES
-
-
-class ReportError(UserError):
-    """What a report cannot be made from."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def read_models(folders: Sequence[str]) -> list[Model]:
     """The models in folders (paths or URIs); runs that differ in their seed only are one model.
 
     Raises:
-        ReportError: a folder holds no finished run or evaluation.
+        UserError: a folder holds no finished run or evaluation.
     """
     same: dict[str, dict[str, RunFiles]] = {}
     for folder in folders:
@@ -86,12 +84,7 @@ def read_models(folders: Sequence[str]) -> list[Model]:
 
 def _identity(run: RunFiles) -> str:
     """The same for runs that differ in their seed only."""
-    tree = yaml.safe_load(run.config) if run.config else {}
-    for key in ("output_dir", "compare", "log"):
-        tree.pop(key, None)
-    for section in ("data", "train"):
-        for key in FREE_TO_CHANGE:
-            tree.get(section, {}).pop(key, None)
+    tree = without_free(RunConfig, yaml.safe_load(run.config)) if run.config else {}
     tree.get("train", {}).pop("seed", None)
     return json.dumps([run.name, sorted(run.scores), tree])
 
@@ -109,17 +102,17 @@ def read_run(folder: str) -> RunFiles:
         try:
             return storage.read_text(uri) if storage.exists(uri) else None
         except pa.ArrowException as error:
-            raise ReportError(f"runs: {folder}: {error}") from error
+            raise UserError(f"runs: {folder}: {error}") from error
 
     evaluation = there(EVALUATION)
     if evaluation is None:
-        raise ReportError(f"runs: {folder} holds no {EVALUATION}")
+        raise UserError(f"runs: {folder} holds no {EVALUATION}")
     try:
         scores = read_scores(folder)
     except FileNotFoundError as error:
-        raise ReportError(f"runs: {folder} holds no {SCORES}") from error
+        raise UserError(f"runs: {folder} holds no {SCORES}") from error
     except (KeyError, pa.ArrowException) as error:
-        raise ReportError(f"runs: {folder}/{SCORES} holds no scores of pairs") from error
+        raise UserError(f"runs: {folder}/{SCORES} holds no scores of pairs") from error
     content, config, environment = json.loads(evaluation), there(CONFIG), there(ENVIRONMENT)
     lines = [json.loads(line) for line in (there(METRICS) or "").splitlines()]
     return RunFiles(

@@ -14,19 +14,15 @@ from ray.serve.schema import LoggingConfig
 from more_ray import storage
 from more_ray.cluster import uses_gpu, worker_options
 from more_ray.config import ModelConfig
+from more_ray.config.serve import ServeConfig
 from more_ray.errors import UserError, last_line
 from more_ray.model.loading import check_reward_model, load_reward_tokenizer
-from more_ray.serve.config import ServeConfig
 from more_ray.serve.guard import TOKEN_VARIABLE, token_digest
 from more_ray.serve.service import RewardService
 
 NAME = "reward"
 """Of the application: `serve.get_app_handle("reward")`."""
 LOOPBACK = ("127.0.0.1", "localhost")
-
-
-class ServeError(UserError):
-    """Why the service cannot start."""
 
 
 def build_app(args: dict[str, Any]) -> Application:
@@ -36,7 +32,7 @@ def build_app(args: dict[str, Any]) -> Application:
         args: of a `ServeConfig`; address and time limit are those of the Serve that deploys it.
 
     Raises:
-        ServeError: there is no token in the environment.
+        UserError: there is no token in the environment.
     """
     return make_app(ServeConfig.model_validate(args), required_digest())
 
@@ -44,7 +40,7 @@ def build_app(args: dict[str, Any]) -> Application:
 def required_digest() -> str:
     digest = token_digest()
     if digest is None:
-        raise ServeError(
+        raise UserError(
             f"host: any but a loopback address asks for a token; {TOKEN_VARIABLE} is not set"
         )
     return digest
@@ -86,14 +82,14 @@ def serving(config: ServeConfig) -> Iterator[str]:
     """Serve while the block runs, then finish what has begun; gives the address.
 
     Raises:
-        ServeError: the port is taken, an address that is not loopback without a token, the model
+        UserError: the port is taken, an address that is not loopback without a token, the model
             does not load, or the cluster serves already.
         ModelError: `model.path` is no reward model.
     """
     digest = token_digest() if config.host in LOOPBACK else required_digest()
     status = serve.status()
     if status.proxies or status.applications:
-        raise ServeError(
+        raise UserError(
             "this cluster runs Ray Serve already, with an address and guards of its own; deploy "
             "more_ray.serve.app:build_app there"
         )
@@ -128,7 +124,7 @@ def scoring(model: ModelConfig, output_dir: str, gpus: float | None = None) -> I
         gpus: of the replica; unset, one where the cluster has one.
 
     Raises:
-        ServeError: the model does not load.
+        UserError: the model does not load.
         ModelError: `model.path` is no reward model.
     """
     name = f"scores-{storage.short_name(output_dir)}"
@@ -145,7 +141,7 @@ def _deploy(app: Application, name: str, route_prefix: str | None) -> None:
     try:
         serve.run(app, name=name, route_prefix=route_prefix)
     except RuntimeError as error:
-        raise ServeError(f"the reward model cannot be served: {last_line(error)}") from error
+        raise UserError(f"the reward model cannot be served: {last_line(error)}") from error
 
 
 def _finish(name: str) -> None:
@@ -164,4 +160,4 @@ def _check_port(config: ServeConfig) -> None:
             one.bind((config.host, config.port))
         except OSError as error:
             address = f"{config.host}:{config.port}"
-            raise ServeError(f"port: cannot listen on {address}: {error.strerror}") from error
+            raise UserError(f"port: cannot listen on {address}: {error.strerror}") from error

@@ -12,12 +12,12 @@ from typing import Any
 import jinja2
 import torch
 
+from more_ray.config.serve import ServeConfig
 from more_ray.data.formatting import encode, render, rerender, shared_prefix
 from more_ray.data.packing import pack_answers
 from more_ray.data.records import InvalidRecord, Reason, check_prompt, text
 from more_ray.model.architecture import most_positions
 from more_ray.model.loading import load_reward_model, load_reward_tokenizer
-from more_ray.serve.config import ServeConfig
 
 Answers = list[list[int]]
 """Token ids of a prompt with each of its answers."""

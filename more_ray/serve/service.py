@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from fastapi import FastAPI
 from ray.serve import metrics
 
 from more_ray import storage
-from more_ray.config import SCORING_TOKENS
+from more_ray.config.serve import ServeConfig
 from more_ray.data.records import InvalidRecord, Reason
-from more_ray.evaluate.scores import read_scores
-from more_ray.evaluate.temperature import fit_temperature
+from more_ray.device import SCORING_TOKENS, use_threads
+from more_ray.evaluate.files import read_scores
+from more_ray.metrics.temperature import fit_temperature
 from more_ray.run_folder import SCORES, run_of
 from more_ray.serve.api import NotFiniteError, make_api
 from more_ray.serve.batches import Batches
-from more_ray.serve.config import ServeConfig
 from more_ray.serve.schemas import Info
 from more_ray.serve.scorer import Answers, Scorer
 
@@ -30,8 +28,7 @@ class RewardService:
     """Scores by HTTP, and by handle: `handle.score.remote(prompt=..., responses=[...])`."""
 
     def __init__(self, config: ServeConfig, digest: str | None, device: str = "cpu") -> None:
-        threads = (os.cpu_count() or 1) // config.max_replicas
-        torch.set_num_threads(config.threads or max(1, threads))
+        use_threads(config.max_replicas, config.threads)
         self._config = config
         self._digest = digest
         self._scorer = Scorer(config, device)

@@ -1,7 +1,7 @@
 """What a sweep found: a tidy table of its trials, and the best of them.
 
     from more_ray.sweep.analysis import read_sweep
-    from more_ray.sweep.figures import ece_versus_k
+    from more_ray.report.sweep_figures import ece_versus_k
     ece_versus_k(read_sweep("outputs/sweep"))
 
 in a notebook shows the figure.

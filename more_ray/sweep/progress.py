@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from more_ray import storage
 from more_ray.sweep.trial import STOPPED, is_over
-from more_ray.train.display import console
+from more_ray.terminal import console
 
 
 class SweepProgress(tune.Callback):

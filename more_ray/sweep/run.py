@@ -9,22 +9,21 @@ from datetime import datetime, timezone
 from typing import Any
 
 import ray
-import yaml
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
 from more_ray import storage
-from more_ray.cli import dump_config
 from more_ray.cluster import cluster_address, uses_gpu
+from more_ray.config.base import dump
+from more_ray.config.sweep import Range, SweepConfig, trial_config
 from more_ray.data.prepare import prepare
 from more_ray.environment import environment
-from more_ray.errors import last_line
+from more_ray.errors import UserError, last_line
 from more_ray.model.tokenizer import training_tokenizer
-from more_ray.run_folder import evaluation_of
-from more_ray.sweep.config import Range, SweepConfig, trial_config
+from more_ray.run_folder import check_same, evaluation_of
 from more_ray.sweep.progress import SweepProgress
-from more_ray.sweep.space import Point, SweepError, decoded, points, tune_space
+from more_ray.sweep.space import Point, decoded, points, tune_space
 from more_ray.sweep.trial import DESCRIPTION, is_over, run_trial, trial_folder
 from more_ray.train.run import with_initial_model
 
@@ -32,8 +31,6 @@ DRIVER_CPUS = 0.01
 """What a trial asks for itself: it only waits for its workers. Tune does not take 0."""
 DATA_CPUS = 1
 """For the data tasks of trials, which ask for parts of a CPU."""
-FREE_TO_CHANGE = {"concurrent", "max_failures", "trials", "verbose"}
-"""Settings that may differ when a sweep goes on."""
 
 
 def run_sweep(config: SweepConfig) -> dict[str, str]:
@@ -47,11 +44,11 @@ def run_sweep(config: SweepConfig) -> dict[str, str]:
 
     Raises:
         DataError, ModelError: the inputs cannot be used.
-        SweepError: the folder belongs to another sweep, the cluster is too small, or every trial
+        UserError: the folder belongs to another sweep, the cluster is too small, or every trial
             failed.
     """
     config = config.changed(output_dir=storage.absolute(config.output_dir))
-    _check_folder(config)
+    check_same(_config_path(config), "a sweep", config)
     # Trials start where the job does, so that relative paths of data and models hold.
     os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
     concurrent = _concurrent(config)
@@ -65,7 +62,7 @@ def run_sweep(config: SweepConfig) -> dict[str, str]:
         total, done = len(every), len(every) - len(waiting)
         space, search, samples = tune.grid_search(waiting), None, 1
     _prepare_once(config)
-    storage.write_text(_config_path(config), dump_config(config))
+    storage.write_text(_config_path(config), dump(config))
     if done >= total:
         return {}
     with SweepProgress.shown(total, done) as progress:
@@ -92,7 +89,7 @@ def run_sweep(config: SweepConfig) -> dict[str, str]:
         said(result.config["point"]): last_line(result.error) for result in results if result.error
     }
     if len(failed) == total:
-        raise SweepError(f"every trial failed, the first with: {next(iter(failed.values()))}")
+        raise UserError(f"every trial failed, the first with: {next(iter(failed.values()))}")
     return failed
 
 
@@ -117,19 +114,6 @@ def _config_path(config: SweepConfig) -> str:
     return storage.join(config.output_dir, "sweep.yaml")
 
 
-def _check_folder(config: SweepConfig) -> None:
-    """A folder that holds a sweep must hold this one."""
-    path = _config_path(config)
-    if storage.exists(path):
-        before = SweepConfig.model_validate(yaml.safe_load(storage.read_text(path)))
-        for key in SweepConfig.model_fields.keys() - FREE_TO_CHANGE:
-            if getattr(before, key) != getattr(config, key):
-                raise SweepError(
-                    f"output_dir: {config.output_dir} holds a sweep with another {key} (see "
-                    "sweep.yaml there); choose another folder or remove that one"
-                )
-
-
 def _is_local() -> bool:
     return cluster_address() is None
 
@@ -147,7 +131,7 @@ def _concurrent(config: SweepConfig) -> int:
     beside = 0 if gpus else DATA_CPUS
     wanted = config.concurrent or 1
     if wanted * workers + beside > have:
-        raise SweepError(
+        raise UserError(
             f"concurrent: {wanted} at a time with train.workers={workers} need "
             f"{wanted * workers + beside} {kind}s; the cluster has {have}"
         )
@@ -199,4 +183,4 @@ def _optuna(config: SweepConfig, seen: list[tuple[Point, float]]) -> Searcher:
             seed=config.seed + len(seen),
         )
     except (ImportError, AssertionError) as error:
-        raise SweepError("search: pip install optuna first") from error
+        raise UserError("search: pip install optuna first") from error

@@ -13,16 +13,12 @@ from typing import Any
 import numpy as np
 from ray import tune
 
+from more_ray.config.sweep import TRAIN_ON, Range, SweepConfig
 from more_ray.data.prepare import source_names
 from more_ray.errors import UserError
-from more_ray.sweep.config import TRAIN_ON, Range, SweepConfig
 
 Point = dict[str, Any]
 """A value for each dotted key that is swept."""
-
-
-class SweepError(UserError):
-    """Why the sweep cannot start or did not end."""
 
 
 def combinations(config: SweepConfig) -> list[str]:
@@ -33,7 +29,7 @@ def combinations(config: SweepConfig) -> list[str]:
     names = source_names(config.run.data)
     sizes = config.sizes or list(range(2, len(names) + 1))
     if any(not 1 <= size <= len(names) for size in sizes):
-        raise SweepError(f"sizes: {sizes} given; there are {len(names)} sources")
+        raise UserError(f"sizes: {sizes} given; there are {len(names)} sources")
     chosen: list[Iterable[str]] = []
     if config.sources == "chain":
         chosen = [names[:size] for size in sizes]
@@ -45,7 +41,7 @@ def combinations(config: SweepConfig) -> list[str]:
         chosen = [*([name] for name in names), *chosen]
     for one in chosen:
         if unknown := [name for name in one if name not in names]:
-            raise SweepError(f"sources: no source {unknown[0]}; there are {', '.join(names)}")
+            raise UserError(f"sources: no source {unknown[0]}; there are {', '.join(names)}")
     return list(dict.fromkeys(json.dumps(list(one)) for one in chosen))
 
 

@@ -8,9 +8,9 @@ from ray import tune
 
 from more_ray import storage
 from more_ray.config import RunConfig
+from more_ray.config.sweep import SweepConfig, trial_config
 from more_ray.data.prepare import source_names
 from more_ray.run_folder import holds_model, is_evaluated
-from more_ray.sweep.config import SweepConfig, trial_config
 from more_ray.sweep.space import Point, decoded, trial_name
 
 DESCRIPTION = "trial.json"

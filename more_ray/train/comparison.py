@@ -8,9 +8,9 @@ from typing import Any
 from more_ray import storage
 from more_ray.config import RunConfig
 from more_ray.data.prepare import source_names
-from more_ray.evaluate.baselines import average_scores
-from more_ray.evaluate.scores import read_scores, write_scores
-from more_ray.evaluate.summary import summarise
+from more_ray.evaluate.files import read_scores, write_scores
+from more_ray.metrics.baselines import average_scores
+from more_ray.metrics.summary import summarise
 from more_ray.run_folder import write_evaluation
 from more_ray.train.run import run
 
@@ -22,7 +22,7 @@ def train_all(config: RunConfig) -> list[str]:
     the run has `output_dir` itself.
 
     Raises:
-        DataError, ModelError, RunError: as `run` does.
+        UserError: as `run` does.
     """
     kinds = list(dict.fromkeys([config.objective.scheme, *config.compare]))
     if len(kinds) == 1:

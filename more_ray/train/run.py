@@ -10,18 +10,17 @@ from typing import Any
 
 import ray
 import ray.train
-import yaml
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from more_ray import storage
-from more_ray.cli import dump_config
 from more_ray.cluster import uses_gpu, worker_environment
-from more_ray.config import FREE_TO_CHANGE, RunConfig
+from more_ray.config import RunConfig
+from more_ray.config.base import dump
 from more_ray.data.mixture import Mixture
 from more_ray.data.prepare import prepare
 from more_ray.data.prepared import Prepared
 from more_ray.data.sources import locate
-from more_ray.device_record import begun_on_gpu
+from more_ray.device import begun_on_gpu
 from more_ray.environment import environment
 from more_ray.errors import UserError, last_line
 from more_ray.model.loading import check_model
@@ -31,21 +30,18 @@ from more_ray.run_folder import (
     CHECKPOINTS,
     CONFIG,
     ENVIRONMENT,
+    check_same,
     evaluation_of,
     holds_model,
     is_evaluated,
     model_of,
 )
+from more_ray.terminal import RunProgress
 from more_ray.train import checkpoint_record
-from more_ray.train.display import RunProgress
 from more_ray.train.job import Job, train_loop
 from more_ray.train.run_log import start_run_log
 from more_ray.train.trackers import missing_tracker
 from more_ray.train.training_data import TrainingData
-
-
-class RunError(UserError):
-    """Why the run cannot start or did not end."""
 
 
 def run(
@@ -66,11 +62,11 @@ def run(
 
     Raises:
         DataError, ModelError: the inputs cannot be used.
-        RunError: the folder belongs to another run, or training failed for good.
+        UserError: the folder belongs to another run, or training failed for good.
     """
     config = config.changed(output_dir=storage.absolute(config.output_dir))
     config = with_initial_model(config)
-    _check_folder(config)
+    check_same(_config_path(config), "a run", config, RunConfig)
     fine_tuning = config.objective.loss == "sft"
     name = "fine-tune" if fine_tuning else config.objective.scheme
     with RunProgress(name, quiet) as progress:
@@ -91,7 +87,7 @@ def run(
             return finished
 
         use_gpu = _use_gpu(config)
-        storage.write_text(_config_path(config), dump_config(config))
+        storage.write_text(_config_path(config), dump(config))
         storage.write_json(
             _environment_path(config),
             {**(made_with or environment()), **pairs, "data": _data(config, prepared)},
@@ -104,7 +100,7 @@ def run(
         ray.get(run_log.close.remote())
         ray.kill(run_log)
     if stopped:
-        raise RunError(f"training stopped: {stopped}")
+        raise UserError(f"training stopped: {stopped}")
     return evaluation_of(config.output_dir)
 
 
@@ -132,15 +128,15 @@ def with_initial_model(config: RunConfig) -> RunConfig:
     """`config` with the model of the run that `init_from` names, with all its blocks.
 
     Raises:
-        RunError: there is no such model.
+        UserError: there is no such model.
     """
     if not config.init_from:
         return config
     run = storage.absolute(config.init_from)
     if "://" in run:
-        raise RunError(f"init_from: {config.init_from} given; a path, no URI, is allowed")
+        raise UserError(f"init_from: {config.init_from} given; a path, no URI, is allowed")
     if not holds_model(run):
-        raise RunError(f"init_from: {config.init_from} holds no trained model")
+        raise UserError(f"init_from: {config.init_from} holds no trained model")
     model = config.model.changed(path=model_of(run), layers=None)
     return config.changed(model=model)
 
@@ -150,7 +146,7 @@ def _mixture(config: RunConfig, prepared: Prepared) -> Mixture:
     sizes = dict(zip(prepared.names, prepared.sizes("train"), strict=True))
     names = tuple(config.data.train_on or sizes)
     if unknown := [name for name in names if name not in sizes]:
-        raise RunError(f"data.train_on: no source {unknown[0]}; there are {', '.join(sizes)}")
+        raise UserError(f"data.train_on: no source {unknown[0]}; there are {', '.join(sizes)}")
     train = config.train
     return Mixture(
         names,
@@ -167,24 +163,6 @@ def _steps(config: RunConfig, mixture: Mixture) -> int:
     limit = config.train.max_steps
     steps = mixture.steps if limit is None else min(limit, mixture.steps)
     return -(-steps // config.train.accumulation) * config.train.accumulation
-
-
-def _check_folder(config: RunConfig) -> None:
-    """A folder that holds a run must hold this one."""
-    path = _config_path(config)
-    if storage.exists(path):
-        before = RunConfig.model_validate(yaml.safe_load(storage.read_text(path)))
-        for section in ("data", "model", "objective", "optimizer", "train"):
-            then, now = getattr(before, section), getattr(config, section)
-            for key in type(now).model_fields.keys() - FREE_TO_CHANGE:
-                if key == "workers" and config.objective.scope != "rank":
-                    continue  # lam is the same with another number
-                if getattr(then, key) != getattr(now, key):
-                    raise RunError(
-                        f"output_dir: {config.output_dir} holds a run with {section}.{key}="
-                        f"{getattr(then, key)}, not {getattr(now, key)}; choose another folder or "
-                        "remove that one"
-                    )
 
 
 def _config_path(config: RunConfig) -> str:
@@ -213,7 +191,7 @@ def _check_pairs(config: RunConfig, pairs: dict[str, dict[str, int]]) -> None:
         then = before.get(kind, now)
         changed = [name for name in sorted(then | now) if then.get(name) != now.get(name)]
         if changed:
-            raise RunError(
+            raise UserError(
                 f"output_dir: {config.output_dir} holds a run on other data: the number of "
                 f"{kind.replace('_', ' ')} of {', '.join(changed)} has changed; choose another "
                 "folder or remove that one"
@@ -223,13 +201,13 @@ def _check_pairs(config: RunConfig, pairs: dict[str, dict[str, int]]) -> None:
 def _check(config: RunConfig, mixture: Mixture) -> None:
     """What the config alone cannot tell, before a worker starts."""
     if tracker := missing_tracker(config):
-        raise RunError(f"log.{tracker}: pip install {tracker} first")
+        raise UserError(f"log.{tracker}: pip install {tracker} first")
     try:
         make_weighting(config.objective, mixture.names, mixture.sizes)
     except ValueError as error:
-        raise RunError(str(error)) from error
+        raise UserError(str(error)) from error
     if mixture.fewest_pairs < config.train.workers:
-        raise RunError(
+        raise UserError(
             f"train.pairs_per_source: {config.train.pairs_per_source} given; "
             f"{config.train.workers} workers need at least one pair each in every micro-batch"
         )
@@ -280,7 +258,7 @@ def _fit(job: Job, use_gpu: bool) -> None:
     try:
         trainer.fit()
     except ray.train.TrainingFailedError as error:
-        raise RunError(f"training failed: {_cause(error)}") from error
+        raise UserError(f"training failed: {_cause(error)}") from error
 
 
 def _cause(error: BaseException) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,12 +20,14 @@ from numpy.random import SeedSequence
 from transformers import AutoTokenizer
 
 from more_ray import storage
-from more_ray.config import SCORING_TOKENS, RunConfig
+from more_ray.config import RunConfig
 from more_ray.data.prepared import Prepared
-from more_ray.data.test_pairs import EvaluationPairs
-from more_ray.evaluate.perplexity import summarise_likelihoods, write_likelihoods
-from more_ray.evaluate.scores import write_scores
-from more_ray.evaluate.summary import summarise
+from more_ray.device import SCORING_TOKENS, use_threads
+from more_ray.evaluate.files import write_likelihoods, write_scores
+from more_ray.evaluate.on_workers import run_test_pairs
+from more_ray.evaluate.pairs import EvaluationPairs
+from more_ray.metrics.perplexity import summarise_likelihoods
+from more_ray.metrics.summary import summarise
 from more_ray.model.answer_likelihood import AnswerLikelihood
 from more_ray.model.batch_format import choose_attention, packed_attention_on
 from more_ray.model.compilation import compile_blocks
@@ -49,7 +50,6 @@ from more_ray.train.job import Job
 from more_ray.train.losses import AnswerLosses, Losses, RankingLosses
 from more_ray.train.precision import kept_dtype
 from more_ray.train.preemption import Announcements, leave
-from more_ray.train.scoring import run_test_pairs
 from more_ray.train.skips import Skips
 from more_ray.train.step import micro_step, whole_batch_step
 
@@ -60,8 +60,7 @@ def train(job: Job, wait_for_stream: Callable[[], Iterator[pa.Table]]) -> None:
     context = ray.train.get_context()
     rank = context.get_world_rank()
     device = ray.train.torch.get_device()
-    threads = (os.cpu_count() or 1) // context.get_local_world_size()
-    torch.set_num_threads(settings.threads or max(1, threads))
+    use_threads(context.get_local_world_size(), settings.threads)
     init_distributed(settings.stall_timeout)
 
     tokenizer = _load_prepared_tokenizer(job.prepared)

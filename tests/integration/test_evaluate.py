@@ -17,8 +17,9 @@ from support import MakeConfig, write_lines
 from transformers import BertConfig, BertForSequenceClassification
 
 from more_ray.config import EvaluationConfig, ModelConfig
-from more_ray.evaluate.scores import read_scores
-from more_ray.evaluation import EvaluationError, evaluate
+from more_ray.errors import UserError
+from more_ray.evaluate.files import read_scores
+from more_ray.evaluate.run import evaluate
 from more_ray.model.loading import load_tokenizer
 from more_ray.train.run import run
 
@@ -93,20 +94,20 @@ def test_scores_that_are_not_finite(trained: Path, config: MakeEvaluation, tmp_p
     weights = load_file(broken / "model.safetensors")
     weights["score.weight"][0, 0] = float("nan")
     save_file(weights, broken / "model.safetensors", {"format": "pt"})
-    with pytest.raises(EvaluationError, match="'population_1' has 120 of 120 scores NaN"):
+    with pytest.raises(UserError, match="'population_1' has 120 of 120 scores NaN"):
         evaluate(config(broken))
 
 
 def test_a_model_that_was_scored_on_other_pairs(
     trained: Path, config: MakeEvaluation, tmp_path: Path
 ) -> None:
-    with pytest.raises(EvaluationError, match=r"against: no file .*/nothing/scores\.parquet"):
+    with pytest.raises(UserError, match=r"against: no file .*/nothing/scores\.parquet"):
         evaluate(config(trained / "model", against=str(tmp_path / "nothing")))
     other = tmp_path / "other"
     other.mkdir()
     table = pq.read_table(trained / "scores.parquet")
     pq.write_table(table.slice(1), other / "scores.parquet")
-    with pytest.raises(EvaluationError, match="different pairs, 60 and 59 with 59 in common"):
+    with pytest.raises(UserError, match="different pairs, 60 and 59 with 59 in common"):
         evaluate(config(trained / "model", against=str(other)))
 
 

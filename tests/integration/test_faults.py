@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from support import MakeConfig, metrics, processes, starts, wait_for, weights
 
-from more_ray.cli import dump_config
+from more_ray.config.base import dump
+from more_ray.errors import UserError
 from more_ray.train.checkpoint_record import steps_done
-from more_ray.train.run import RunError, run
+from more_ray.train.run import run
 
 pytestmark = pytest.mark.integration
 
@@ -72,7 +73,7 @@ def test_killed_processes(trained: Path, small_config: MakeConfig, tmp_path: Pat
 def test_lam_of_each_worker_needs_as_many(small_config: MakeConfig, tmp_path: Path) -> None:
     objective = {"scope": "rank"}
     (tmp_path / "config.yaml").write_text(
-        dump_config(small_config(tmp_path, objective=objective, train={"workers": 2}))
+        dump(small_config(tmp_path, objective=objective, train={"workers": 2}))
     )
-    with pytest.raises(RunError, match=r"holds a run with train\.workers=2, not 1"):
+    with pytest.raises(UserError, match=r"holds a run with train\.workers=2, not 1"):
         run(small_config(tmp_path, objective=objective))

@@ -12,7 +12,7 @@ from support import read_lines, write_lines
 from more_ray.config import DataConfig, ModelConfig
 from more_ray.data.prepare import prepare
 from more_ray.data.prepared import Prepared
-from more_ray.data.records import DataError
+from more_ray.errors import DataError
 from more_ray.model.tokenizer import training_tokenizer
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("cluster")]
@@ -41,7 +41,7 @@ def test_pairs_are_shuffled_capped_split_and_reused(tmp_path: Path) -> None:
     write_lines(tmp_path / "a.train.jsonl", [pair(number) for number in range(300)])
     write_lines(tmp_path / "a.test.jsonl", [pair(number) for number in range(300, 340)])
     write_lines(tmp_path / "b.train.jsonl", [pair(number) for number in range(200)])
-    prepared = prepared_from(tmp_path, pairs_per_source=250, test_fraction=0.2)
+    prepared = prepared_from(tmp_path, max_pairs=250, test_fraction=0.2)
     assert prepared.names == ("a", "b")
     assert prepared.sizes("train")[0] == 250
     assert prepared.sizes("test")[0] == 40
@@ -51,10 +51,10 @@ def test_pairs_are_shuffled_capped_split_and_reused(tmp_path: Path) -> None:
 
     manifest = Path(prepared.folder) / "manifest.json"
     written = manifest.stat().st_mtime_ns
-    again = prepared_from(tmp_path, pairs_per_source=250, test_fraction=0.2)
+    again = prepared_from(tmp_path, max_pairs=250, test_fraction=0.2)
     assert again.folder == prepared.folder
     assert manifest.stat().st_mtime_ns == written
-    other = prepared_from(tmp_path, pairs_per_source=250, test_fraction=0.2, seed=1)
+    other = prepared_from(tmp_path, max_pairs=250, test_fraction=0.2, seed=1)
     assert other.folder != prepared.folder
     assert prompts(other, "a", "train") != prompts(prepared, "a", "train")
 

@@ -25,10 +25,10 @@ from support import (
     wait_for,
 )
 
-from more_ray.align.rejection_sampling import RejectionSamplingError, sample_and_select
-from more_ray.align.selection import ScoringError
-from more_ray.align.service_scoring import ANSWERS_AT_ONCE, score_by_handle, score_by_service
 from more_ray.data.simulated import PROMPTS
+from more_ray.errors import UserError
+from more_ray.sample.run import sample_and_select
+from more_ray.sample.service_scoring import ANSWERS_AT_ONCE, score_by_handle, score_by_service
 from more_ray.serve.app import scoring
 
 pytestmark = pytest.mark.integration
@@ -107,7 +107,7 @@ def test_scores_that_are_not_finite_end_it(
 
     first = PROMPTS["train"][0][0]
     config = small_sampling(tmp_path, samples_from=str(undisturbed))
-    with pytest.raises(RejectionSamplingError, match="scores of prompt 0 are not all finite"):
+    with pytest.raises(UserError, match="scores of prompt 0 are not all finite"):
         sample_and_select(config, lambda: score)
     assert "part-00000.parquet" not in parts(tmp_path)
 
@@ -173,5 +173,5 @@ def test_a_full_service_and_a_dead_replica_are_asked_again(deploy: Deploy, tmp_p
 
 def test_a_service_that_does_not_answer_is_given_up(deploy: Deploy) -> None:
     handle = deploy(lambda prompt, responses: time.sleep(30))
-    with pytest.raises(ScoringError, match="no answer from the service in 2 s"):
+    with pytest.raises(UserError, match="no answer from the service in 2 s"):
         score_by_handle(handle, PROMPT, ["No."], deadline=2)

@@ -24,10 +24,11 @@ from transformers import (
 from more_ray.config import ModelConfig
 from more_ray.data.formatting import render
 from more_ray.data.simulated import Simulator
+from more_ray.errors import UserError
 from more_ray.model.loading import load_tokenizer
 from more_ray.report.models import read_models
 from more_ray.train.comparison import train_all
-from more_ray.train.run import RunError, run
+from more_ray.train.run import run
 
 pytestmark = pytest.mark.integration
 
@@ -201,7 +202,7 @@ def test_a_shared_model_is_specialised(
     run(small_config(tmp_path / "special", **start, train={"max_steps": 2}))
     assert not np.allclose(scores(tmp_path / "special"), scores(trained), atol=1e-3)
     assert list(metrics(tmp_path / "special")[0]["lam"]) == ["population_2"]
-    with pytest.raises(RunError, match=r"init_from: .*nowhere holds no trained model"):
+    with pytest.raises(UserError, match=r"init_from: .*nowhere holds no trained model"):
         run(small_config(tmp_path / "run", init_from=str(tmp_path / "nowhere")))
 
 
@@ -228,7 +229,7 @@ def test_more_on_the_dpo_loss(cluster: None, small_config: MakeConfig, tmp_path:
 def test_training_on_a_source_that_there_is_not(
     cluster: None, small_config: MakeConfig, tmp_path: Path
 ) -> None:
-    with pytest.raises(RunError, match=r"data\.train_on: no source other; there are population_1"):
+    with pytest.raises(UserError, match=r"data\.train_on: no source other; there are population_1"):
         run(small_config(tmp_path / "run", data={"train_on": ["other"]}))
 
 
@@ -240,7 +241,7 @@ def test_a_finished_run_is_not_run_again(trained: Path, small_config: MakeConfig
 
 
 def test_a_folder_of_another_run_is_refused(trained: Path, small_config: MakeConfig) -> None:
-    with pytest.raises(RunError, match=r"holds a run with optimizer\.lr=0\.0002, not 0\.5"):
+    with pytest.raises(UserError, match=r"holds a run with optimizer\.lr=0\.0002, not 0\.5"):
         run(small_config(trained, train={"workers": 2}, optimizer={"lr": 0.5}))
 
 
@@ -250,7 +251,7 @@ def test_a_run_does_not_go_on_with_other_data(
     began = json.loads((trained / "environment.json").read_text())
     began["training_pairs"]["population_1"] -= 1
     (tmp_path / "environment.json").write_text(json.dumps(began))
-    with pytest.raises(RunError, match=r"training pairs of population_1 has changed"):
+    with pytest.raises(UserError, match=r"training pairs of population_1 has changed"):
         run(small_config(tmp_path))
 
 
@@ -258,5 +259,5 @@ def test_too_few_pairs_for_the_workers(
     cluster: None, small_config: MakeConfig, tmp_path: Path
 ) -> None:
     config = small_config(tmp_path / "run", train={"workers": 5, "pairs_per_source": 1})
-    with pytest.raises(RunError, match="5 workers need at least one pair each"):
+    with pytest.raises(UserError, match="5 workers need at least one pair each"):
         run(config)

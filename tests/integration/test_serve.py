@@ -22,11 +22,12 @@ from ray import serve
 from support import free_ports, processes, wait_for
 
 from more_ray.config import ModelConfig
+from more_ray.config.serve import ServeConfig
 from more_ray.data.reading import pair_id
 from more_ray.data.simulated import Simulator
-from more_ray.evaluate.scores import read_scores
-from more_ray.serve.app import ServeError, build_app, serving
-from more_ray.serve.config import ServeConfig
+from more_ray.errors import UserError
+from more_ray.evaluate.files import read_scores
+from more_ray.serve.app import build_app, serving
 from more_ray.serve.guard import MAX_BODY, TOKEN_VARIABLE
 
 pytestmark = pytest.mark.integration
@@ -241,7 +242,7 @@ def test_killing_one_of_two_replicas_under_load_leaves_no_request_without_an_ans
 def test_a_cluster_that_serves_already_is_left_alone(url: str, trained: Path) -> None:
     (port,) = free_ports(1)
     config = ServeConfig(model=ModelConfig(path=str(trained / "model")), port=port)
-    with pytest.raises(ServeError, match="runs Ray Serve already"), serving(config):
+    with pytest.raises(UserError, match="runs Ray Serve already"), serving(config):
         pass
     assert post(url, "/score", QUESTION).status_code == 200
 
@@ -251,7 +252,7 @@ def test_what_a_serve_config_file_names_takes_its_args(
 ) -> None:
     args = {"model": {"path": str(trained / "model")}, "max_replicas": 2}
     monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
-    with pytest.raises(ServeError, match="MORE_RAY_TOKEN is not set"):
+    with pytest.raises(UserError, match="MORE_RAY_TOKEN is not set"):
         build_app(args)
     monkeypatch.setenv(TOKEN_VARIABLE, TOKEN)
     assert isinstance(build_app(args), serve.Application)
@@ -263,7 +264,7 @@ def test_another_address_asks_for_a_token(
     model = ModelConfig(path=str(trained / "model"))
     monkeypatch.delenv(TOKEN_VARIABLE, raising=False)
     with (
-        pytest.raises(ServeError, match="MORE_RAY_TOKEN is not set"),
+        pytest.raises(UserError, match="MORE_RAY_TOKEN is not set"),
         serving(ServeConfig(model=model, host="0.0.0.0")),
     ):
         pass

@@ -14,8 +14,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from more_ray.config import ModelConfig, RunConfig
 from more_ray.data.simulated import Simulator
+from more_ray.errors import UserError
 from more_ray.model.loading import load_tokenizer
-from more_ray.train.run import RunError, run
+from more_ray.train.run import run
 
 pytestmark = pytest.mark.integration
 MakeBroken = Callable[..., RunConfig]
@@ -96,7 +97,7 @@ def test_a_run_that_only_skips_stops_and_is_not_tried_again(
 ) -> None:
     config = broken_config(tmp_path, "spoilt", max_skipped=3)
     with pytest.raises(
-        RunError,
+        UserError,
         match=r"^training stopped: 3 optimizer steps in a row were skipped, the last at step 2, "
         r"because the loss or head gradient of spoilt was not finite$",
     ):

@@ -11,11 +11,11 @@ import pytest
 from ray import tune
 from support import MakeConfig
 
-from more_ray.cli import dump_config
+from more_ray.config.base import dump
+from more_ray.config.sweep import SweepConfig
+from more_ray.errors import UserError
 from more_ray.sweep.analysis import read_sweep
-from more_ray.sweep.config import SweepConfig
 from more_ray.sweep.run import run_sweep
-from more_ray.sweep.space import SweepError
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("cluster")]
 MakeSweep = Callable[..., SweepConfig]
@@ -56,13 +56,13 @@ def test_two_at_a_time_and_one_that_fails(sweep: MakeSweep) -> None:
 
 def test_more_than_the_cluster_has_is_said_at_once(sweep: MakeSweep) -> None:
     message = r"concurrent: 9 at a time with train\.workers=2 need 19 CPUs; the cluster has 8"
-    with pytest.raises(SweepError, match=message):
+    with pytest.raises(UserError, match=message):
         run_sweep(sweep(run={"train": {"workers": 2}}, concurrent=9))
 
 
 def test_another_sweep_in_the_same_folder(sweep: MakeSweep) -> None:
     config = sweep(space={"train.seed": [0]})
     Path(config.output_dir).mkdir()
-    (Path(config.output_dir) / "sweep.yaml").write_text(dump_config(config))
-    with pytest.raises(SweepError, match="holds a sweep with another space"):
+    (Path(config.output_dir) / "sweep.yaml").write_text(dump(config))
+    with pytest.raises(UserError, match=r"holds a sweep with space\."):
         run_sweep(sweep(space={"train.seed": [1]}))

@@ -6,8 +6,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from more_ray.evaluate.calibration import adaptive_ece, debiased_ece, ece, nll, sigmoid
-from more_ray.evaluate.temperature import fit_temperature
+from more_ray.metrics.calibration import adaptive_ece, debiased_ece, ece, nll, sigmoid
+from more_ray.metrics.temperature import fit_temperature
 
 deltas = st.lists(st.floats(-30, 30), min_size=1, max_size=60).map(np.array)
 even_bins = st.sampled_from([2, 4, 10, 20])

@@ -8,9 +8,9 @@ from torch._dynamo.utils import counters
 from transformers import AutoModelForSequenceClassification, GPT2Config, LlamaConfig
 
 from more_ray.data.packing import pack
+from more_ray.errors import ModelError
 from more_ray.model.attention import PACKED_ATTENTION
 from more_ray.model.compilation import compile_blocks
-from more_ray.model.location import ModelError
 from more_ray.model.reward_model import RewardModel
 
 SHAPE = {

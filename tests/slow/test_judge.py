@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from support import job_command
 
-from more_ray.align.answer_cache import AnswerCache
-from more_ray.align.judge_config import JudgeConfig
-from more_ray.align.judge_run import judge, make_plan
+from more_ray.config.judge import JudgeConfig
+from more_ray.judge.cache import AnswerCache
+from more_ray.judge.run import judge, make_plan
 
 pytestmark = pytest.mark.integration
 ANSWERS = {

@@ -14,7 +14,7 @@ import pytest
 from own_cluster import Cluster, cluster, halted
 from support import REPOSITORY, MakeConfig, job_command, metrics, starts, wait_for, weights
 
-from more_ray.cli import dump_config
+from more_ray.config.base import dump
 from more_ray.train.checkpoint_record import steps_done
 
 pytestmark = pytest.mark.integration
@@ -55,7 +55,7 @@ def start(head: Cluster, small_config: MakeConfig, tmp_path: Path) -> Iterator[S
 
     def start(**train: Any) -> subprocess.Popen[bytes]:
         settings = small_config(tmp_path / "run", train={"checkpoint_every": 2, **train})
-        config.write_text(dump_config(settings))
+        config.write_text(dump(settings))
         started.append(subprocess.Popen(command, env=environment))
         return started[-1]
 

@@ -27,7 +27,7 @@ from support import (
     without_cluster,
 )
 
-from more_ray.cli import dump_config
+from more_ray.config.base import dump
 from more_ray.train.job import Job, train_loop
 from more_ray.train.run import run
 
@@ -128,7 +128,7 @@ def test_a_full_disk_and_an_outage(
 
     def configure(max_failures: int) -> None:
         changes = {"workers": 2, "max_failures": max_failures}
-        config.write_text(dump_config(small_config(disk.folder / "run", train=changes)))
+        config.write_text(dump(small_config(disk.folder / "run", train=changes)))
 
     configure(max_failures=0)
     with started(command, output) as job:

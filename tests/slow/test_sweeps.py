@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 from support import MakeConfig, job_command, metrics, wait_for, without_cluster
 
-from more_ray.cli import dump_config
+from more_ray.config.base import dump
+from more_ray.config.sweep import SweepConfig
+from more_ray.report.sweep_page import write_results
 from more_ray.sweep.analysis import read_sweep
-from more_ray.sweep.config import SweepConfig
-from more_ray.sweep.page import write_results
 from more_ray.sweep.run import run_sweep
 from more_ray.sweep.space import points
 from more_ray.sweep.trial import is_over, trial_folder
@@ -39,7 +39,7 @@ def test_a_killed_sweep_goes_on(sweep: MakeSweep, tmp_path: Path) -> None:
     """The whole job is killed after its first trial; the same command does the others only."""
     config = sweep(space={"train.seed": [0, 1, 2]}, run={"train": {"max_steps": 4}})
     file = tmp_path / "sweep.yaml"
-    file.write_text(dump_config(config))
+    file.write_text(dump(config))
     command = job_command("sweep", "--config", str(file))
     folders = [trial_folder(config, point) for point in points(config)]
 

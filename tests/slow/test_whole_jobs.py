@@ -25,7 +25,7 @@ from support import (
     without_cluster,
 )
 
-from more_ray.cli import dump_config
+from more_ray.config.base import dump
 from more_ray.serve.guard import TOKEN_VARIABLE
 
 pytestmark = pytest.mark.integration
@@ -37,7 +37,7 @@ def test_a_killed_driver_is_started_again(
     """The whole job with its own cluster is killed; the same command continues."""
     folder = tmp_path / "run"
     config = tmp_path / "config.yaml"
-    config.write_text(dump_config(small_config(folder, train={"workers": 2})))
+    config.write_text(dump(small_config(folder, train={"workers": 2})))
     command = job_command("train_more", "--config", str(config))
 
     job = subprocess.Popen(command, env=without_cluster(), start_new_session=True)
@@ -57,7 +57,7 @@ def test_a_killed_sampling_job_goes_on(small_sampling: MakeSampling, tmp_path: P
     """The same command does the rest, and all of it is the same."""
     folder, whole = tmp_path / "samples", tmp_path / "whole"
     file = tmp_path / "config.yaml"
-    file.write_text(dump_config(small_sampling(folder)))
+    file.write_text(dump(small_sampling(folder)))
     command = job_command("rejection_sampling", "--config", str(file))
 
     job = subprocess.Popen(command, env=without_cluster(), start_new_session=True)

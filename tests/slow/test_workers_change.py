@@ -14,9 +14,10 @@ import psutil
 import pytest
 from support import MakeConfig, metrics, processes, scores, starts, wait_for, weights
 
+from more_ray.errors import UserError
 from more_ray.train.checkpoint_record import steps_done
 from more_ray.train.job import Job, train_loop
-from more_ray.train.run import RunError, run
+from more_ray.train.run import run
 
 pytestmark = pytest.mark.integration
 
@@ -49,7 +50,7 @@ def test_another_number_of_workers_goes_on_with_the_same_pairs(
     left = tmp_path / "checkpoints" / "step-00000012" / "state" / "zero_pp_rank_2_optim_states.pt"
 
     with (
-        pytest.raises(RunError),
+        pytest.raises(UserError),
         once_there_is_a_checkpoint(tmp_path, psutil.Process.kill),
     ):
         run(small_config(tmp_path, train={"workers": 2, "max_failures": 0, **stage}))

@@ -9,7 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from more_ray.cli import dump_config, load_config
+from more_ray.cli import load_config
+from more_ray.config import RunConfig, SweepConfig
+from more_ray.config.base import dump
+from more_ray.config.sweep import trial_config
 
 
 class Section(BaseModel):
@@ -166,12 +169,12 @@ def test_an_empty_file_changes_nothing(tmp_path: Path):
 def test_a_dumped_config_loads_as_the_same(tmp_path: Path, name, lr, sources, lora):
     data = Data(sources=sources, weights=dict.fromkeys(sources, 0.5))
     config = Run(name=name, data=data, optimizer=Optimizer(lr=lr), lora=lora)
-    path = write(tmp_path / "config.yaml", dump_config(config))
+    path = write(tmp_path / "config.yaml", dump(config))
     assert load_config(Run, ["--config", path], "") == config
 
 
 def test_a_dumped_config_is_yaml_in_the_order_of_the_model():
-    assert dump_config(load("optimizer.lr=1e-6")) == (
+    assert dump(load("optimizer.lr=1e-6")) == (
         "name: n\nrevision: null\ndata:\n  sources: []\n  weights: {}\n  fraction: 0.1\n"
         "optimizer:\n  lr: 1.0e-06\n  schedule: constant\n  betas:\n  - 0.9\n  - 0.999\n"
         "lora: null\n"
@@ -345,3 +348,20 @@ def test_any_arguments_end_in_a_config_or_in_exit(argv: list[str]):
         assert exit_info.code in (0, 2)  # noqa: PT017  (not raised by every example)
     else:
         assert math.isfinite(config.optimizer.lr)
+
+
+# Keys of earlier versions.
+
+
+def test_the_old_name_of_a_key_is_its_new_one(tmp_path: Path):
+    file = write(tmp_path / "a.yaml", "data: {pairs_per_source: 5}")
+    assert load_config(RunConfig, ["--config", file], "").data.max_pairs == 5
+    for override in ("data.max_pairs=6", "data.pairs_per_source=6"):
+        for text in ("data: {pairs_per_source: 5}", "data: {max_pairs: 5}"):
+            config = load_config(
+                RunConfig, ["--config", write(tmp_path / "a.yaml", text), override], ""
+            )
+            assert config.data.max_pairs == 6
+    space = {"data.pairs_per_source": [7]}
+    sweep = SweepConfig(space=space)
+    assert trial_config(sweep.run, {"data.pairs_per_source": 7}).data.max_pairs == 7

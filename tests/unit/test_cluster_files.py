@@ -23,7 +23,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from more_ray.cli import load_config
 from more_ray.config import RunConfig
-from more_ray.serve.config import ServeConfig
+from more_ray.config.serve import ServeConfig
 
 REPOSITORY = Path(__file__).parents[2]
 CLUSTER = REPOSITORY / "cluster"

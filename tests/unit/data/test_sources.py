@@ -18,9 +18,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from more_ray.data.files import read_file
-from more_ray.data.records import DataError, Pair, Reason, Reject
+from more_ray.data.records import Pair, Reason, Reject
 from more_ray.data.shapes import unread_columns
 from more_ray.data.sources import SourceFiles, iter_pairs, locate
+from more_ray.errors import DataError
 
 REAL = os.environ.get("MORE_RAY_DATA", "")
 """A folder with real preference pairs of eight sources, too large for this repository."""

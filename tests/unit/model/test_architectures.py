@@ -17,11 +17,11 @@ from transformers import (
     PreTrainedModel,
 )
 
-from more_ray.align.sampling import Sampler
-from more_ray.align.sampling_config import SamplingConfig
 from more_ray.config import ModelConfig
+from more_ray.config.sample import SamplingConfig
 from more_ray.data.formatting import encode, render, render_prompt, shared_prefix
 from more_ray.data.packing import PackedAnswers, pack_answers
+from more_ray.errors import ModelError
 from more_ray.model.answer_tokens import AnswerTokens, head_inputs
 from more_ray.model.attention import PACKED_ATTENTION
 from more_ray.model.batch_format import cannot_pack
@@ -32,9 +32,9 @@ from more_ray.model.loading import (
     load_reward_model,
     load_reward_tokenizer,
 )
-from more_ray.model.location import ModelError
 from more_ray.model.reward_model import RewardModel, choose_batch_format
 from more_ray.model.tokenizer import load_tokenizer, training_tokenizer
+from more_ray.sample.sampler import Sampler
 from more_ray.train.engine import gather_weights
 
 PACKED = {

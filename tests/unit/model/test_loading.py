@@ -36,9 +36,9 @@ from transformers import (
 from more_ray.config import LoraConfig, ModelConfig
 from more_ray.data.formatting import encode
 from more_ray.data.packing import pack_answers
+from more_ray.errors import ModelError
 from more_ray.model.export import export
 from more_ray.model.loading import (
-    ModelError,
     add_lora,
     check_model,
     check_reward_model,

@@ -22,15 +22,15 @@ from transformers import (
     pipeline,
 )
 
-from more_ray.cli import dump_config
 from more_ray.config import ModelConfig, RunConfig
+from more_ray.config.base import dump
 from more_ray.data.formatting import encode, render, render_prompt, rerender
 from more_ray.data.packing import pack_answers
 from more_ray.data.records import Message
+from more_ray.errors import ModelError
 from more_ray.model.chat_template import with_arguments
 from more_ray.model.export import export
 from more_ray.model.loading import (
-    ModelError,
     load_classifier,
     load_reward_model,
     load_reward_tokenizer,
@@ -292,7 +292,7 @@ def test_another_folder_named_model_is_not_taken_for_a_runs(tmp_path: Path) -> N
     own = load_reward_tokenizer(ModelConfig(path=str(folder)), None).chat_template
     (tmp_path / "config.yaml").write_text("seed: 1\n")
     assert load_reward_tokenizer(ModelConfig(path=str(folder)), None).chat_template == own
-    (tmp_path / "config.yaml").write_text(dump_config(RunConfig()))
+    (tmp_path / "config.yaml").write_text(dump(RunConfig()))
     assert load_reward_tokenizer(ModelConfig(path=str(folder)), None).chat_template != own
 
 

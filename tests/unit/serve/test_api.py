@@ -14,8 +14,8 @@ import uvicorn
 from support import free_ports, wait_for
 
 from more_ray.config import ModelConfig
+from more_ray.config.serve import ServeConfig
 from more_ray.model.loading import load_classifier, load_tokenizer
-from more_ray.serve.config import ServeConfig
 from more_ray.serve.service import RewardService
 
 

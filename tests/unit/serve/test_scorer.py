@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from more_ray.config import ModelConfig
+from more_ray.config.serve import ServeConfig
 from more_ray.model.loading import load_classifier, load_tokenizer
-from more_ray.serve.config import ServeConfig
 from more_ray.serve.scorer import Scorer
 
 

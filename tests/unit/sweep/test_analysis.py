@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from more_ray.cli import dump_config
+from more_ray.config.base import dump
+from more_ray.config.sweep import SweepConfig
 from more_ray.errors import UserError
-from more_ray.evaluate.scores import SourceScores
-from more_ray.evaluate.summary import summarise
+from more_ray.metrics.scores import SourceScores
+from more_ray.metrics.summary import summarise
+from more_ray.report.sweep_figures import ece_versus_k, make_figures, pareto
+from more_ray.report.sweep_page import write_results
 from more_ray.sweep.analysis import best_trial, ranking, read_sweep
-from more_ray.sweep.config import SweepConfig
-from more_ray.sweep.figures import ece_versus_k, make_figures, pareto
-from more_ray.sweep.page import write_results
 from more_ray.sweep.space import Point, points
 from more_ray.sweep.trial import configure, describe, trial_folder
 
@@ -51,7 +51,7 @@ def finish(config: SweepConfig, point: Point) -> None:
     (folder / "model").mkdir(parents=True)
     (folder / "model" / "config.json").write_text("{}")
     run = configure(config, point, threads=2)
-    (folder / "config.yaml").write_text(dump_config(run))
+    (folder / "config.yaml").write_text(dump(run))
     (folder / "trial.json").write_text(json.dumps(describe(point, run)))
     made = evaluation(point["train.seed"], 1 + 1_000 * point["optimizer.lr"])
     (folder / "eval.json").write_text(json.dumps(made))

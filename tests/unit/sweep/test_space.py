@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from more_ray.sweep.config import SweepConfig, trial_config
-from more_ray.sweep.space import SweepError, combinations, decoded, points, trial_name
+from more_ray.config.sweep import SweepConfig, trial_config
+from more_ray.errors import UserError
+from more_ray.sweep.space import combinations, decoded, points, trial_name
 
 
 def sweep(**changes: Any) -> SweepConfig:
@@ -30,9 +31,9 @@ def test_the_chain_and_the_subsets() -> None:
 
 
 def test_sources_and_sizes_that_there_are_not() -> None:
-    with pytest.raises(SweepError, match=r"sizes: \[5\] given; there are 4 sources"):
+    with pytest.raises(UserError, match=r"sizes: \[5\] given; there are 4 sources"):
         combinations(sweep(sources="chain", sizes=[5]))
-    with pytest.raises(SweepError, match="sources: no source other; there are population_1"):
+    with pytest.raises(UserError, match="sources: no source other; there are population_1"):
         combinations(sweep(sources=[["population_1", "other"]]))
 
 

@@ -1,0 +1,62 @@
+"""What alignment did to a policy: reward, divergence, length, diversity.
+
+Legend: P prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.stats import sem
+from scipy.stats import t as student
+
+Floats = NDArray[np.float64]
+
+BASE = "base"
+"""The policy before it is aligned."""
+
+
+def by_prompt(samples: pa.Table, key: str) -> Floats:
+    """`[P]` means of a column over the samples of each prompt that have it; NaN where none has."""
+    means = samples.select(["row", key]).group_by("row").aggregate([(key, "mean")]).sort_by("row")
+    return means[f"{key}_mean"].to_numpy().astype(np.float64)
+
+
+def mean_with_interval(value_P: Floats) -> dict[str, Any]:
+    """`mean`, `ci` (Student's 95% interval over prompts) and `n`; values that are NaN are left out.
+
+    Of a single value `ci` is None, of none `mean` too.
+    """
+    known_P = value_P[~np.isnan(value_P)]
+    if not len(known_P):
+        return {"mean": None, "ci": None, "n": 0}
+    mean, interval = float(known_P.mean()), None
+    if len(known_P) > 1:
+        half = float(student.ppf(0.975, len(known_P) - 1) * sem(known_P))
+        interval = [mean - half, mean + half]
+    return {"mean": mean, "ci": interval, "n": len(known_P)}
+
+
+def distinct_bigrams(responses: Sequence[str]) -> float | None:
+    """The share of different ones among all pairs of neighbouring words in some answers.
+
+    distinct-2 of Li et al. 2016, "A Diversity-Promoting Objective Function"; None without a pair.
+    """
+    bigrams = [pair for response in responses for pair in pairwise(response.split())]
+    return len(set(bigrams)) / len(bigrams) if bigrams else None
+
+
+def diversity(samples: pa.Table) -> dict[str, Any]:
+    """`distinct_bigrams` of the answers to each prompt, with an interval over prompts."""
+    of_prompt: dict[int, list[str]] = {}
+    for row, response in zip(
+        samples["row"].to_pylist(), samples["response"].to_pylist(), strict=True
+    ):
+        of_prompt.setdefault(row, []).append(response)
+    shares = [distinct_bigrams(responses) for responses in of_prompt.values()]
+    return mean_with_interval(np.array(shares, dtype=np.float64))

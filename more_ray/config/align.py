@@ -1,0 +1,50 @@
+"""What the chain from preferences to an aligned policy is."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from more_ray.config.base import Section
+from more_ray.config.finetune import FineTuneConfig
+from more_ray.config.judge import Criterion, JudgeEndpoint
+from more_ray.config.model import ModelConfig
+from more_ray.config.run import RunConfig
+from more_ray.config.sample import SamplingConfig
+
+
+class AlignConfig(Section):
+    output_dir: str = "outputs/align"
+    """Where samples, policies, answers, `align.json` and `report.html` go."""
+    reward: RunConfig = RunConfig(output_dir="outputs/align/reward", compare=["proportional"])
+    """The runs that train the reward models, one for `reward.objective.scheme` and for each scheme
+    that `reward.compare` names. What has ended in `reward.output_dir` is used as it is."""
+    policy: ModelConfig = ModelConfig()
+    """The causal LM that is sampled from and fine-tuned."""
+    prompts: str
+    """File of the prompts to sample the best answers for, as in `rejection_sampling.py`."""
+    limit: int | None = Field(None, ge=1)
+    """Only the first of them."""
+    sampling: SamplingConfig = SamplingConfig()
+    """How the policy answers."""
+    finetune: FineTuneConfig = FineTuneConfig()
+    """How the policy learns the best answers. The test answers of `finetune.data.sources` are what
+    perplexity is measured on; `model` and `output_dir` are set by the chain."""
+    eval_prompts: str
+    """File of the prompts that the policies are compared on."""
+    eval_limit: int | None = Field(None, ge=1)
+    """Only the first of them."""
+    eval_samples: int = Field(2, ge=1)
+    """Answers of each policy to each of them; the judge reads the first."""
+    judge: JudgeEndpoint | None = None
+    """Who judges the policies' answers; unset: nobody."""
+    criteria: tuple[Criterion, ...] = ("helpful", "harmless")
+    """What is judged."""
+
+    @field_validator("reward")
+    @classmethod
+    def _each_has_a_model(cls, reward: RunConfig) -> RunConfig:
+        if {"single", "averaging"} & set(reward.compare):
+            raise ValueError("compare: more, uniform, proportional and raw are allowed here")
+        if reward.objective.loss != "ranking":
+            raise ValueError("objective.loss: ranking is allowed here")
+        return reward

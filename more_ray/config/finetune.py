@@ -1,0 +1,28 @@
+"""What a fine-tuning run is: a run whose loss is (3)."""
+
+from __future__ import annotations
+
+from pydantic import field_validator
+
+from more_ray.config.data import DataConfig
+from more_ray.config.objective import ObjectiveConfig
+from more_ray.config.run import RunConfig
+from more_ray.config.train import TrainConfig
+
+
+class FineTuneConfig(RunConfig):
+    output_dir: str = "outputs/finetuned"
+    """The run's folder: a path, or any URI that pyarrow's filesystems open."""
+    data: DataConfig = DataConfig(resample=False)
+    """What to learn from: records of a prompt with a response, or pairs, whose chosen answers."""
+    objective: ObjectiveConfig = ObjectiveConfig(loss="sft", scheme="proportional")
+    """What is minimised."""
+    train: TrainConfig = TrainConfig(pairs_per_source=16, accumulation=4, eval_tokens=2_048)
+    """Workers, batches, precision, checkpoints; the paper's batch is of 64 answers."""
+
+    @field_validator("objective")
+    @classmethod
+    def _learns_answers(cls, objective: ObjectiveConfig) -> ObjectiveConfig:
+        if objective.loss != "sft":
+            raise ValueError("loss: sft is allowed; jobs/train_more.py has the others")
+        return objective

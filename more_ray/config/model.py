@@ -1,0 +1,43 @@
+"""Which model, and how it is run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from more_ray.config.base import Section
+
+
+class LoraConfig(Section):
+    rank: int = Field(16, ge=1)
+    """Rank of the update matrices."""
+    alpha: float = Field(32, gt=0)
+    """Scale of the update: alpha / rank."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Dropout before the update."""
+    targets: list[str] | Literal["all-linear"] = "all-linear"
+    """Names of the linear layers that get an update."""
+
+
+class ModelConfig(Section):
+    path: str = "tiny"
+    """Any causal LM: a folder, a hub name, a `.gguf` file, `package:NAME/FILE` for a file inside
+    an installed Python package, or `tiny`: a small LLaMA with random weights whose tokenizer is
+    made from the simulator's words."""
+    revision: str | None = None
+    """Commit or tag on the hub."""
+    layers: int | None = Field(None, ge=1)
+    """Keep only the first N blocks."""
+    lora: LoraConfig | None = None
+    """Train low-rank updates and the score head instead of all weights."""
+    batch_format: Literal["auto", "packed", "padded"] = "auto"
+    """packed: no padding, the shared prompt once. padded: two rows a pair. auto: packed where the
+    model's architecture can be."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model."""
+    chat_template_kwargs: dict[Annotated[str, Field(pattern=r"^[a-zA-Z_]\w*$")], JsonValue] = Field(
+        {}
+    )
+    """Variables of the chat template (`enable_thinking`, `date_string` ...). They are kept with the
+    run and the exported template."""

@@ -1,0 +1,211 @@
+"""Settings out of YAML files, dicts and overrides; a mistake is one line: which key, what was
+given, what is allowed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from reprlib import Repr
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import annotated_types
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from more_ray.config.base import Section, Tree, members, sections_of
+from more_ray.errors import UserError
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+LIMITS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+SHORT = Repr()
+SHORT.maxstring = SHORT.maxother = 120
+
+
+def mistakes(*lines: str) -> UserError:
+    """An error that has a line for each."""
+    # The members of a union each report the same key.
+    return UserError("\n".join(" ".join(line.split()) for line in dict.fromkeys(lines)))
+
+
+def build(model: type[ConfigT], trees: Sequence[Tree]) -> ConfigT:
+    """`model` from its defaults and then the trees, each over those before it.
+
+    Raises:
+        UserError: a key that there is not, or a value that is not allowed.
+    """
+    values = _presets(model)
+    for tree in trees:
+        values = _merge(values, renamed(model, tree))
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        fields = {key: field for key, field, _ in walk(model)}
+        raise mistakes(*(_explain(one, values, fields) for one in error.errors())) from error
+
+
+def read_file(path: Path, extended_by: tuple[Path, ...] = ()) -> Tree:
+    """The tree of a YAML file, merged over the file that its top-level `base` names.
+
+    Raises:
+        UserError: no such file, or no YAML in it.
+    """
+    try:
+        tree = parse_yaml(path.expanduser().read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise mistakes(f"{path}: {error.strerror}") from error
+    except ValueError as error:  # not UTF-8, or a path that no file can have
+        raise mistakes(f"{path}: {error}") from error
+    tree = {} if tree is None else tree
+    if not isinstance(tree, dict):
+        raise mistakes(f"{path}: got {SHORT.repr(tree)}, allowed: a mapping of keys")
+    base = tree.pop("base", None)
+    if base is None:
+        return tree
+    if not isinstance(base, str):
+        raise mistakes(f"{path}: base: got {SHORT.repr(base)}, allowed: a path")
+    if path.resolve() in extended_by:
+        raise mistakes(f"{path}: extends itself through base")
+    return _merge(read_file(path.parent / base, (*extended_by, path.resolve())), tree)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+        json.dumps(value, default=str)  # refuses what is YAML but no tree: `&a [*a]`
+        return value
+    except Exception as error:  # not only YAMLError: `2024-99-99` and `!!bool x` raise others
+        mark = getattr(error, "problem_mark", None)
+        reason = f"line {mark.line + 1}, {error.problem}" if mark else error
+        raise mistakes(f"{where}: not YAML: {reason}") from error
+
+
+def at(key: str, value: Any) -> Tree:
+    """The tree with one value, at a dotted key."""
+    for name in reversed(key.split(".")):
+        value = {name: value}
+    return value
+
+
+def _merge(base: Tree, over: Tree) -> Tree:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merge(base[key], value) if both else value
+    return merged
+
+
+def _presets(model: type[BaseModel]) -> Tree:
+    """What the model's default sections set; given as a dict, pydantic would forget it."""
+    tree = {}
+    for name, field in model.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        if isinstance(default, BaseModel):
+            tree[name] = _merge(_presets(type(default)), default.model_dump(exclude_unset=True))
+    return tree
+
+
+def renamed(model: type[BaseModel], tree: Tree) -> Tree:
+    """With today's names for keys of earlier versions, so that the later of both counts."""
+    names = model.renamed if issubclass(model, Section) else {}
+    result = {}
+    for key, value in tree.items():
+        name = names.get(key, key)
+        field = model.model_fields.get(name)
+        sections = sections_of(field.annotation) if field and isinstance(value, dict) else []
+        result[name] = renamed(sections[0], value) if sections else value
+    return result
+
+
+def today(model: type[BaseModel], key: str) -> str:
+    """A dotted key by today's names."""
+    tree, names = renamed(model, at(key, None)), []
+    while tree:
+        ((name, tree),) = tree.items()
+        names.append(name)
+    return ".".join(names)
+
+
+# What a key is and allows, for help and for error lines.
+
+
+def walk(
+    model: type[BaseModel], section: Any = None, prefix: str = ""
+) -> Iterator[tuple[str, FieldInfo, Any]]:
+    """Every dotted key of `model`, its sections included: (key, field, default)."""
+    for name, field in model.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        if isinstance(section, BaseModel):
+            default = getattr(section, name)
+        yield prefix + name, field, default
+        for inner in sections_of(field.annotation):
+            yield from walk(inner, default, f"{prefix}{name}.")
+
+
+def _type_text(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type_text(arguments[0])
+    if origin is Literal:
+        return " | ".join(map(str, arguments))
+    if origin in (Union, UnionType):
+        return " or ".join(map(_type_text, arguments))
+    if origin is not None:
+        return f"{origin.__name__}[{', '.join(map(_type_text, arguments))}]"
+    if annotation is NoneType:
+        return "null"
+    if sections_of(annotation):
+        return "section"
+    return getattr(annotation, "__name__", str(annotation))
+
+
+def allowed(field: FieldInfo) -> str:
+    """Type and limits of a field: `float > 0, < 1`, `int >= 1 or null`, `linear | cosine`."""
+    types = members(field.annotation)
+    limits = [
+        f"{LIMITS.get(name, name)} {limit}"
+        for constraint in field.metadata
+        if isinstance(constraint, annotated_types.BaseMetadata)
+        for name, limit in dataclasses.asdict(constraint).items()
+        if limit is not None
+    ]
+    text = " or ".join(_type_text(member) for member in types if member is not NoneType)
+    text = f"{text} {', '.join(limits)}".strip()
+    return f"{text} or null" if NoneType in types else text
+
+
+def _explain(error: Any, values: Tree, fields: dict[str, FieldInfo]) -> str:
+    """One line for one of pydantic's errors: which key, what was given, what is allowed."""
+    location = [str(part) for part in error["loc"]]
+    if error["type"] in ("extra_forbidden", "invalid_key"):
+        return _unknown_key(".".join(location), fields)
+    while location and ".".join(location) not in fields:  # list indices and names of union members
+        location.pop()
+    key = ".".join(location)
+    if error["type"] in ("value_error", "assertion_error"):  # raised by a validator of the model's
+        message = str(error["ctx"]["error"])
+        is_whole = not key or bool(sections_of(fields[key].annotation))
+        return message if is_whole else f"{key}: {message}"
+    limits = allowed(fields[key])
+    if error["type"] == "missing" and len(location) == len(error["loc"]):
+        return f"{key}: required, allowed: {limits}"
+    if error["type"] == "finite_number":
+        limits = f"finite {limits}"
+    given: Any = values
+    for name in location:
+        given = given[name]
+    return f"{key}: got {SHORT.repr(given)}, allowed: {limits}"
+
+
+def _unknown_key(key: str, fields: dict[str, FieldInfo]) -> str:
+    by_name = {known.rpartition(".")[2]: known for known in fields}
+    name = key.rpartition(".")[2]
+    near = [by_name[name]] if name in by_name else get_close_matches(key, fields, 1)
+    near = near or [by_name[match] for match in get_close_matches(name, by_name, 1)]
+    hint = f"nearest known key: {near[0]}" if near else "--help lists the known keys"
+    return f"{key}: unknown key, {hint}"

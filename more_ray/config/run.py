@@ -1,0 +1,87 @@
+"""What a training run is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from more_ray.config.base import MayChange, Section, Tree
+from more_ray.config.data import DataConfig
+from more_ray.config.model import ModelConfig
+from more_ray.config.objective import ObjectiveConfig
+from more_ray.config.train import OptimizerConfig, TrainConfig
+
+
+class LogConfig(Section):
+    tensorboard: bool = False
+    """Write TensorBoard events to `output_dir`/tensorboard (a local folder)."""
+    mlflow: str | None = None
+    """MLflow tracking URI to log to."""
+    wandb: str | None = None
+    """Weights & Biases project to log to (`WANDB_MODE=offline` needs no account)."""
+    verbose: bool = False
+    """Show the logs of Ray, DeepSpeed and the workers."""
+
+
+class RunConfig(Section):
+    output_dir: MayChange[str] = "outputs/more"
+    """The run's folder: a path, or any URI that pyarrow's filesystems open."""
+    init_from: MayChange[str | None] = None
+    """Folder of a run whose model training starts from, instead of `model.path`: with
+    `data.train_on=[NAME]` it specialises a shared model to one preference."""
+    compare: MayChange[
+        list[Literal["more", "uniform", "proportional", "raw", "single", "averaging"]]
+    ] = Field([])
+    """Show these beside the run, all in folders of `output_dir`: other schemes; raw, the untrained
+    model; single, a model for each source (the paper's Top); averaging, the mean of their
+    rewards."""
+    data: DataConfig = DataConfig()
+    """What to learn from."""
+    model: ModelConfig = ModelConfig()
+    """What is trained."""
+    objective: ObjectiveConfig = ObjectiveConfig()
+    """What is minimised."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """How it is minimised."""
+    train: TrainConfig = TrainConfig()
+    """Workers, batches, precision, checkpoints."""
+    log: MayChange[LogConfig] = LogConfig()
+    """Where metrics go besides `output_dir`."""
+
+    def fixed(self) -> Tree:
+        tree = super().fixed()
+        if self.objective.scope == "rank":  # otherwise lam is the same with another number
+            tree["train"]["workers"] = self.train.workers
+        return tree
+
+    @model_validator(mode="after")
+    def _lam_of_ranks_needs_the_same_ranks(self) -> RunConfig:
+        if self.objective.scope == "rank" and self.train.min_workers:
+            raise ValueError("train.min_workers: cannot be used with objective.scope=rank")
+        return self
+
+    @model_validator(mode="after")
+    def _policies_train_all_weights_packed(self) -> RunConfig:
+        loss = self.objective.loss
+        if loss != "ranking":
+            if self.model.lora:
+                raise ValueError(f"model.lora: cannot be used with objective.loss={loss}")
+            if self.model.batch_format == "padded":
+                raise ValueError(
+                    f"model.batch_format: objective.loss={loss} allows auto and packed"
+                )
+        if loss == "sft" and self.compare:
+            raise ValueError("compare: cannot be used with objective.loss=sft")
+        return self
+
+
+class PairsRunConfig(RunConfig):
+    """A run that learns from pairs, and is evaluated on them."""
+
+    @field_validator("objective")
+    @classmethod
+    def _learns_pairs(cls, objective: ObjectiveConfig) -> ObjectiveConfig:
+        if objective.loss == "sft":
+            raise ValueError("loss: ranking and dpo are allowed; jobs/finetune.py is for sft")
+        return objective

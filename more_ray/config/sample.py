@@ -1,0 +1,55 @@
+"""What is sampled, and what of it is kept."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from more_ray.config.base import MayChange, Section
+from more_ray.config.model import ModelConfig
+
+
+class SamplingConfig(Section):
+    samples: int = Field(4, ge=1)
+    """S: answers to each prompt."""
+    max_new_tokens: int = Field(128, ge=1)
+    """Tokens after which an answer is cut off."""
+    max_prompt_tokens: int = Field(384, ge=8)
+    """Tokens of a prompt; longer ones lose their beginning."""
+    temperature: float = Field(1.0, gt=0)
+    """What the logits are divided by; 1 is the policy's own distribution."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    """Draw from the fewest tokens that have this probability together."""
+    stop: list[str] = Field(["\n\nHuman:"])
+    """Texts that end an answer and are cut from it, beside the tokenizer's EOS."""
+    batch_prompts: int = Field(8, ge=1)
+    """Prompts that are sampled together, S rows each."""
+    seed: int = Field(0, ge=0)
+    """Seed of the draws."""
+
+
+class RejectionSamplingConfig(Section):
+    output_dir: MayChange[str] = "outputs/rejection_sampling"
+    """Where `samples.parquet` and `best.parquet` go: a path, or any URI that pyarrow's filesystems
+    open."""
+    prompts: str
+    """Path or URI of a .parquet, .jsonl, .jsonl.gz, .json or .csv file with a column `prompt`: an
+    instruction, a transcript "Human: ... Assistant:", or a list of messages."""
+    limit: int | None = Field(None, ge=1)
+    """Only the first prompts of the file."""
+    policy: ModelConfig = ModelConfig()
+    """The causal LM that answers."""
+    sampling: SamplingConfig = SamplingConfig()
+    """How it answers."""
+    reward: ModelConfig
+    """The reward model: `reward.path` is a run's `model` folder, or any sequence classifier with
+    one output."""
+    samples_from: str | None = None
+    """Folder of an earlier sampling, whose answers are scored instead of drawing them again: the
+    same prompts, policy and `sampling`, another reward model."""
+    workers: MayChange[int] = Field(1, ge=1)
+    """Processes that sample."""
+    use_gpu: MayChange[bool | None] = None
+    """A GPU, or half a one, for each worker and for the reward model; the policy samples in bf16
+    there. Unset: when the cluster has enough."""
+    verbose: MayChange[bool] = False
+    """Show the logs of Ray and the workers."""

@@ -1,0 +1,52 @@
+"""What a reward service is."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from more_ray.config.base import Section
+from more_ray.config.model import ModelConfig
+
+
+class ServeConfig(Section):
+    model: ModelConfig
+    """The reward model: `model.path` is a run's `model` folder, or any sequence classifier with one
+    output in a folder or on the hub."""
+    host: str = "127.0.0.1"
+    """Address to listen on. Any but a loopback address asks for a bearer token, which is the
+    content of the environment variable MORE_RAY_TOKEN."""
+    port: int = Field(8_000, ge=1, le=65_535)
+    """Port to listen on."""
+    min_replicas: int = Field(1, ge=1)
+    """Copies of the model that are always there, one device each."""
+    max_replicas: int = Field(1, ge=1)
+    """Copies of the model under load."""
+    use_gpu: bool | None = None
+    """A GPU for each replica. Unset: when the cluster has enough."""
+    max_length: int | None = Field(None, ge=8)
+    """Tokens of a prompt and its answer; longer ones lose their beginning. Unset: as the model's
+    tokenizer says, which is as it was trained."""
+    batch_tokens: int | None = Field(None, ge=1)
+    """Tokens of one forward pass over requests that came together. Unset: 8,192, on a GPU
+    32,768."""
+    request_tokens: int = Field(32_768, ge=1)
+    """Most tokens of one request; one with more is refused."""
+    max_ongoing: int = Field(64, ge=1)
+    """Requests that a replica takes at a time."""
+    max_queued: int = Field(256, ge=0)
+    """Requests that wait while all replicas are full; one more is told to come again (503)."""
+    timeout: float = Field(60.0, gt=0)
+    """Seconds after which a request that is not answered ends with 408."""
+    temperature: float | None = Field(None, gt=0)
+    """What reward differences are divided by for calibrated preferences. Unset: fitted on the
+    `scores.parquet` beside a run's `model` folder, 1 where there is none."""
+    threads: int | None = Field(None, ge=1)
+    """CPU threads of a replica. Unset: the machine's cores shared out."""
+    verbose: bool = False
+    """Show the logs of Ray and the replicas."""
+
+    @model_validator(mode="after")
+    def _more_under_load(self) -> ServeConfig:
+        if self.max_replicas < self.min_replicas:
+            raise ValueError("max_replicas: at least min_replicas is allowed")
+        return self

@@ -1,0 +1,51 @@
+"""What a process computes on: its share of the cores, batches that fill a device, and the kind of
+device that work was begun on."""
+
+from __future__ import annotations
+
+import os
+
+from more_ray import storage
+from more_ray.errors import UserError
+from more_ray.run_folder import DEVICE
+
+SCORING_TOKENS = {"cpu": 8_192, "cuda": 32_768}
+"""Tokens of one scoring batch: fewer would not fill a GPU."""
+
+
+def use_threads(processes: int, threads: int | None = None) -> None:
+    """Let torch use `threads` CPU threads, or a fair share of the cores of this machine.
+
+    Args:
+        processes: that compute on this machine.
+    """
+    import torch
+
+    torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // processes))
+
+
+def begun_on_gpu(folder: str, key: str, wanted: bool | None, available: bool) -> bool:
+    """Whether work in `folder` uses GPUs: as it was begun, or what is `available`.
+
+    Args:
+        key: of the setting `wanted`, for errors.
+
+    Raises:
+        UserError: it was begun on another kind, or on GPUs that the cluster has not.
+    """
+    file = storage.join(folder, DEVICE)
+    if not storage.exists(file):
+        return available
+    began = storage.read_json(file)["use_gpu"]
+    if wanted not in (None, began):
+        kind = "GPUs" if began else "CPUs"
+        raise UserError(
+            f"{key}: what {folder} holds was begun on {kind}; choose another folder or remove that "
+            "one"
+        )
+    if began and not available:
+        raise UserError(
+            f"{key}: what {folder} holds was begun on GPUs, of which the cluster has too few; "
+            f"{key}=true waits for them"
+        )
+    return began

@@ -1,0 +1,97 @@
+"""The Parquet files of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from more_ray import storage
+from more_ray.metrics.perplexity import Likelihoods
+from more_ray.metrics.scores import SourceScores
+from more_ray.parquet import read_table, write_table
+from more_ray.run_folder import LIKELIHOODS, SCORES
+
+
+def scores_table(scores: Mapping[str, SourceScores]) -> pa.Table:
+    """`scores.parquet`: a row a test pair."""
+    return pa.concat_tables(
+        pa.table(
+            {
+                "source": pa.array([name] * len(one.pair_N), pa.string()),
+                "pair": pa.array(one.pair_N, pa.int64()),
+                "chosen": pa.array(one.chosen_N, pa.float32()),
+                "rejected": pa.array(one.rejected_N, pa.float32()),
+                "chosen_characters": pa.array(one.chosen_length_N, pa.int32()),
+                "rejected_characters": pa.array(one.rejected_length_N, pa.int32()),
+                "probability": pa.nulls(len(one.pair_N), pa.float32())
+                if one.probability_N is None
+                else pa.array(one.probability_N, pa.float32()),
+                "subset": pa.nulls(len(one.pair_N), pa.string())
+                if one.subset_N is None
+                else pa.array(one.subset_N, pa.string()),
+            }
+        )
+        for name, one in scores.items()
+    )
+
+
+def scores_by_source(table: pa.Table) -> dict[str, SourceScores]:
+    """The inverse of `scores_table`; sources in the order in which they first come."""
+    scores = {}
+    for name in table["source"].unique().to_pylist():
+        rows = table.filter(pc.equal(table["source"], name))
+        probability = rows["probability"]
+        scores[name] = SourceScores(
+            *(
+                rows[column].to_numpy()
+                for column in (
+                    *("pair", "chosen", "rejected"),
+                    *("chosen_characters", "rejected_characters"),
+                )
+            ),
+            None if probability.null_count else probability.to_numpy(),
+            subsets_of(rows),
+        )
+    return scores
+
+
+def subsets_of(rows: pa.Table) -> NDArray[np.object_] | None:
+    """The column `subset`; None where there is none or no row has one."""
+    if "subset" not in rows.column_names or rows["subset"].null_count == len(rows):
+        return None
+    return rows["subset"].to_numpy()
+
+
+def write_scores(scores: Mapping[str, SourceScores], folder: str) -> None:
+    """`scores.parquet` in a folder (a path or URI), which is made where it is not there."""
+    write_table(storage.join(folder, SCORES), scores_table(scores))
+
+
+def read_scores(folder: str) -> dict[str, SourceScores]:
+    """The inverse of `write_scores`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        KeyError: it lacks a column.
+    """
+    return scores_by_source(read_table(storage.join(folder, SCORES)))
+
+
+def write_likelihoods(likelihoods: Mapping[str, Likelihoods], folder: str) -> None:
+    """`likelihoods.parquet`, a row an answer, in a folder that is made where it is not there."""
+    table = pa.concat_tables(
+        pa.table(
+            {
+                "source": pa.array([name] * len(one.pair_N), pa.string()),
+                "pair": pa.array(one.pair_N, pa.int64()),
+                "nll": pa.array(one.nll_N, pa.float32()),
+                "tokens": pa.array(one.tokens_N, pa.int32()),
+            }
+        )
+        for name, one in likelihoods.items()
+    )
+    write_table(storage.join(folder, LIKELIHOODS), table)

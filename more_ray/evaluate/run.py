@@ -1,0 +1,155 @@
+"""Score test pairs with any reward model on Ray Data, and say how good it is.
+
+Legend: N test pairs of all sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import torch
+
+from more_ray import storage
+from more_ray.cluster import uses_gpu, worker_options
+from more_ray.config import DataConfig, EvaluationConfig, ModelConfig
+from more_ray.data.prepare import prepare
+from more_ray.data.prepared import Prepared
+from more_ray.data.sources import has_test, locate
+from more_ray.device import SCORING_TOKENS, use_threads
+from more_ray.errors import UserError
+from more_ray.evaluate.files import read_scores, write_scores
+from more_ray.evaluate.pairs import EvaluationPairs, pack_rows
+from more_ray.metrics.scores import SourceScores
+from more_ray.metrics.summary import compare, summarise
+from more_ray.model.loading import (
+    check_reward_model,
+    load_reward_model,
+    load_reward_tokenizer,
+)
+from more_ray.run_folder import SCORES, data_of, model_of, settings_of, write_evaluation
+
+
+def evaluate(
+    config: EvaluationConfig,
+    preparing: Callable[[int], None] = lambda pairs: None,
+    scoring: Callable[[int, int], None] = lambda done, pairs: None,
+) -> dict[str, Any]:
+    """Score, write `scores.parquet` and `eval.json`, and return the latter's content.
+
+    With `config.against`, `against` holds the differences from that model.
+
+    Args:
+        preparing: told the pairs prepared so far.
+        scoring: told the pairs scored so far, and all that there are.
+
+    Raises:
+        DataError, ModelError: the inputs cannot be used.
+        UserError: scores that are not finite, or a model to compare with that was scored on
+            other pairs.
+    """
+    check_reward_model(config.model, config.data.max_length)
+    others = _read_scores(config.against) if config.against else None
+    tokenizer = load_reward_tokenizer(config.model, config.data.max_length)
+    data, whole = _split(config)
+    prepared = prepare(data, tokenizer, preparing, whole=whole)
+    scores = score(prepared, config, scoring)
+    try:
+        result = summarise(scores, _name(config), None, config.seed, config.bins, config.resamples)
+        if others:
+            differences = compare([scores], [others], config.seed, config.bins, config.resamples)
+            result["against"] = {"path": config.against, **differences}
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    write_scores(scores, config.output_dir)
+    write_evaluation(config.output_dir, result)
+    return result
+
+
+def _split(config: EvaluationConfig) -> tuple[DataConfig, list[str]]:
+    """What is held out of sources without a test file.
+
+    Returns:
+        the data with the held-out share of the run that the model learnt one of them in, if any,
+        and the names of those that it did not learn from, which are scored whole.
+    """
+    data = config.data
+    if "test_fraction" in data.model_fields_set or not (data.sources or data.root):
+        return data, []
+    files = {
+        one.name: storage.absolute(one.train)
+        for one in locate(data.sources, data.root)
+        if one.train and not has_test(one)
+    }
+    learnt: set[str] = set()
+    path: str | None = config.model.path
+    while path and (settings := settings_of(path)):
+        known = {one.get("file") for one in data_of(path).values()}
+        # Runs of earlier versions do not say which files they read.
+        if mine := {name for name, file in files.items() if file in known or not known}:
+            learnt |= mine
+            of_run = settings["data"]
+            data = data.changed(test_fraction=of_run["test_fraction"], seed=of_run["seed"])
+        initial = settings.get("init_from")
+        path = model_of(initial) if initial else None
+    return data, [name for name in files if name not in learnt]
+
+
+def score(
+    prepared: Prepared, config: EvaluationConfig, progress: Callable[[int, int], None]
+) -> dict[str, SourceScores]:
+    """The scores of all test pairs, by source."""
+    device = "cuda" if uses_gpu(config.use_gpu, config.workers) else "cpu"
+    pairs = EvaluationPairs(prepared, config.batch_tokens or SCORING_TOKENS[device])
+    blocks = [pairs.table.take(rows).append_column("row", pa.array(rows)) for rows in pairs.batches]
+    scored = ray.data.from_arrow(blocks).map_batches(
+        Scorer,
+        fn_constructor_args=(config.model, config.data.max_length, config.workers, device),
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=config.workers),
+        **worker_options(int(device == "cuda")),
+    )
+    score_N2 = np.zeros((len(pairs.table), 2), dtype=np.float32)
+    done = 0
+    for batch in scored.iter_batches(batch_size=None, batch_format="numpy"):
+        score_N2[batch["row"]] = np.stack([batch["chosen"], batch["rejected"]], axis=1)
+        done += len(batch["row"])
+        progress(done, len(pairs.table))
+    return pairs.scores(score_N2)
+
+
+class Scorer:
+    """A Ray Data actor that holds the model."""
+
+    def __init__(self, model: ModelConfig, max_length: int, workers: int, device: str) -> None:
+        self._device = device
+        use_threads(workers)
+        tokenizer = load_reward_tokenizer(model, max_length)
+        self._model = load_reward_model(model, tokenizer, device)
+
+    @torch.no_grad()
+    def __call__(self, rows: pa.Table) -> pa.Table:
+        reward_N2, _ = self._model(pack_rows(rows).to(self._device))
+        chosen_N, rejected_N = reward_N2.cpu().numpy().T
+        return pa.table({"row": rows["row"], "chosen": chosen_N, "rejected": rejected_N})
+
+
+def _name(config: EvaluationConfig) -> str:
+    if config.name:
+        return config.name
+    parts = [part for part in config.model.path.split("/") if part not in ("", "model")]
+    return parts[-1] if parts else config.model.path
+
+
+def _read_scores(folder: str) -> dict[str, SourceScores]:
+    uri = storage.join(folder, SCORES)
+    try:
+        return read_scores(folder)
+    except FileNotFoundError as error:
+        raise UserError(f"against: no file {uri}") from error
+    except (KeyError, pa.ArrowException) as error:
+        raise UserError(f"against: {uri} holds no scores that can be compared") from error

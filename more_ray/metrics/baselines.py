@@ -1,0 +1,46 @@
+"""What a reward model should beat. Legend: N pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from more_ray.metrics.scores import SourceScores
+from more_ray.metrics.temperature import temperature_scaled
+
+
+def longer_answer_accuracy(
+    chosen_lengths_N: NDArray[np.integer], rejected_lengths_N: NDArray[np.integer]
+) -> float:
+    """The accuracy of preferring the longer answer; equal lengths count one half."""
+    return float(np.mean(0.5 + 0.5 * np.sign(chosen_lengths_N - rejected_lengths_N)))
+
+
+def average_scores(models: Sequence[Mapping[str, SourceScores]]) -> dict[str, SourceScores]:
+    """The mean reward of several models of the same pairs, in the same order (Averaging)."""
+    return {
+        name: replace(
+            one,
+            chosen_N=np.mean([model[name].chosen_N for model in models], axis=0),
+            rejected_N=np.mean([model[name].rejected_N for model in models], axis=0),
+        )
+        for name, one in models[0].items()
+    }
+
+
+def with_temperature(scores: Mapping[str, SourceScores], seed: int) -> dict[str, SourceScores]:
+    """The same model with one temperature a source, fitted to the half that a pair is not in.
+
+    Only differences of rewards are scaled: the rejected answers get reward 0.
+    """
+    return {
+        name: replace(
+            one,
+            chosen_N=temperature_scaled(one.delta_N, seed)[0],
+            rejected_N=np.zeros(len(one.pair_N)),
+        )
+        for name, one in scores.items()
+    }

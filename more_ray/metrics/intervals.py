@@ -1,0 +1,111 @@
+"""How sure a measure of N pairs is: bootstrap intervals, and a paired test of two models.
+
+Legend: N pairs, S seeds of a model, R resamples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from more_ray.metrics.calibration import sigmoid
+
+Floats = NDArray[np.float64]
+Measure = Callable[..., float]
+"""A number from one or more arrays `[N]` over the same pairs."""
+
+
+def replicates(
+    measures: Mapping[str, Measure], arrays: tuple[Floats, ...], seed: int, resamples: int
+) -> dict[str, Floats]:
+    """`[R]` values of each measure on pairs drawn with replacement, the same for all measures."""
+    rng = np.random.default_rng(seed)
+    pairs = len(arrays[0])
+    values = {name: np.empty(resamples) for name in measures}
+    for number in range(resamples):
+        draw = rng.integers(pairs, size=pairs)
+        drawn = [array[draw] for array in arrays]
+        for name, measure in measures.items():
+            values[name][number] = measure(*drawn)
+    return values
+
+
+def calibrated_replicates(
+    measures: Mapping[str, Measure], delta_N: Floats, seed: int, resamples: int
+) -> dict[str, Floats]:
+    """`[R]` values of each measure for a perfectly calibrated model with the same confidences.
+
+    Which answer was chosen is drawn anew from `sigmoid(delta)`. The mean of an ECE here is its
+    noise floor: it is not zero, since a bin of few pairs misses its confidence by chance.
+    """
+    rng = np.random.default_rng(seed)
+    right_N = sigmoid(np.abs(delta_N))
+    values = {name: np.empty(resamples) for name in measures}
+    for number in range(resamples):
+        drawn_N = np.where(rng.random(len(delta_N)) < right_N, 1, -1) * np.abs(delta_N)
+        for name, measure in measures.items():
+            values[name][number] = measure(drawn_N)
+    return values
+
+
+def interval(estimate: float, value_R: Floats) -> list[float]:
+    """The 95% basic bootstrap interval: the resamples' quantiles, reflected about the estimate."""
+    low, high = np.quantile(value_R, [0.025, 0.975])
+    return [float(2 * estimate - high), float(2 * estimate - low)]
+
+
+def calibration_interval(estimate: float, value_R: Floats, calibrated_R: Floats) -> list[float]:
+    """A 95% interval for the true value of a calibration error, which sampling pushes up.
+
+    Resampling pushes it up once more by about as much, so the plain quantiles miss a true value
+    near zero nearly always. Below, the interval is the reflected one, or 0 where a calibrated
+    model (`calibrated_R`) would show the estimate in more than 5% of cases; above, the wider of
+    both. The tests simulate how often it covers the truth.
+    """
+    low, high = np.quantile(value_R, [0.025, 0.975])
+    may_be_zero = estimate <= np.quantile(calibrated_R, 0.95)
+    least = 0.0 if may_be_zero else max(0.0, 2 * estimate - high)
+    return [float(least), float(max(high, 2 * estimate - low))]
+
+
+def paired_difference(
+    measure: Measure, pairs: Sequence[tuple[Floats, Floats]], seed: int, resamples: int = 1_000
+) -> dict[str, Any]:
+    """What a measure of two models on the same pairs differs by, one less the other.
+
+    Args:
+        pairs: for each source, the reward differences `[N, S]` of the one model and of the other;
+            the measure is averaged over sources.
+
+    Returns:
+        `difference`; `ci`, its basic bootstrap interval over pairs; `p`, two-sided, of a
+        permutation test in which each pair's reward differences change models or not.
+    """
+
+    def mean_difference(sources: Iterable[tuple[Floats, Floats]]) -> float:
+        return fmean(measure(one_NS) - measure(other_NS) for one_NS, other_NS in sources)
+
+    difference = mean_difference(pairs)
+    rng = np.random.default_rng(seed)
+    value_R = np.empty(resamples)
+    as_large = 0
+    for number in range(resamples):
+        drawn, swapped = [], []
+        for one_NS, other_NS in pairs:
+            draw = rng.integers(len(one_NS), size=len(one_NS))
+            drawn.append((one_NS[draw], other_NS[draw]))
+            swap_N1 = rng.random((len(one_NS), 1)) < 0.5
+            swapped.append(
+                (np.where(swap_N1, other_NS, one_NS), np.where(swap_N1, one_NS, other_NS))
+            )
+        value_R[number] = mean_difference(drawn)
+        as_large += abs(mean_difference(swapped)) >= abs(difference) - 1e-12
+    return {
+        "difference": difference,
+        "ci": interval(difference, value_R),
+        "p": (1 + as_large) / (1 + resamples),
+    }

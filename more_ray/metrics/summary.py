@@ -1,0 +1,274 @@
+"""The content of `eval.json`: every measure for every source, and the mean over sources.
+
+Legend: N pairs of one source, S seeds, R resamples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from more_ray.metrics.accuracy import Z_95, accuracy, accuracy_interval
+from more_ray.metrics.baselines import longer_answer_accuracy
+from more_ray.metrics.calibration import (
+    adaptive_ece,
+    brier,
+    debiased_ece,
+    ece,
+    nll,
+    true_calibration_error,
+)
+from more_ray.metrics.intervals import (
+    Measure,
+    calibrated_replicates,
+    calibration_interval,
+    interval,
+    paired_difference,
+    replicates,
+)
+from more_ray.metrics.outliers import outliers
+from more_ray.metrics.scores import SourceScores
+from more_ray.metrics.temperature import temperature_scaled
+
+Floats = NDArray[np.float64]
+
+CALIBRATION_ERRORS = ("ece", "adaptive_ece", "debiased_ece")
+WITHOUT_INTERVAL = (
+    *("accuracy", "ece_noise_floor", "longer_answer_accuracy"),
+    *("temperature", "ece_at_temperature", "nll_at_temperature"),
+)
+COMPARED = ("accuracy", "ece", "brier", "nll")
+
+
+def summarise(
+    scores: Mapping[str, SourceScores],
+    scheme: str,
+    step: int | None,
+    seed: int,
+    bins: int = 10,
+    resamples: int = 1_000,
+) -> dict[str, Any]:
+    """Returns the `eval.json` of one model: plain floats, ready for `json.dumps`.
+
+    `KEY_ci` is the 95% interval of KEY. `ece_at_temperature` and `nll_at_temperature` are those of
+    the same scores over one fitted `temperature` a source. `subsets` holds a source's accuracy and
+    ECE by subset, where its pairs name one. The mean is the plain mean over sources
+    (each counts the same, whatever its size), and its `n` the total.
+
+    Args:
+        scheme, step: which model it is; the step of another's model is not known.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: a source has fewer than two pairs, or scores that are NaN or infinite.
+    """
+    sources, values, calibrated = {}, {}, {}
+    for name, one in scores.items():
+        sources[name], values[name], calibrated[name] = _source(name, one, seed, bins, resamples)
+    return {
+        "scheme": scheme,
+        "step": step,
+        "bins": bins,
+        "sources": sources,
+        "mean": _mean(sources, values, calibrated),
+    }
+
+
+def compare(
+    scores: Sequence[Mapping[str, SourceScores]],
+    others: Sequence[Mapping[str, SourceScores]],
+    seed: int,
+    bins: int = 10,
+    resamples: int = 1_000,
+) -> dict[str, Any]:
+    """This model less the other, measure by measure, with intervals and p-values.
+
+    Args:
+        scores, others: of each model one for every seed that it was trained with. Measures are
+            means over the seeds (as many as both have), and pairs are resampled for all at once:
+            intervals are about other pairs, not about other seeds.
+
+    Returns:
+        `sources`, by name, and `mean`, of the means over sources.
+
+    Raises:
+        ValueError: the two were not scored on the same pairs.
+    """
+    seeds = list(zip(scores, others, strict=False))
+    for one, other in seeds:
+        if set(one) != set(other):
+            raise ValueError(f"sources {sorted(one)} and {sorted(other)} are not the same")
+    measures = {key: _over_seeds(measure) for key, measure in _measures(bins).items()}
+    pairs = {name: _aligned(name, seeds) for name in scores[0]}
+
+    def differences(of: Sequence[tuple[Floats, Floats]]) -> dict[str, Any]:
+        return {key: paired_difference(measures[key], of, seed, resamples) for key in COMPARED}
+
+    return {
+        "sources": {name: differences([both]) for name, both in pairs.items()},
+        "mean": differences(list(pairs.values())),
+    }
+
+
+def mean_over_seeds(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One evaluation out of those of a model's seeds: every float is their mean.
+
+    So are the ends of intervals; the interval of a mean of seeds is no wider than that. Counts and
+    names are those of the first.
+    """
+    result = {}
+    for key, first in evaluations[0].items():
+        values = [one.get(key) for one in evaluations]
+        if isinstance(first, Mapping) and None in values:
+            continue  # of an earlier version, which did not know it
+        if isinstance(first, Mapping):
+            result[key] = mean_over_seeds(values)
+        elif isinstance(first, list):
+            result[key] = [fmean(ends) for ends in zip(*values, strict=True)]
+        elif isinstance(first, float):
+            result[key] = fmean(value for value in values if value is not None)
+        else:
+            result[key] = first
+    return result
+
+
+def _over_seeds(measure: Measure) -> Measure:
+    return lambda delta_NS: fmean(measure(delta_N) for delta_N in delta_NS.T)
+
+
+def _aligned(
+    name: str, seeds: Sequence[tuple[Mapping[str, SourceScores], Mapping[str, SourceScores]]]
+) -> tuple[Floats, Floats]:
+    """The reward differences `[N, S]` of two models, in the same order of pairs."""
+    first = seeds[0][0][name]
+    columns: tuple[list[Floats], list[Floats]] = ([], [])
+    for both in seeds:
+        for column, model in zip(columns, both, strict=True):
+            one = model[name]
+            if not np.array_equal(np.sort(first.pair_N), np.sort(one.pair_N)):
+                common = len(np.intersect1d(first.pair_N, one.pair_N))
+                raise ValueError(
+                    f"source {name!r}: the two models were scored on different pairs, "
+                    f"{len(first.pair_N)} and {len(one.pair_N)} with {common} in common"
+                )
+            column.append(_delta(name, one)[np.argsort(one.pair_N)])
+    return np.stack(columns[0], axis=1), np.stack(columns[1], axis=1)
+
+
+def _measures(bins: int) -> dict[str, Measure]:
+    """Of the reward differences `[N]`."""
+    return {
+        "accuracy": accuracy,
+        "ece": lambda delta_N: ece(delta_N, bins),
+        "adaptive_ece": lambda delta_N: adaptive_ece(delta_N, bins),
+        "debiased_ece": lambda delta_N: debiased_ece(delta_N, bins),
+        "brier": brier,
+        "nll": nll,
+        "delta_mean": lambda delta_N: float(delta_N.mean()),
+        "delta_std": lambda delta_N: float(delta_N.std()),
+    }
+
+
+def _source(
+    name: str, scores: SourceScores, seed: int, bins: int, resamples: int
+) -> tuple[dict[str, Any], dict[str, Floats], dict[str, Floats]]:
+    """The measures of one source; their values `[R]` on resampled pairs, and if calibrated."""
+    delta_N = _delta(name, scores)
+    measures = _measures(bins)
+    errors = {key: measures[key] for key in CALIBRATION_ERRORS}
+    calibrated = calibrated_replicates(errors, delta_N, seed, resamples)
+    values = replicates(measures, (delta_N,), seed, resamples)
+    estimates = {key: measure(delta_N) for key, measure in measures.items()}
+    if scores.probability_N is not None:
+        arrays = (delta_N, scores.probability_N.astype(np.float64))
+        truth = {"true_calibration_error": true_calibration_error}
+        values |= replicates(truth, arrays, seed, resamples)
+        estimates["true_calibration_error"] = true_calibration_error(*arrays)
+    result: dict[str, Any] = {"n": len(delta_N)}
+    for key, estimate in estimates.items():
+        result[key] = estimate
+        result[f"{key}_ci"] = (
+            list(accuracy_interval(delta_N))
+            if key == "accuracy"
+            else _interval(key, estimate, values, calibrated)
+        )
+    scaled_N, temperature = temperature_scaled(delta_N, seed)
+    result |= {
+        "ece_noise_floor": float(calibrated["ece"].mean()),
+        "temperature": temperature,
+        "ece_at_temperature": ece(scaled_N, bins),
+        "nll_at_temperature": nll(scaled_N),
+        "longer_answer_accuracy": longer_answer_accuracy(
+            scores.chosen_length_N, scores.rejected_length_N
+        ),
+        **outliers(delta_N),
+    }
+    if scores.subset_N is not None:
+        result["subsets"] = {
+            name: _subset(delta_N[scores.subset_N == name], bins)
+            for name in sorted(set(scores.subset_N) - {None})
+        }
+    return result, values, calibrated
+
+
+def _subset(delta_N: Floats, bins: int) -> dict[str, Any]:
+    """What few pairs can tell."""
+    return {
+        "n": len(delta_N),
+        "accuracy": accuracy(delta_N),
+        "accuracy_ci": list(accuracy_interval(delta_N)),
+        "ece": ece(delta_N, bins),
+    }
+
+
+def _interval(
+    key: str, estimate: float, values: Mapping[str, Floats], calibrated: Mapping[str, Floats]
+) -> list[float]:
+    if key in CALIBRATION_ERRORS:
+        return calibration_interval(estimate, values[key], calibrated[key])
+    return interval(estimate, values[key])
+
+
+def _delta(name: str, scores: SourceScores) -> Floats:
+    if len(scores.chosen_N) < 2:
+        raise ValueError(f"source {name!r} has {len(scores.chosen_N)} test pairs; 2 are needed")
+    score_2N = np.stack([scores.chosen_N, scores.rejected_N])
+    if bad := np.count_nonzero(~np.isfinite(score_2N)):
+        raise ValueError(f"source {name!r} has {bad} of {score_2N.size} scores NaN or infinite")
+    return scores.delta_N
+
+
+def _mean(
+    sources: Mapping[str, dict[str, Any]],
+    values: Mapping[str, dict[str, Floats]],
+    calibrated: Mapping[str, dict[str, Floats]],
+) -> dict[str, Any]:
+    """Means over sources, also of the resamples: those of different sources are independent."""
+    each = sources.values()
+    mean: dict[str, Any] = {"n": sum(one["n"] for one in each)}
+    mean_values, mean_calibrated = _mean_values(values), _mean_values(calibrated)
+    for key in mean_values:
+        mean[key] = fmean(one[key] for one in each)
+        if key != "accuracy":
+            mean[f"{key}_ci"] = _interval(key, mean[key], mean_values, mean_calibrated)
+    variances = [one["accuracy"] * (1 - one["accuracy"]) / one["n"] for one in each]
+    half = Z_95 * math.sqrt(sum(variances)) / len(sources)
+    mean["accuracy_ci"] = [max(0.0, mean["accuracy"] - half), min(1.0, mean["accuracy"] + half)]
+    for key in WITHOUT_INTERVAL:
+        mean[key] = fmean(one[key] for one in each)
+    return mean
+
+
+def _mean_values(values: Mapping[str, dict[str, Floats]]) -> dict[str, Floats]:
+    """`[R]` for each measure that all sources have."""
+    everywhere = set.intersection(*(set(one) for one in values.values()))
+    return {
+        key: np.mean([one[key] for one in values.values()], axis=0)
+        for key in next(iter(values.values()))
+        if key in everywhere
+    }

@@ -1,0 +1,210 @@
+"""Models to one self-contained page: no script, no network, fit for a phone, light or dark."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from more_ray import storage
+from more_ray.data.audit import AUDITED
+from more_ray.errors import UserError
+from more_ray.metrics.baselines import with_temperature
+from more_ray.metrics.outliers import outliers
+from more_ray.metrics.summary import compare
+from more_ray.report.models import Model, mixtures
+from more_ray.report.run_figures import make_figures
+from more_ray.report.templates import render
+
+RESAMPLES = 500
+"""Draws of each comparison."""
+
+Differences = dict[str, dict[str, Any]]
+"""The first model less another, by the other's name and the measure."""
+
+
+def write_report(models: Sequence[Model], uri: str) -> None:
+    """Write the page about `models`; the first is the one that it is about.
+
+    Raises:
+        UserError: the models were not evaluated on the same pairs.
+    """
+    storage.write_text(uri, render_page(models))
+
+
+def render_page(models: Sequence[Model]) -> str:
+    """The page as HTML; raises as `write_report` does."""
+    differences = _differences(models)
+    sources = list(models[0].first.scores)
+    mixed = mixtures(models)
+    return render(
+        "page.html.j2",
+        title=f"{models[0].name} on {_listed(sources)}",
+        verdict=_verdict(models[0], differences),
+        first=models[0],
+        measures=[
+            _measures_row(model, name)
+            for name in [*sources, "mean"]
+            for model in models
+            if model in mixed or model.trained_on == [name]
+        ],
+        seeds=[_seed_row(model) for model in models if len(model.runs) > 1],
+        subsets=[
+            _subset_row(model, name, subset)
+            for name in sources
+            for model in mixed
+            for subset in model.evaluation["sources"][name].get("subsets", {})
+        ],
+        data=_data_rows(models[0]),
+        outliers=[_outlier_row(model, name) for name in sources for model in mixed],
+        differences=[
+            {
+                "less": other,
+                "measure": key,
+                "difference": f"{one['difference']:+.3f}",
+                "95% interval": "{:+.3f} to {:+.3f}".format(*one["ci"]),
+                "p": one["p"],
+            }
+            for other, measures in differences.items()
+            for key, one in measures.items()
+        ],
+        figures=list(make_figures(models)),
+        models=models,
+    )
+
+
+def _differences(models: Sequence[Model]) -> Differences:
+    """Of the means over sources; MultiTask also with a temperature a source."""
+    others = {model.name: model.scores for model in models[1:]}
+    if "proportional" in others:
+        others["proportional + temperature"] = [
+            with_temperature(scores, seed=0) for scores in others["proportional"]
+        ]
+    try:
+        return {
+            name: compare(models[0].scores, scores, seed=0, resamples=RESAMPLES)["mean"]
+            for name, scores in others.items()
+        }
+    except ValueError as error:
+        raise UserError(f"runs: {error}") from error
+
+
+def _measures_row(model: Model, source: str) -> dict[str, Any]:
+    evaluation = model.evaluation
+    one = evaluation["mean"] if source == "mean" else evaluation["sources"][source]
+    truth = {"to truth": one["true_calibration_error"]} if "true_calibration_error" in one else {}
+    return {
+        "source": source,
+        "model": model.name,
+        "pairs": one["n"],
+        "accuracy": _with_interval(one, "accuracy"),
+        "ECE": _with_interval(one, "ece"),
+        "floor": one["ece_noise_floor"],
+        "Brier": one["brier"],
+        "NLL": one["nll"],
+        "T": one["temperature"],
+        "ECE at T": one["ece_at_temperature"],
+        **truth,
+        "longer": one["longer_answer_accuracy"],
+    }
+
+
+def _seed_row(model: Model) -> dict[str, Any]:
+    means = [run.evaluation["mean"] for run in model.runs]
+    return {"model": model.name, "seeds": len(means)} | {
+        title: f"{min(one[key] for one in means):.3f} to {max(one[key] for one in means):.3f}"
+        for key, title in (("accuracy", "accuracy"), ("ece", "ECE"), ("nll", "NLL"))
+    }
+
+
+def _outlier_row(model: Model, source: str) -> dict[str, Any]:
+    one = outliers(model.first.scores[source].delta_N)
+    return {
+        "source": source,
+        "model": model.name,
+        **{
+            f"{side} {title}": one[f"{side}_{key}"]
+            for side in ("positive", "negative")
+            for key, title in (("outliers", "outliers"), ("outlier_mean", "mean"))
+        },
+    }
+
+
+def _subset_row(model: Model, source: str, subset: str) -> dict[str, Any]:
+    one = model.evaluation["sources"][source]["subsets"][subset]
+    return {
+        "source": source,
+        "subset": subset,
+        "model": model.name,
+        "pairs": one["n"],
+        "accuracy": _with_interval(one, "accuracy"),
+        "ECE": one["ece"],
+    }
+
+
+def _data_rows(model: Model) -> list[dict[str, Any]]:
+    """What preparation counted; nothing of runs that did not keep it."""
+    sources = (model.first.environment or {}).get("data") or {}
+    unread = any(count.get("unread") for count in sources.values())
+    return [
+        {
+            "source": name,
+            "train": count["train"],
+            "test": count["test"],
+            "rejected": sum(count["rejected"].values()),
+            **{title: count[key] for key, title in AUDITED.items()},
+            **({"not read": ", ".join(count.get("unread", []))} if unread else {}),
+        }
+        for name, count in sources.items()
+    ]
+
+
+def _with_interval(measures: dict[str, Any], key: str) -> str:
+    return "{:.3f} ({:.3f}-{:.3f})".format(measures[key], *measures[f"{key}_ci"])
+
+
+def _verdict(model: Model, differences: Mapping[str, Mapping[str, Any]]) -> str:
+    """What can be said, and no more than that."""
+    mean = model.evaluation["mean"]
+    low, high = mean["accuracy_ci"]
+    sentence = (
+        f"{model.name} prefers the answer that people chose in {mean['accuracy']:.1%} of pairs "
+        f"({low:.1%} to {high:.1%}); "
+    )
+    end = mean["ece_ci"][1]
+    start = min(run.evaluation["mean"]["ece_ci"][0] for run in model.runs)
+    sentence += (
+        f"no miscalibration was found (ECE {mean['ece']:.3f}, noise floor "
+        f"{mean['ece_noise_floor']:.3f}, true value at most {end:.3f})."
+        if start == 0
+        else f"it is miscalibrated (ECE {mean['ece']:.3f}, true value {start:.3f} to {end:.3f})."
+    )
+    multitask = {other: one for other, one in differences.items() if "proportional" in other}
+    shown = multitask or differences
+    level = 0.05 / max(1, 2 * len(shown))  # accuracy and ECE of each: Bonferroni
+    comparisons = {other: _comparison(one, level) for other, one in shown.items()}
+    for other, words in comparisons.items():
+        if words:
+            sentence += f" It is {words} than {other}."
+    if equal := [other for other, words in comparisons.items() if not words]:
+        sentence += f" These test pairs do not tell it from {_listed(equal)}."
+    return sentence
+
+
+def _comparison(measures: Mapping[str, Any], level: float) -> str:
+    """In words what differs with p < `level`."""
+    return _listed(
+        [
+            f"{better if (one['difference'] > 0) == (key == 'accuracy') else worse} "
+            f"({one['difference']:+.3f}, {one['ci'][0]:+.3f} to {one['ci'][1]:+.3f})"
+            for key, better, worse in (
+                ("accuracy", "more accurate", "less accurate"),
+                ("ece", "better calibrated", "worse calibrated"),
+            )
+            for one in [measures[key]]
+            if one["p"] < level
+        ]
+    )
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

@@ -1,0 +1,105 @@
+"""The folder of sampled answers: a part for each block of prompts, then all of them in order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from more_ray import storage
+from more_ray.config.base import dump, read
+from more_ray.config.sample import RejectionSamplingConfig
+from more_ray.errors import UserError
+from more_ray.parquet import read_table, write_tables
+from more_ray.run_folder import CONFIG, check_same
+from more_ray.sample.prompts import Prompt
+from more_ray.sample.selection import BEST_SCHEMA, SAMPLE_SCHEMA, SCORED_SCHEMA
+
+PARTS_AT_ONCE = 128
+"""Parts that are held in memory, and one row group of the whole."""
+
+
+@dataclass(frozen=True)
+class SamplesFolder:
+    """`path` (a path or URI) with a part for every `block` prompts."""
+
+    path: str
+    block: int
+
+    def claim(self, config: RejectionSamplingConfig, prompts: Sequence[Prompt]) -> None:
+        """Note what is sampled here; raises UserError where it is something else."""
+        check_same(self._config_path, "samples", config)
+        self._check_prompts(config, prompts)
+        digest = {"prompts": len(prompts), "sha256": _digest(prompts)}
+        storage.write_json(self._prompts_path, digest)
+        storage.write_text(self._config_path, dump(config))
+
+    def check_samples(self, config: RejectionSamplingConfig, prompts: Sequence[Prompt]) -> None:
+        """That there are samples here that `config` would draw; raises UserError otherwise."""
+        if not storage.exists(storage.join(self.path, "samples.parquet")):
+            raise UserError(f"samples_from: {self.path} holds no finished samples")
+        before = read(RejectionSamplingConfig, storage.read_text(self._config_path))
+        for key in ("policy", "sampling"):
+            if getattr(before, key) != getattr(config, key):
+                raise UserError(f"samples_from: {self.path} holds samples with another {key}")
+        self._check_prompts(config, prompts)
+
+    def _check_prompts(self, config: RejectionSamplingConfig, prompts: Sequence[Prompt]) -> None:
+        digest = _digest(prompts)
+        path = self._prompts_path
+        if storage.exists(path) and storage.read_json(path)["sha256"] != digest:
+            raise UserError(
+                f"{self.path} holds samples of other prompts than {config.prompts} has now; "
+                "choose another folder or remove that one"
+            )
+
+    @property
+    def _config_path(self) -> str:
+        return storage.join(self.path, CONFIG)
+
+    @property
+    def _prompts_path(self) -> str:
+        return storage.join(self.path, "prompts.json")
+
+    def part(self, row: int) -> str:
+        """The file of the block that the prompt `row` is in."""
+        return storage.join(self.path, "parts", f"part-{row // self.block:05d}.parquet")
+
+    def read_samples(self, row: int) -> pa.Table:
+        """A block's samples, as they were drawn."""
+        return read_table(self.part(row), SAMPLE_SCHEMA.names)
+
+    def write_part(self, samples: pa.Table) -> None:
+        """A block's scored samples."""
+        write_tables(self.part(samples["row"][0].as_py()), [samples], SCORED_SCHEMA)
+
+    def collect(self, prompts: int, samples: int) -> pa.Table:
+        """Write `samples.parquet` and `best.parquet` from all parts.
+
+        Returns:
+            All samples, without their texts.
+        """
+        whole = storage.join(self.path, "samples.parquet")
+        write_tables(whole, self._parts(prompts), SCORED_SCHEMA)
+        best = (
+            part.filter(part["selected"]).select(BEST_SCHEMA.names) for part in self._parts(prompts)
+        )
+        write_tables(storage.join(self.path, "best.parquet"), best, BEST_SCHEMA)
+        texts = ("prompt", "response")
+        table = read_table(whole, [name for name in SCORED_SCHEMA.names if name not in texts])
+        assert np.array_equal(table["row"], np.repeat(np.arange(prompts), samples))
+        return table
+
+    def _parts(self, prompts: int) -> Iterator[pa.Table]:
+        step = PARTS_AT_ONCE * self.block
+        for first in range(0, prompts, step):
+            rows = range(first, min(first + step, prompts), self.block)
+            yield pa.concat_tables([read_table(self.part(row)) for row in rows])
+
+
+def _digest(prompts: Sequence[Prompt]) -> str:
+    return hashlib.sha256(json.dumps(prompts).encode()).hexdigest()

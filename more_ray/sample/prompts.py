@@ -1,0 +1,44 @@
+"""The prompts that a policy answers, out of a file."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from more_ray.data.files import read_records
+from more_ray.data.records import (
+    InvalidRecord,
+    Message,
+    Reject,
+    check_prompt,
+    turns_before,
+)
+from more_ray.data.shapes import PROMPTS, prompt_of
+from more_ray.errors import DataError
+
+Prompt = tuple[Message, ...]
+
+
+def read_prompts(uri: str, limit: int | None = None) -> list[Prompt]:
+    """The column `prompt` (or `question`, or `instruction`) of a file, in its order, at most
+    `limit` rows of it; `system`, `history` and `input` are read as preference data has them.
+
+    A prompt is an instruction, a transcript or a list of messages; it ends with a user turn.
+
+    Raises:
+        DataError: a file that cannot be read, a row without a usable prompt, or no row.
+    """
+    prompts = []
+    for row in islice(read_records(uri), limit):
+        if isinstance(row, Reject):
+            raise DataError(f"{row.where}: {row.reason.value}: {row.detail}")
+        where, record = row
+        if not record.keys() & set(PROMPTS):
+            columns = ", ".join(sorted(record)) or "(none)"
+            raise DataError(f"{where}: no column prompt; there are {columns}")
+        try:
+            prompts.append(check_prompt(prompt_of(record), turns_before(record)))
+        except InvalidRecord as invalid:
+            raise DataError(f"{where}: {invalid}") from invalid
+    if not prompts:
+        raise DataError(f"{uri}: no prompts")
+    return prompts

@@ -1,0 +1,192 @@
+"""Rejection sampling on Ray Data: prompts -> samples -> scores -> the best of each prompt.
+
+Prompts go in fixed blocks. A block that is done is a file, so that after a kill only the others are
+left; seeds belong to the prompts' places, so that these give the samples that they would have
+given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import jinja2
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import torch
+
+from more_ray import storage
+from more_ray.cluster import shared_gpus, worker_options
+from more_ray.config.sample import RejectionSamplingConfig
+from more_ray.data.formatting import render_prompt
+from more_ray.data.records import Reason
+from more_ray.device import begun_on_gpu, use_threads
+from more_ray.errors import DataError, UserError, last_line
+from more_ray.model.loading import check_model, check_reward_model, load_causal_lm
+from more_ray.model.tokenizer import load_tokenizer
+from more_ray.run_folder import DEVICE
+from more_ray.sample.folder import SamplesFolder
+from more_ray.sample.prompts import Prompt, read_prompts
+from more_ray.sample.sampler import Sampler
+from more_ray.sample.selection import PROMPT_SCHEMA, SAMPLE_SCHEMA, Score, select, summarise
+
+SCORER_CPUS = 0.5
+"""A scorer waits for samples most of the time."""
+RETRIES = {"max_task_retries": 3}
+"""Of a block whose actor died; by itself Ray Data tries for ever."""
+
+
+def sample_and_select(
+    config: RejectionSamplingConfig,
+    make_score: Callable[[], Score],
+    progress: Callable[[int, int, int], None] = lambda done, prompts, tokens: None,
+) -> dict[str, Any]:
+    """Write `samples.parquet` (all, in order) and `best.parquet` (one a prompt), or go on with it.
+
+    Args:
+        make_score: makes what scores, in each process that does.
+        progress: told the prompts done, all that there are, and the tokens sampled by this call.
+
+    Returns:
+        The content of `summary.json`.
+
+    Raises:
+        DataError, ModelError: the inputs cannot be used.
+        UserError: the folder belongs to other samples.
+        UserError: sampling failed for good.
+    """
+    size = config.sampling.batch_prompts
+    prompts = check_inputs(config)
+    folder = SamplesFolder(storage.absolute(config.output_dir), size)
+    folder.claim(config, prompts)
+    summary_path = storage.join(folder.path, "summary.json")
+    if storage.exists(summary_path):
+        progress(len(prompts), len(prompts), 0)
+        return storage.read_json(summary_path)
+    starts = [row for row in range(0, len(prompts), size) if not storage.exists(folder.part(row))]
+    if config.samples_from:
+        source = SamplesFolder(storage.absolute(config.samples_from), size)
+        source.check_samples(config, prompts)
+        waiting = [source.read_samples(row) for row in starts]
+    else:
+        waiting = [_block(prompts[row : row + size], row) for row in starts]
+    done, tokens = len(prompts) - sum(len(prompts[row : row + size]) for row in starts), 0
+    progress(done, len(prompts), tokens)
+    for part in _run(config, folder, waiting, make_score):
+        done, tokens = done + part["prompts"], tokens + part["tokens"]
+        progress(done, len(prompts), tokens)
+    summary = summarise(folder.collect(len(prompts), config.sampling.samples))
+    storage.write_json(summary_path, summary)
+    return summary
+
+
+def check_inputs(config: RejectionSamplingConfig) -> list[Prompt]:
+    """The prompts; raises DataError and ModelError for what would fail later, in a worker."""
+    prompts = read_prompts(config.prompts, config.limit)
+    check_reward_model(config.reward)
+    sampling = config.sampling
+    check_model(config.policy, sampling.max_prompt_tokens + sampling.max_new_tokens, policy=True)
+    tokenizer = load_tokenizer(config.policy, sampling.max_prompt_tokens)
+    for row, prompt in enumerate(prompts):
+        try:
+            render_prompt(tokenizer, prompt)
+        except jinja2.TemplateError as error:
+            reason = f"{Reason.TEMPLATE.value}: {error}"
+            raise DataError(f"{config.prompts}, prompt {row}: {reason}") from error
+    return prompts
+
+
+def _block(prompts: Sequence[Prompt], first: int) -> pa.Table:
+    rows = [{"row": row, "prompt": list(prompt)} for row, prompt in enumerate(prompts, first)]
+    return pa.Table.from_pylist(rows, PROMPT_SCHEMA)
+
+
+def _run(
+    config: RejectionSamplingConfig,
+    folder: SamplesFolder,
+    blocks: list[pa.Table],
+    make_score: Callable[[], Score],
+) -> Iterator[dict[str, int]]:
+    """Sample, score and write blocks; yields the number of prompts and tokens of each."""
+    if not blocks:
+        return
+    whole = {"batch_size": None, "batch_format": "pyarrow"}
+    samples = ray.data.from_arrow(blocks)
+    if not config.samples_from:
+        gpus = _gpus(config, folder)
+        samples = samples.map_batches(
+            SampleBlock,
+            fn_constructor_args=(config, "cuda" if gpus else "cpu"),
+            compute=ray.data.ActorPoolStrategy(size=config.workers),
+            **worker_options(gpus),
+            ray_remote_args_fn=lambda: RETRIES,
+            **whole,
+        )
+    written = samples.map_batches(
+        SelectAndWrite,
+        fn_constructor_args=(folder, make_score),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=config.workers),
+        num_cpus=SCORER_CPUS,
+        ray_remote_args_fn=lambda: RETRIES,
+        **whole,
+    )
+    try:
+        yield from written.iter_rows()
+    except ray.exceptions.RayError as error:
+        raise UserError(f"sampling failed: {_cause(error)}") from error
+
+
+def _gpus(config: RejectionSamplingConfig, folder: SamplesFolder) -> float:
+    """Of each worker that samples; on the other kind it would draw other samples."""
+    available = shared_gpus(config.use_gpu, config.workers) > 0
+    use_gpu = begun_on_gpu(folder.path, "use_gpu", config.use_gpu, available)
+    storage.write_json(storage.join(folder.path, DEVICE), {"use_gpu": use_gpu})
+    return shared_gpus(use_gpu, config.workers)
+
+
+def _cause(error: BaseException) -> str:
+    """What this package's own error says, out of the report that Ray makes around it."""
+    for line in reversed(str(error).splitlines()):
+        kind, _, message = line.strip().partition("Error: ")
+        if kind.startswith("more_ray."):
+            return message
+    return last_line(error)
+
+
+class SampleBlock:
+    """A Ray Data actor that holds the policy."""
+
+    def __init__(self, config: RejectionSamplingConfig, device: str) -> None:
+        use_threads(config.workers)
+        tokenizer = load_tokenizer(config.policy, config.sampling.max_prompt_tokens)
+        dtype = torch.bfloat16 if device == "cuda" else torch.float32
+        policy = load_causal_lm(config.policy, tokenizer, dtype, config.sampling.seed)
+        self._sampler = Sampler(policy.to(device), tokenizer, config.sampling)
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        prompts = block.to_pylist()
+        samples = self._sampler.sample(
+            [one["prompt"] for one in prompts], seeds=[one["row"] for one in prompts]
+        )
+        rows = [
+            {**prompt, "sample": number, **asdict(sample)}
+            for prompt, several in zip(prompts, samples, strict=True)
+            for number, sample in enumerate(several)
+        ]
+        return pa.Table.from_pylist(rows, SAMPLE_SCHEMA)
+
+
+class SelectAndWrite:
+    """A Ray Data actor that scores a block, selects from it and writes it."""
+
+    def __init__(self, folder: SamplesFolder, make_score: Callable[[], Score]) -> None:
+        self._folder = folder
+        self._score = make_score()
+
+    def __call__(self, samples: pa.Table) -> pa.Table:
+        scored = select(samples, self._score)
+        self._folder.write_part(scored)
+        prompts, tokens = len(scored["row"].unique()), pc.sum(scored["tokens"]).as_py()
+        return pa.table({"prompts": [prompts], "tokens": [tokens]})

@@ -1,0 +1,65 @@
+"""The rewards of a prompt's answers, from the reward service."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from ray import serve
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError
+from ray.serve.handle import DeploymentHandle
+
+from more_ray.data.records import Message
+from more_ray.errors import UserError
+from more_ray.sample.selection import Score
+
+LONGEST_WAIT = 5.0
+"""Seconds between two tries, at most."""
+ANSWERS_AT_ONCE = 8
+"""Of one request, so that no number of samples is more than the service takes."""
+
+
+def score_by_handle(
+    handle: DeploymentHandle,
+    prompt: Sequence[Message],
+    responses: Sequence[str],
+    deadline: float = 600.0,
+) -> list[float]:
+    """Ask the reward service, again and again while it is full or a replica has died.
+
+    Args:
+        deadline: seconds after which it is given up.
+
+    Raises:
+        UserError: no answer before the deadline.
+    """
+    give_up, wait = time.monotonic() + deadline, 0.1
+    while True:
+        asked = handle.score.remote(prompt=list(prompt), responses=list(responses))
+        try:
+            return asked.result(timeout_s=max(0.0, give_up - time.monotonic()))
+        except (BackPressureError, RayActorError, TimeoutError) as error:
+            if time.monotonic() + wait > give_up:
+                kind = type(error).__name__
+                raise UserError(
+                    f"reward: no answer from the service in {deadline:g} s ({kind})"
+                ) from error
+        time.sleep(wait)
+        wait = min(2 * wait, LONGEST_WAIT)
+
+
+def score_by_service(app: str) -> Score:
+    """What asks the Serve application of that name, in any process of its cluster."""
+    handle = serve.get_app_handle(app)
+
+    def score(prompt: Sequence[Message], responses: Sequence[str]) -> list[float]:
+        return [
+            reward
+            for first in range(0, len(responses), ANSWERS_AT_ONCE)
+            for reward in score_by_handle(
+                handle, prompt, responses[first : first + ANSWERS_AT_ONCE]
+            )
+        ]
+
+    return score

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from more_ray.judge.summary import summarize
+from more_ray.report.align_page import judged_rows, measure_rows, render_page, tables, verdict
+
+
+def one(mean: float, half: float = 0.1) -> dict[str, Any]:
+    return {"mean": mean, "ci": [mean - half, mean + half], "n": 10}
+
+
+def policy(gain: float, kl: dict[str, Any] | None) -> dict[str, Any]:
+    perplexity = {"perplexity": 8.0, "perplexity_ci": [7.0, 9.0], "answer_perplexity": 9.5}
+    return {
+        "tokens": one(50, 5),
+        "unfinished": 0.25,
+        "distinct_bigrams": one(0.9),
+        "reward": {"more": one(gain), "proportional": one(gain)},
+        "gain": {"more": one(gain), "proportional": one(gain)},
+        "kl": kl,
+        "perplexity": {"helpful": {**perplexity, "median_perplexity": 8, "outliers": 1, "n": 20}},
+    }
+
+
+def judged(ours: str, theirs: str, wins: int, losses: int) -> dict[str, Any]:
+    outcomes = ["win"] * wins + ["lose"] * losses + ["tie"] * 4
+    names = {"policy": ours, "other": theirs, "criterion": "helpful", "said_a": 0.5}
+    return {**names, **summarize(outcomes)}
+
+
+@pytest.fixture
+def result() -> dict[str, Any]:
+    measures = {"n": 50, "accuracy": 0.6, "accuracy_ci": [0.5, 0.7], "ece": 0.05}
+    measures |= {"ece_ci": [0.0, 0.1], "ece_noise_floor": 0.04}
+    return {
+        "environment": {"command": "python jobs/align.py", "commit": "abc"},
+        "reward_models": {"more": measures, "proportional": {**measures, "ece": 0.08}},
+        "policies": {
+            "base": policy(0.0, None),
+            "more": policy(0.3, one(2.0)),
+            "proportional": policy(-0.2, one(1.0)),
+        },
+        "judgements": [judged("more", "base", 30, 2), judged("more", "proportional", 9, 8)],
+    }
+
+
+def test_the_verdict_says_what_is_told_apart(result: dict[str, Any]) -> None:
+    text = verdict(result)
+    assert "For being helpful the judge prefers more to base (win rate 0.89" in text
+    assert "For being helpful the judge does not tell more from proportional" in text
+    assert "aligned with more gained +0.300 (+0.200 to +0.400) by that" in text
+
+
+def test_tables(result: dict[str, Any]) -> None:
+    assert [row["decided"] for row in judged_rows(result)] == [36, 21]
+    rows = measure_rows(result)
+    assert [row["gain by more"] for row in rows] == [
+        "",
+        "+0.300 (+0.200 to +0.400)",
+        "-0.200 (-0.300 to -0.100)",
+    ]
+    assert rows[0]["KL, nats"] == "-"
+
+
+def test_the_terminal_has_room_for_all(result: dict[str, Any]) -> None:
+    console = Console(width=80, file=io.StringIO())
+    console.print(*tables(result))
+    shown = console.file.getvalue()
+    assert "…" not in shown
+    assert "0.89 (0." in shown
+    assert "+0.300 (+0.200 to" in shown
+
+
+def test_the_page_needs_nothing_but_itself(result: dict[str, Any]) -> None:
+    page = render_page(result, "prompts: FILE")
+    assert "<script" not in page
+    assert not re.search(r'(src|href)="(?!data:)[^#]', page)
+    assert "ECE and win rate" in page
+    assert "Reward and divergence" in page
+    assert "7.00-9.00" in page
+
+
+def test_without_a_judge_and_without_verdicts(result: dict[str, Any]) -> None:
+    nothing = {**judged("more", "base", 1, 1), **summarize(["unparsable"]), "said_a": None}
+    page = render_page({**result, "judgements": [nothing]}, "")
+    assert "No verdict on more and base, helpful, could be read." in page
+    assert "ECE and win rate" not in page
+    assert "Win, tie, lose" not in render_page({**result, "judgements": []}, "")

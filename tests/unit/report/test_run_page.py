@@ -1,0 +1,227 @@
+"""The report, from folders to a page in a real browser."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from more_ray.errors import UserError
+from more_ray.evaluate.files import write_scores
+from more_ray.metrics.baselines import with_temperature
+from more_ray.metrics.calibration import sigmoid
+from more_ray.metrics.scores import SourceScores
+from more_ray.metrics.summary import compare, summarise
+from more_ray.report.models import read_models
+from more_ray.report.run_page import render_page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+SOURCES = ("helpful", "harmless")
+DRAWS = 100
+"""Of each comparison: enough for the least p that the verdict asks for."""
+WIDTHS = (390, 1200)
+"""Of a phone and a desktop."""
+NO_NETWORK = re.compile(r"""(?:src|href)\s*=\s*["'](?!data:|#)|url\((?!#|data:)|@import""")
+
+
+def scores(seed: int, sharpness: float, pairs: int = 300) -> dict[str, SourceScores]:
+    """Pairs that do not depend on the seed, and rewards that are `sharpness` times too sure."""
+    result = {}
+    for place, name in enumerate(SOURCES):
+        truth_N = np.random.default_rng(place).normal(size=pairs)
+        right_N = np.random.default_rng(10 + place).random(pairs) < sigmoid(np.abs(truth_N))
+        noise_N = 0.05 * np.random.default_rng(100 + seed).normal(size=pairs)
+        delta_N = sharpness * (np.where(right_N, 1, -1) * np.abs(truth_N) + noise_N)
+        length_N = np.arange(pairs) + 1
+        result[name] = SourceScores(
+            *(np.arange(pairs), delta_N, np.zeros(pairs), length_N, length_N[::-1])
+        )
+    return result
+
+
+@cache
+def evaluation(seed: int, sharpness: float) -> dict[str, Any]:
+    return summarise(scores(seed, sharpness), "", 4, seed=0, resamples=100)
+
+
+def save(
+    folder: Path, scheme: str, seed: int, sharpness: float, train_on: tuple[str, ...] = ()
+) -> str:
+    """A run's folder with what a report reads; with `train_on` it has no environment."""
+    write_scores(scores(seed, sharpness), str(folder))
+    made = {**evaluation(seed, sharpness), "scheme": scheme}
+    (folder / "eval.json").write_text(json.dumps(made))
+    names = train_on or SOURCES
+    (folder / "config.yaml").write_text(yaml.safe_dump({"data": {"train_on": list(train_on)}}))
+    lines = [
+        {
+            "step": step,
+            "lam": dict.fromkeys(names, 1 / len(names)),
+            "source_loss": dict.fromkeys(names, 0.7 - 0.01 * step),
+            "cosine": np.where(np.eye(len(names)), 1.0, -0.25).tolist(),
+        }
+        for step in range(4)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    if not train_on:
+        environment = {"command": "python jobs/train_more.py a='<b>'", "commit": "abc", "cores": 2}
+        (folder / "environment.json").write_text(json.dumps(environment))
+    return str(folder)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_draws() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("more_ray.report.run_page.RESAMPLES", DRAWS)
+        yield
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two seeds of MORE, two of an over-rewarding MultiTask, and a model for each source."""
+    root = tmp_path_factory.mktemp("runs")
+    made = [save(root / f"more{seed}", "more", seed, 1.0) for seed in (0, 1)]
+    made += [save(root / f"proportional{seed}", "proportional", seed, 4.0) for seed in (0, 1)]
+    return made + [save(root / name, "uniform", 0, 2.0, (name,)) for name in SOURCES]
+
+
+@pytest.fixture(scope="module")
+def page(folders: list[str]) -> str:
+    return render_page(read_models(folders))
+
+
+def test_runs_of_one_name_are_seeds_of_one_model(folders: list[str]) -> None:
+    models = read_models(folders)
+    assert [model.name for model in models] == [
+        *("more", "proportional", "single helpful", "single harmless")
+    ]
+    assert [len(model.runs) for model in models] == [2, 2, 1, 1]
+    more = models[0]
+    for key in ("ece", "ece_noise_floor", "nll"):
+        seeds = [run.evaluation["sources"]["helpful"][key] for run in more.runs]
+        assert seeds[0] != seeds[1]
+        assert more.evaluation["sources"]["helpful"][key] == pytest.approx(np.mean(seeds))
+
+
+def test_the_verdict_says_what_differs_and_how_surely(page: str, folders: list[str]) -> None:
+    verdict = html.unescape(re.search(r'<p class="verdict">(.*?)</p>', page, re.S).group(1))
+    assert verdict.startswith("more prefers the answer that people chose in")
+    assert "no miscalibration was found" in verdict
+    more, proportional = (model.scores for model in read_models(folders)[:2])
+    difference = compare(more, proportional, seed=0, resamples=DRAWS)["mean"]["ece"]
+    assert difference["difference"] < -0.05
+    expected = "It is better calibrated ({:+.3f}, {:+.3f} to {:+.3f}) than proportional.".format(
+        difference["difference"], *difference["ci"]
+    )
+    assert expected in verdict
+    assert re.search(r"do not tell it from .*proportional \+ temperature\.", verdict)
+
+
+def test_a_temperature_undoes_over_rewarding() -> None:
+    scaled = with_temperature(scores(0, 4.0), seed=0)["helpful"].delta_N
+    ratio_N = scaled / scores(0, 4.0)["helpful"].delta_N
+    assert len(np.unique(ratio_N.round(9))) == 2
+    np.testing.assert_allclose(ratio_N, 0.25, atol=0.1)
+
+
+def test_every_figure_has_its_numbers_and_its_text(page: str) -> None:
+    figures = re.findall(r"<figure .*?</details>", page, re.S)
+    assert len(figures) == 10
+    for figure in figures:
+        assert re.search(r'<div role="img" aria-label="[^"]{40,}">\s*<svg', figure)
+        assert "<tbody>" in figure
+        assert figure.count("<tr>") > 1
+
+
+def test_the_page_is_self_contained_and_escapes(page: str) -> None:
+    assert not NO_NETWORK.search(page)
+    assert "<script" not in page
+    assert "python jobs/train_more.py a=&#39;&lt;b&gt;&#39;" in page
+
+
+def test_the_same_runs_make_the_same_page(page: str, folders: list[str]) -> None:
+    assert render_page(read_models(folders)) == page
+
+
+def test_runs_that_are_not_there_or_not_of_the_same_pairs(
+    folders: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"runs: .*nowhere holds no eval\.json"):
+        read_models([str(tmp_path / "nowhere")])
+    other = Path(save(tmp_path / "other", "uniform", 0, 1.0))
+    write_scores(scores(0, 1.0, pairs=200), str(other))
+    with pytest.raises(UserError, match="different pairs, 300 and 200 with 200 in common"):
+        render_page(read_models([folders[0], str(other)]))
+    (other / "scores.parquet").unlink()
+    with pytest.raises(UserError, match=r"holds no scores\.parquet"):
+        read_models([str(other)])
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: apt-get install chromium)")
+def test_a_browser_shows_it_without_a_complaint(page: str, tmp_path: Path) -> None:
+    """Opened from disk, in frames as wide as a phone and a desktop."""
+    measure = (
+        "const page = this.contentDocument.documentElement;"
+        "const svgs = page.querySelectorAll('svg').length;"
+        "document.title += `${this.width}: ${page.scrollWidth} ${svgs};`"
+    )
+    frames = [
+        f'<iframe width={width} height=900 frameborder=0 onload="{measure}" '
+        f'srcdoc="{html.escape(page)}"></iframe>'
+        for width in WIDTHS
+    ]
+    (tmp_path / "frames.html").write_text("\n".join(["<!doctype html><title></title>", *frames]))
+    shown = subprocess.run(
+        [
+            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr"),
+            *(f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", "--timeout=20000"),
+            (tmp_path / "frames.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "CONSOLE" not in shown.stderr
+    measured = re.findall(r"(\d+): (\d+) (\d+);", shown.stdout.partition("</title>")[0])
+    assert sorted(int(width) for width, _, _ in measured) == sorted(WIDTHS), shown.stderr
+    for width, needed, svgs in measured:
+        assert int(needed) <= int(width)
+        assert int(svgs) == 10
+
+
+def test_runs_of_other_settings_are_other_models(folders: list[str], tmp_path: Path) -> None:
+    """Seeds of one model have the same config but for the seed."""
+    other = Path(save(tmp_path / "other", "more", 0, 1.0))
+    config = {"data": {"train_on": []}, "optimizer": {"lr": 1}}
+    (other / "config.yaml").write_text(yaml.safe_dump(config))
+    models = read_models([folders[0], folders[1], str(other)])
+    assert [len(model.runs) for model in models] == [2, 1]
+    assert [model.name for model in models] == [f"more ({folders[0]})", f"more ({other})"]
+    special = {"data": {"train_on": ["helpful"]}, "init_from": "outputs/mine"}
+    (other / "config.yaml").write_text(yaml.safe_dump(special))
+    assert read_models([str(other)])[0].name == "single helpful from outputs/mine"
+
+
+@pytest.mark.parametrize("pairs", [10, 13, 25])
+def test_a_bin_whose_pairs_are_all_right(tmp_path: Path, pairs: int) -> None:
+    """The ends of its interval may miss 1 by rounding."""
+    sure = {
+        name: SourceScores(
+            *(np.arange(pairs), np.full(pairs, 3.0), np.zeros(pairs)),
+            *(np.ones(pairs), np.ones(pairs)),
+        )
+        for name in SOURCES
+    }
+    folder = save(tmp_path / "sure", "more", 0, 1.0)
+    write_scores(sure, folder)
+    assert "Reliability" in render_page(read_models([folder]))
