@@ -23,7 +23,7 @@ SMALL: dict[str, Any] = {
 }
 
 
-RUNS = ("test_faults.py", "test_run.py", "test_skips.py")
+RUNS = ("test_earlier_runs.py", "test_faults.py", "test_run.py", "test_skips.py")
 
 
 def group(nodeid: str) -> str:
