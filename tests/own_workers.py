@@ -32,6 +32,7 @@ from more_ray.data.prepared import Prepared
 from more_ray.evaluate.on_workers import run_test_pairs
 from more_ray.evaluate.pairs import EvaluationPairs
 from more_ray.model.answer_likelihood import AnswerLikelihood
+from more_ray.model.dtype import DTYPES
 from more_ray.model.implicit_reward import ImplicitReward
 from more_ray.model.loading import add_lora, load_classifier, load_policy
 from more_ray.model.reward_model import RewardModel, choose_batch_format
@@ -44,7 +45,6 @@ from more_ray.train.engine import (
 )
 from more_ray.train.exchange import SourceStats, pair_weights
 from more_ray.train.losses import AnswerLosses, Losses, RankingLosses
-from more_ray.train.precision import DTYPES
 from more_ray.train.step import micro_step, whole_batch_step
 
 OTHERS_SECONDS, SECONDS = 60, 120

@@ -11,8 +11,8 @@ from gpu_settings import GpuCheck, Shape
 from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
 
 from more_ray.config import ModelConfig, RunConfig, TrainConfig
+from more_ray.model.dtype import DTYPES
 from more_ray.model.reward_model import RewardModel
-from more_ray.train.precision import DTYPES
 
 PADDING = 0
 

@@ -2,6 +2,7 @@
 
 from more_ray.config.align import AlignConfig
 from more_ray.config.base import Section
+from more_ray.config.calibrate import CalibrationConfig
 from more_ray.config.data import DataConfig, SimulatorConfig
 from more_ray.config.evaluate import EvaluationConfig
 from more_ray.config.finetune import FineTuneConfig
@@ -17,6 +18,7 @@ from more_ray.config.train import OptimizerConfig, TrainConfig
 
 __all__ = [
     "AlignConfig",
+    "CalibrationConfig",
     "DataConfig",
     "EvaluationConfig",
     "FineTuneConfig",

@@ -31,7 +31,7 @@ from more_ray.errors import DataError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-FORMAT = 3
+FORMAT = 4
 """Raised when the meaning of prepared files changes, so that old ones are not reused."""
 LOOKED_AT = 1_000
 """Records of a file whose columns are compared with those that are read."""

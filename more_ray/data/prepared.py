@@ -18,6 +18,7 @@ from more_ray.data.mixture import GROUP
 PAIR_SCHEMA = pa.schema(
     [
         pa.field("pair", pa.int64(), nullable=False),
+        pa.field("prompt", pa.uint64(), nullable=False),
         pa.field("shared", pa.list_(pa.int32()), nullable=False),
         pa.field("chosen", pa.list_(pa.int32()), nullable=False),
         pa.field("rejected", pa.list_(pa.int32()), nullable=False),
@@ -29,8 +30,8 @@ PAIR_SCHEMA = pa.schema(
         pa.field("subset", pa.string()),
     ]
 )
-"""`pair` names a pair by its content, whatever the tokenizer. `shared` tokens come first in both
-sequences; `tokens` is the length of all three lists."""
+"""`pair` names a pair by its content, whatever the tokenizer, and `prompt` its prompt. `shared`
+tokens come first in both sequences; `tokens` is the length of all three lists."""
 
 TOKENS = ["shared", "chosen", "rejected"]
 

@@ -36,7 +36,6 @@ WORK_SCHEMA = pa.schema(
         pa.field("source", pa.int32()),
         pa.field("split", pa.string()),
         pa.field("key", pa.uint64()),
-        pa.field("prompt", pa.uint64()),
         pa.field("answers", pa.uint64()),
         pa.field("swapped", pa.bool_()),
         pa.field("reason", pa.string()),

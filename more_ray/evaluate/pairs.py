@@ -29,7 +29,7 @@ class EvaluationPairs:
     def __init__(self, prepared: Prepared, tokens: int) -> None:
         self._tables = {name: _test_table(prepared, name) for name in prepared.names}
         self.table = pa.concat_tables(self._tables.values())
-        self.batches = list(_batches(self.table["tokens"].to_numpy(), tokens))
+        self.batches = list(batches_of_like_length(self.table["tokens"].to_numpy(), tokens))
 
     def scores(self, score_N2: np.ndarray) -> dict[str, SourceScores]:
         """By source, from the chosen and rejected score of each row."""
@@ -65,7 +65,7 @@ def _test_table(prepared: Prepared, name: str) -> pa.Table:
     return read_table(storage.join(prepared.folder, f"{name}.test.parquet"))
 
 
-def _batches(tokens_N: np.ndarray, limit: int) -> Iterator[np.ndarray]:
+def batches_of_like_length(tokens_N: np.ndarray, limit: int) -> Iterator[np.ndarray]:
     order = np.argsort(-tokens_N, kind="stable")
     start, total = 0, 0
     for end, row in enumerate(order):

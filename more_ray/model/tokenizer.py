@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import jinja2
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from more_ray import storage
 from more_ray.config import ModelConfig
 from more_ray.data.formatting import ANSWER, TURNS, render
+from more_ray.data.prepared import Prepared
 from more_ray.data.simulated import Simulator
 from more_ray.errors import ModelError
 from more_ray.model.chat_template import ending_in_eos, transcript_template, with_arguments
@@ -99,6 +102,13 @@ def training_tokenizer(config: ModelConfig, max_length: int | None) -> PreTraine
         **SIDES,
         **kept,
     )
+
+
+def prepared_tokenizer(prepared: Prepared) -> PreTrainedTokenizerBase:
+    """The tokenizer that data was prepared with."""
+    with tempfile.TemporaryDirectory() as folder:
+        storage.download(prepared.tokenizer_folder, Path(folder))
+        return AutoTokenizer.from_pretrained(folder)
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

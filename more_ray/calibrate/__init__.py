@@ -1,0 +1,1 @@
+"""The last layer of a reward model, fitted to every population: shared reward and drift (4)."""

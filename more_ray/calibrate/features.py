@@ -1,0 +1,177 @@
+"""The last hidden states of pairs: one forward pass on Ray Data, a file for every block of pairs.
+
+A block that is there is not computed again, so a pass that was killed goes on, and another run on
+the same data and trunk reads what is there.
+
+Legend: N pairs, H hidden size.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import torch
+from numpy.typing import NDArray
+
+from more_ray import storage
+from more_ray.calibrate.trunk import load_trunk, trunk_version
+from more_ray.cluster import uses_gpu, worker_options
+from more_ray.config import CalibrationConfig
+from more_ray.data.prepared import TOKENS, Prepared
+from more_ray.device import SCORING_TOKENS, use_threads
+from more_ray.evaluate.pairs import batches_of_like_length, pack_rows
+from more_ray.model.dtype import choose_dtype
+from more_ray.model.tokenizer import prepared_tokenizer
+from more_ray.parquet import read_table, write_table
+
+FORMAT = 1
+"""Raised when the meaning of the files changes, so that old ones are not reused."""
+BLOCK = 512
+"""Pairs of one file."""
+RETRIES = {"max_task_retries": 3}
+"""How often a block is tried again when its process dies; Ray Data alone tries for ever."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some neighbouring rows of a prepared file."""
+
+    source: str
+    split: str
+    first: int
+    stop: int
+
+    def file(self, folder: str) -> str:
+        name = f"{self.source}.{self.split}-{self.first // BLOCK:06d}.parquet"
+        return storage.join(folder, name)
+
+
+@dataclass(frozen=True)
+class Features:
+    """The hidden states of all pairs of prepared data, in its order."""
+
+    folder: str
+    prepared: Prepared
+
+    def of(self, source: str, split: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """`[N, H]` of the chosen and of the rejected answers."""
+        tables = [
+            read_table(block.file(self.folder))
+            for block in blocks(self.prepared)
+            if (block.source, block.split) == (source, split)
+        ]
+        if not tables:
+            return np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
+        table = pa.concat_tables(tables)
+        return _matrix(table["chosen"]), _matrix(table["rejected"])
+
+    def differences(self, source: str, split: str) -> NDArray[np.float32]:
+        """`[N, H]`: chosen less rejected."""
+        chosen_NH, rejected_NH = self.of(source, split)
+        return chosen_NH - rejected_NH
+
+
+def blocks(prepared: Prepared) -> list[Block]:
+    """All pairs, a source and split after the other."""
+    sizes = {
+        split: dict(zip(prepared.names, prepared.sizes(split), strict=True)) for split in SPLITS
+    }
+    return [
+        Block(source, split, first, min(first + BLOCK, sizes[split][source]))
+        for source in prepared.names
+        for split in SPLITS
+        for first in range(0, sizes[split][source], BLOCK)
+    ]
+
+
+SPLITS = ("train", "test")
+
+
+def extract(
+    prepared: Prepared, config: CalibrationConfig, progress: Callable[[int, int], None]
+) -> Features:
+    """Compute the hidden states that are not there yet.
+
+    Args:
+        progress: told the pairs that are done, and all that there are.
+
+    Raises:
+        ModelError: the model cannot be loaded, or its head is not a plain linear one.
+    """
+    gpus = int(uses_gpu(config.use_gpu, config.workers))
+    device = "cuda" if gpus else "cpu"
+    choose = ray.remote(choose_dtype).options(**worker_options(gpus))
+    dtype = ray.get(choose.remote(config.precision, config.model, device))
+    identity = [FORMAT, BLOCK, Path(prepared.folder).name, trunk_version(config.model), dtype]
+    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    folder = storage.join(storage.absolute(config.features), digest)
+    every = blocks(prepared)
+    waiting = [block for block in every if not storage.exists(block.file(folder))]
+    total = sum(block.stop - block.first for block in every)
+    done = total - sum(block.stop - block.first for block in waiting)
+    progress(done, total)
+    if waiting:
+        made = ray.data.from_items(
+            [{"block": block} for block in waiting], override_num_blocks=len(waiting)
+        ).map_batches(
+            FeatureBlock,
+            fn_constructor_args=(prepared.folder, config, dtype, device, folder),
+            batch_size=1,
+            batch_format="numpy",
+            compute=ray.data.ActorPoolStrategy(size=config.workers),
+            ray_remote_args_fn=lambda: RETRIES,
+            **worker_options(gpus),
+        )
+        for row in made.iter_rows():
+            done += row["pairs"]
+            progress(done, total)
+    return Features(folder, prepared)
+
+
+class FeatureBlock:
+    """A Ray Data actor that holds the trunk."""
+
+    def __init__(
+        self, prepared: str, config: CalibrationConfig, dtype: str, device: str, folder: str
+    ) -> None:
+        use_threads(config.workers)
+        self._prepared, self._device, self._folder = Prepared.open(prepared), device, folder
+        self._tokens = config.batch_tokens or SCORING_TOKENS[device]
+        self._model = load_trunk(config.model, prepared_tokenizer(self._prepared), dtype, device)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, NDArray[np.int64]]:
+        (block,) = batch["block"]
+        rows = self._prepared.file(block.source, block.split).take(
+            np.arange(block.first, block.stop), [*TOKENS, "tokens"]
+        )
+        z_N2H = self._hidden_states(rows)
+        table = pa.table({"chosen": _column(z_N2H[:, 0]), "rejected": _column(z_N2H[:, 1])})
+        write_table(block.file(self._folder), table)
+        return {"pairs": np.array([len(rows)])}
+
+    @torch.inference_mode()
+    def _hidden_states(self, rows: pa.Table) -> NDArray[np.float32]:
+        parts = list(batches_of_like_length(rows["tokens"].to_numpy(), self._tokens))
+        states = [
+            self._model(pack_rows(rows.take(part)).to(self._device))[1].float().cpu().numpy()
+            for part in parts
+        ]
+        z_N2H = np.empty((len(rows), *states[0].shape[1:]), np.float32)
+        z_N2H[np.concatenate(parts)] = np.concatenate(states)
+        return z_N2H
+
+
+def _column(z_NH: NDArray[np.float32]) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(z_NH.ravel()), z_NH.shape[1])
+
+
+def _matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    return column.combine_chunks().flatten().to_numpy().reshape(len(column), -1)

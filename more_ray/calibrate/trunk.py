@@ -1,0 +1,85 @@
+"""The model below the head: what it is, and how it is loaded.
+
+Legend: H hidden size.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from more_ray.config import ModelConfig
+from more_ray.model.dtype import DTYPES
+from more_ray.model.loading import (
+    check_model,
+    check_reward_model,
+    load_classifier,
+    load_reward_tokenizer,
+)
+from more_ray.model.location import from_pretrained, location
+from more_ray.model.reward_model import RewardModel, choose_batch_format
+from more_ray.model.tokenizer import training_tokenizer
+
+
+def has_head(config: ModelConfig) -> bool:
+    """Whether the model is a reward model, and no language model without a head."""
+    if config.path == "tiny":
+        return False
+    architectures = from_pretrained(AutoConfig, config).architectures or [""]
+    return architectures[0].endswith("ForSequenceClassification")
+
+
+def trunk_tokenizer(config: ModelConfig, max_length: int) -> PreTrainedTokenizerBase:
+    """The tokenizer of a reward model, or the one that a language model is trained with.
+
+    Raises:
+        ModelError: there is no such model, or its head is not a bias-free linear one, so that
+            another cannot take its place.
+    """
+    if has_head(config):
+        check_reward_model(config, max_length)
+        check_model(config)
+        return load_reward_tokenizer(config, max_length)
+    check_model(config, max_length)
+    return training_tokenizer(config, max_length)
+
+
+def load_model(
+    config: ModelConfig, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype
+) -> PreTrainedModel:
+    """The whole classifier; a language model's head is new, and is not used."""
+    return load_classifier(config, tokenizer, dtype, seed=0)
+
+
+def load_trunk(
+    config: ModelConfig, tokenizer: PreTrainedTokenizerBase, dtype: str, device: str
+) -> RewardModel:
+    """What gives the last hidden states, on its device."""
+    model = RewardModel(load_model(config, tokenizer, DTYPES[dtype])).eval().to(device)
+    choose_batch_format(model, config.batch_format)
+    return model
+
+
+def given_head(config: ModelConfig, classifier: PreTrainedModel) -> NDArray[np.float64] | None:
+    """`[H]`, the head that a reward model brings; None for a language model."""
+    return classifier.score.weight.detach().double().numpy()[0] if has_head(config) else None
+
+
+def trunk_version(config: ModelConfig) -> list[Any]:
+    """What changes when the trunk's weights do, as far as can be told without reading them."""
+    named = [config.path, config.revision, config.layers]
+    if config.path == "tiny":
+        return named
+    found = location(config)
+    folder = Path(found["pretrained_model_name_or_path"])
+    if not folder.is_dir():
+        return [*named, from_pretrained(AutoConfig, config)._commit_hash]
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    if "gguf_file" in found:
+        files = [folder / found["gguf_file"]]
+    return [*named, *([path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files)]

@@ -1,0 +1,47 @@
+"""What a calibration is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from more_ray.config.base import MayChange, Section
+from more_ray.config.data import DataConfig
+from more_ray.config.model import ModelConfig
+
+
+class CalibrationConfig(Section):
+    output_dir: MayChange[str] = "outputs/calibrated"
+    """Where `model/`, `heads.safetensors`, `eval.json`, `scores.parquet` and `report.html` go: a
+    path, or any URI that pyarrow's filesystems open."""
+    model: ModelConfig = ModelConfig()
+    """A reward model, ours or another's, whose last layer is fitted anew, or a language model that
+    gets one. All other weights stay as they are."""
+    data: DataConfig = DataConfig()
+    """Whose preferences are learnt."""
+    weights: Literal["uniform", "proportional"] = "uniform"
+    """What each source counts in the shared head: all the same, or as many as its pairs are."""
+    near_given: bool = True
+    """Draw the shared head towards the head that a reward model has; False: towards zero."""
+    folds: int = Field(5, ge=2)
+    """Parts of the training prompts, each held out once to choose the ridges by."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the forward pass. auto: bf16 on a GPU, and on a CPU that a short measurement finds much
+    faster in it, else fp32."""
+    features: MayChange[str] = "~/.cache/more_ray/features"
+    """Folder (path or URI, shared by all nodes) of last hidden states, reused by fingerprint."""
+    workers: MayChange[int] = Field(1, ge=1)
+    """Processes that compute them, one device each."""
+    use_gpu: MayChange[bool | None] = None
+    """A GPU for each worker. Unset: when the cluster has enough."""
+    batch_tokens: MayChange[int | None] = Field(None, ge=512)
+    """Tokens of one forward pass. Unset: 8,192, on a GPU 32,768."""
+    bins: int = Field(10, ge=1)
+    """Bins of the calibration errors (the paper: 10)."""
+    resamples: int = Field(1_000, ge=100)
+    """Draws of each bootstrap and permutation."""
+    seed: int = Field(0, ge=0)
+    """Seed of the folds and the draws."""
+    verbose: MayChange[bool] = False
+    """Show the logs of Ray and the workers."""
