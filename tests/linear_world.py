@@ -5,6 +5,8 @@ Legend: N pairs, K sources, H hidden size.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,7 +34,10 @@ def labelled(
 
 
 def world_pairs(
-    rng: np.random.Generator, truth: Heads, sizes: list[int], shares: str = "uniform"
+    rng: np.random.Generator,
+    truth: Heads,
+    sizes: list[int],
+    shares: str | Sequence[float] = "uniform",
 ) -> Pairs:
     """`sizes[i]` pairs of source i, in a random order."""
     source_N = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
