@@ -68,7 +68,7 @@ def write_heads(path: Path, calibration: Calibration) -> None:
         "sources": json.dumps(calibration.names),
         "trunk": calibration.trunk,
     }
-    arrays = {name: np.array(value, np.float64, order="C") for name, value in tensors.items()}
+    arrays = {name: np.asarray(value, np.float64, order="C") for name, value in tensors.items()}
     save_file(arrays, path, metadata)
 
 

@@ -53,21 +53,29 @@ def test_the_posterior_covers(sizes: list[int], shares: str) -> None:
     assert 0.93 <= shared <= 0.97
 
 
-def test_covariances_are_those_of_the_joint_hessian() -> None:
-    """Where all pairs count the same: the inverse of N times the whole Hessian of (w, d)."""
+@pytest.mark.parametrize("shares", ["proportional", "uniform"])
+def test_covariances_are_those_of_the_whole_system(shares: str) -> None:
+    """`M^-1 V M^-1` over all of (w, d_1, ..., d_K): M the Hessian, V the gradient's noise.
+
+    Where all pairs count the same, V is M / N.
+    """
     rng = np.random.default_rng(0)
     sizes, ridge = [60, 40, 20], Ridge(0.02, 0.1)
-    pairs = world_pairs(rng, drawn_heads(rng, 3, HIDDEN, 1.0, 0.5), sizes, "proportional")
+    pairs = world_pairs(rng, drawn_heads(rng, 3, HIDDEN, 1.0, 0.5), sizes, shares)
     heads = fit_heads(pairs, ridge)
     bend_N = loss_and_gradient(pairs, heads.own_KH)[2]
-    whole = np.diag(np.repeat([ridge.shared, *[ridge.drift] * 3], HIDDEN))
     parts = [slice(start, start + HIDDEN) for start in range(0, 4 * HIDDEN, HIDDEN)]
+    whole = np.diag(np.repeat([ridge.shared, *[ridge.drift] * 3], HIDDEN))
+    noise = whole / pairs.effective
     for source, drift in enumerate(parts[1:]):
         hessian_HH = curvature(pairs, bend_N, np.flatnonzero(pairs.source_N == source))
         for one in (parts[0], drift):
             for other in (parts[0], drift):
                 whole[one, other] += hessian_HH
-    covariance = np.linalg.inv(120 * whole)
+                noise[one, other] += pairs.share_K[source] / sizes[source] * hessian_HH
+    covariance = np.linalg.inv(whole) @ noise @ np.linalg.inv(whole)
+    if shares == "proportional":
+        np.testing.assert_allclose(covariance, np.linalg.inv(120 * whole), atol=1e-12)
     posterior = laplace(pairs, heads, ridge)
     factors = [posterior.shared_HH, *posterior.own_KHH]
     to_heads = [np.eye(4 * HIDDEN)[parts[0]]]
