@@ -26,6 +26,10 @@ PROCESSES = {
     "controller": ("import more_ray.train.job, more_ray.train.training_data", MODEL_CODE | UNUSED),
     "what makes batches": ("import more_ray.data.stream", MODEL_CODE | UNUSED),
     "run log": ("import more_ray.train.run_log", MODEL_CODE | UNUSED | {"pandas"}),
+    "mathematics of calibration": (
+        "import more_ray.calibrate.unknown, more_ray.calibrate.heads_file",
+        MODEL_CODE | UNUSED | {"ray", "pandas"},
+    ),
     "driver": ("import more_ray.train.run", UNUSED),
     "worker": ("import more_ray.train.worker", UNUSED),
 }

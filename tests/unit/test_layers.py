@@ -16,7 +16,7 @@ LAYERS = [
     {"device", "data"},
     {"terminal", "model"},
     {"evaluate"},
-    {"train", "serve", "sample", "judge"},
+    {"train", "serve", "sample", "judge", "calibrate"},
     {"sweep", "align"},
     {"report"},
     {"cli", "api", "__main__", "__init__"},

@@ -1,0 +1,47 @@
+"""Populations as in equations (4) to (6), linear in random features: their true heads are known.
+
+Legend: N pairs, K sources, H hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from more_ray.calibrate.heads import Heads
+from more_ray.calibrate.pairs import Pairs, make_pairs
+from more_ray.metrics.calibration import sigmoid
+
+
+def drawn_heads(
+    rng: np.random.Generator, sources: int, hidden: int, shared: float, drift: float
+) -> Heads:
+    """Normal heads; `shared` and `drift` are the standard deviations of their numbers."""
+    return Heads(
+        shared * rng.standard_normal(hidden), drift * rng.standard_normal((sources, hidden))
+    )
+
+
+def labelled(
+    rng: np.random.Generator, pairs: int, head_H: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """`[N, H]` normal feature differences whose first answer a population with that head chose."""
+    dz_NH = rng.standard_normal((pairs, len(head_H)))
+    chosen_N = rng.random(pairs) < sigmoid(dz_NH @ head_H)
+    return np.where(chosen_N, 1, -1)[:, None] * dz_NH
+
+
+def world_pairs(
+    rng: np.random.Generator,
+    truth: Heads,
+    sizes: list[int],
+    shares: str | Sequence[float] = "uniform",
+) -> Pairs:
+    """`sizes[i]` pairs of source i, in a random order."""
+    source_N = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    dz_NH = np.empty((len(source_N), len(truth.shared_H)))
+    for source, head_H in enumerate(truth.own_KH):
+        dz_NH[source_N == source] = labelled(rng, sizes[source], head_H)
+    return make_pairs(dz_NH, source_N, [f"source_{number}" for number in range(len(sizes))], shares)

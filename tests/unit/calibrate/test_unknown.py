@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from linear_world import drawn_heads, labelled, world_pairs
+from numpy.typing import NDArray
+
+from more_ray.calibrate.heads import Heads, Ridge, fit_heads
+from more_ray.calibrate.pairs import Pairs, make_pairs
+from more_ray.calibrate.posterior import shared_laplace, variances, widened
+from more_ray.calibrate.unknown import (
+    drift_variance,
+    leave_out,
+    squared_lengths,
+    unknown_factor,
+)
+from more_ray.errors import UserError
+from more_ray.metrics.calibration import ece, nll
+from more_ray.metrics.intervals import calibrated_replicates
+
+HIDDEN, SOURCES, SIZE = 64, 8, 250
+SHARED = DRIFT = 0.2
+"""Standard deviations of the numbers of true heads and drifts."""
+RIDGE = Ridge(1 / (SOURCES * SIZE * SHARED**2), 1 / (SOURCES * SIZE * DRIFT**2))
+
+
+@pytest.fixture(scope="module")
+def pairs() -> Pairs:
+    rng = np.random.default_rng(0)
+    truth = drawn_heads(rng, SOURCES, HIDDEN, SHARED, DRIFT)
+    return world_pairs(rng, truth, [SIZE] * SOURCES)
+
+
+def test_a_population_that_was_never_asked_gets_calibrated_probabilities() -> None:
+    """The eighth of eight, in 16 worlds: neither the heads nor c saw its pairs.
+
+    A mean over worlds: how a drift happens to lie to w makes one population surer than the shared
+    head can know, another less so.
+    """
+    excess, plain, gain = [], [], []
+    for seed in range(16):
+        rng = np.random.default_rng(seed)
+        truth = drawn_heads(rng, SOURCES, HIDDEN, SHARED, DRIFT)
+        known = world_pairs(rng, Heads(truth.shared_H, truth.drift_KH[:-1]), [SIZE] * (SOURCES - 1))
+        heads = fit_heads(known, RIDGE)
+        factor_HH = shared_laplace(known, heads, RIDGE)
+        widening = unknown_factor(known, RIDGE, start=heads) * drift_variance(heads.drift_KH)
+        dz_NH = labelled(rng, 2_000, truth.own_KH[-1])
+        shared_N = dz_NH @ heads.shared_H
+        variance_N = variances(dz_NH, factor_HH) + widening * squared_lengths(dz_NH)
+        delta_N = widened(shared_N, variance_N)
+        excess.append(ece(delta_N) - noise_floor(delta_N))
+        plain.append(ece(shared_N) - noise_floor(shared_N))
+        gain.append(nll(shared_N) - nll(delta_N))
+    assert np.mean(excess) <= 0.02
+    assert np.mean(excess) < np.mean(plain) / 2
+    assert np.mean(gain) > 0.005
+
+
+def noise_floor(delta_N: NDArray[np.float64]) -> float:
+    """The ECE of a perfectly calibrated model with these confidences."""
+    return float(calibrated_replicates({"ece": ece}, delta_N, 0, 50)["ece"].mean())
+
+
+def test_the_widening_is_about_the_variance_of_the_drifts() -> None:
+    """A little less: the joint optimum draws w itself towards 0 where populations differ."""
+    rng = np.random.default_rng(0)
+    pairs = world_pairs(rng, drawn_heads(rng, 30, 16, 0.4, 0.4), [200] * 30)
+    ridge = Ridge(1 / (6_000 * 0.16), 1 / (6_000 * 0.16))
+    heads = fit_heads(pairs, ridge)
+    found = unknown_factor(pairs, ridge, start=heads) * drift_variance(heads.drift_KH)
+    assert 0.6 <= found / 0.16 <= 1
+
+
+def test_populations_alike_need_no_widening() -> None:
+    rng = np.random.default_rng(0)
+    alike = drawn_heads(rng, 4, HIDDEN, SHARED, 0.0)
+    pairs = world_pairs(rng, alike, [500] * 4)
+    ridge = Ridge(RIDGE.shared, 1.0)
+    heads = fit_heads(pairs, ridge)
+    assert unknown_factor(pairs, ridge) * drift_variance(heads.drift_KH) < 0.1 * DRIFT**2
+
+
+def test_what_is_left_out_has_no_say(pairs: Pairs) -> None:
+    """Neither in the heads, nor in how sure they are, nor in tau^2."""
+    turned = pairs.dz_NH.copy()
+    turned[pairs.source_N == 2] *= -3
+    other = make_pairs(turned, pairs.source_N, pairs.names)
+    one, another = (leave_out(given, 2, RIDGE) for given in (pairs, other))
+    np.testing.assert_allclose(one.heads.shared_H, another.heads.shared_H, atol=1e-6)
+    np.testing.assert_allclose(one.factor_HH, another.factor_HH, atol=1e-6)
+    assert one.drift_variance == pytest.approx(another.drift_variance, abs=1e-7)
+
+
+def test_warm_starts_change_nothing(pairs: Pairs) -> None:
+    cold = unknown_factor(pairs, RIDGE)
+    warm = unknown_factor(pairs, RIDGE, start=fit_heads(pairs, RIDGE))
+    assert warm == pytest.approx(cold, rel=1e-3)
+
+
+def test_lengths() -> None:
+    dz_NH = np.array([[3, 4], [0, 2]], dtype=np.float32)
+    np.testing.assert_array_equal(squared_lengths(dz_NH), [25, 4])
+
+
+@pytest.mark.parametrize("drift_ridge", [0.1, np.inf])
+def test_nothing_to_leave_out_is_one_line(pairs: Pairs, drift_ridge: float) -> None:
+    given = pairs if np.isinf(drift_ridge) else make_pairs(np.eye(2), np.zeros(2, int), ["a"])
+    with pytest.raises(
+        UserError,
+        match=r"^an unknown population's variance needs two sources or more, with drifts$",
+    ):
+        unknown_factor(given, Ridge(0.1, drift_ridge))
