@@ -20,6 +20,7 @@ from more_ray.config.sweep import Range, SweepConfig, trial_config
 from more_ray.data.prepare import prepare
 from more_ray.environment import environment
 from more_ray.errors import UserError, last_line
+from more_ray.metrics.measures import MEASURES
 from more_ray.model.tokenizer import training_tokenizer
 from more_ray.run_folder import check_same, evaluation_of
 from more_ray.sweep.progress import SweepProgress
@@ -71,7 +72,7 @@ def run_sweep(config: SweepConfig) -> dict[str, str]:
             param_space={"point": space},
             tune_config=tune.TuneConfig(
                 metric=config.metric,
-                mode=config.better,
+                mode=MEASURES[config.metric].better,
                 num_samples=samples,
                 max_concurrent_trials=concurrent,
                 search_alg=search,
