@@ -163,7 +163,7 @@ class _Chain:
         return self._folder("answers", name, "answers.parquet")
 
     def _samples(self, name: str) -> dict[str, pa.Table]:
-        """Of a policy, by the reward model that scored them."""
+        """A policy's samples, by the reward model that scored them."""
         return {
             by: read_table(self._folder("answers", name, by, "samples.parquet"))
             for by in self._names

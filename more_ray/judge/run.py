@@ -20,7 +20,7 @@ from more_ray.judge.summary import summarise
 from more_ray.parquet import write_table
 
 CHARACTERS_PER_TOKEN = 4
-"""Of English; the tokenizer behind an endpoint is not known."""
+"""In English; the tokenizer behind an endpoint is not known."""
 JUDGEMENTS = pa.schema(
     [
         ("row", pa.int64()),
@@ -31,8 +31,8 @@ JUDGEMENTS = pa.schema(
         ("said_as_b", pa.string()),
     ]
 )
-"""A row a pair: what the judge said where its answer was A and where it was B (null: refused), how
-that was read (null: unparsable), and the outcome."""
+"""A row per pair: what the judge said where its answer was A and where it was B (null: refused),
+how that was read (null: unparsable), and the outcome."""
 SETTINGS = {"criterion", "model", "base_url", "answers", "against", "max_tokens", "temperature"}
 Request = dict[str, Any]
 

@@ -29,30 +29,29 @@ Function = Callable[..., float]
 
 @dataclass(frozen=True)
 class Measure:
-    """A row of the table.
-
-    `function` takes reward differences `[N]`; where `interval` is "calibration" the number of bins,
-    too; where `needs_truth`, the true probabilities `[N]` of simulated pairs. It is None for what
-    needs more than that: `summary` says how.
-    `interval`: of Wilson for a share of pairs, of bootstrap for a mean, of calibration for an error
-    that sampling pushes up. `compared`: models are compared by it, and a sweep can choose by it.
-    `shown`: it has a column in tables of all measures. `mark`: the measure that figures mark beside
-    it, for those measures that have a figure.
-    """
+    """A row of the table."""
 
     key: str
-    """Of `eval.json`."""
+    """The key in `eval.json`."""
     name: str
-    """At the head of a column."""
+    """The head of its column."""
     function: Function | None = None
+    """Takes the reward differences `[N]`; with a "calibration" interval the number of bins, too;
+    where `needs_truth`, the true probabilities `[N]`. None: `summary` computes it from more."""
     interval: Literal["wilson", "bootstrap", "calibration"] | None = None
+    """wilson: a share of pairs. bootstrap: any mean. calibration: an error that
+    sampling pushes up."""
     better: Literal["max", "min"] | None = None
     compared: bool = False
+    """Models are compared by it, and a sweep can choose by it."""
     shown: bool = True
+    """It has a column in tables of all measures."""
     needs_truth: bool = False
+    """Only simulated pairs have it."""
     mark: str | None = None
+    """The key of what its figure marks beside it; a measure without a mark has no figure."""
     title: str = ""
-    """Of a figure, or in its legend."""
+    """The title of its figure, or its name in the legend of another's."""
     digits: int = 3
 
     @property

@@ -25,7 +25,7 @@ INK, LINE = "#010101", "#020202"
 """Stand for the page's own text and line colours, light or dark."""
 WIDTH = 5.2  # inches: text stays readable where a phone shows it at 340 pixels
 CHARACTERS = 66
-"""Of legend text that fit beside each other."""
+"""How many of legend text fit beside each other."""
 STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",

@@ -75,7 +75,7 @@ def render_page(models: Sequence[Model]) -> str:
 
 
 def _differences(models: Sequence[Model]) -> Differences:
-    """Of the means over sources; MultiTask also with a temperature a source."""
+    """Comparisons of the means over sources; MultiTask also with a temperature per source."""
     others = {model.name: model.scores for model in models[1:]}
     if "proportional" in others:
         others["proportional + temperature"] = [

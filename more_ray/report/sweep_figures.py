@@ -27,7 +27,7 @@ def make_figures(table: pd.DataFrame) -> Iterator[Figure]:
 def ece_versus_k(table: pd.DataFrame) -> Figure:
     """ECE against the number of sources trained on (the paper's Figure 6).
 
-    A panel a source, over the trials that were trained on it, and one for the mean over the
+    A panel per source, over the trials that were trained on it, and one for the mean over the
     sources that all mixtures share. Bars are 95% intervals over seeds, or over test pairs where
     there is one seed; Top is the best of the models trained on that source alone.
     """
@@ -67,7 +67,7 @@ def ece_versus_k(table: pd.DataFrame) -> Figure:
 
 
 def _mean_of_sources(part: pd.DataFrame) -> pd.DataFrame:
-    """A row a trial. The ends of intervals are averaged too, which makes them no narrower."""
+    """A row per trial. The ends of intervals are averaged too, which makes them no narrower."""
     keys = [*settings(part), "trial", "seed", "line"]
     return part.groupby(keys, as_index=False, dropna=False).mean(numeric_only=True)
 

@@ -24,7 +24,7 @@ from more_ray.sweep.trial import DESCRIPTION, is_over
 KNOWN_KEYS = ("data.train_on", "objective.scheme", "optimizer.lr", "train.seed")
 """Swept keys that have a column by a shorter name."""
 ENDS = ("low", "high")
-"""Of the intervals of what is drawn."""
+"""Suffixes of the columns with the intervals of what is drawn."""
 
 
 def read_sweep(sweep: str | tune.ResultGrid | tune.ExperimentAnalysis) -> pd.DataFrame:
