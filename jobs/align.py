@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 from more_ray.cli import load_config
 from more_ray.config.align import AlignConfig
@@ -25,27 +23,15 @@ def main() -> None:
     with session(config.reward.train.workers, config.reward.log.verbose):
         from more_ray import storage
         from more_ray.align.chain import align
-        from more_ray.report.align_page import render_page, tables
+        from more_ray.report.align_page import render_page
         from more_ray.run_folder import REPORT
-        from more_ray.terminal import console
+        from more_ray.terminal import alignment_tables, console, judging
 
         result = align(config, console.rule, judging)
         report = storage.join(config.output_dir, REPORT)
         storage.write_text(report, render_page(result, dump(config)))
-        console.print(*tables(result))
+        console.print(*alignment_tables(result))
         console.print(f"Results in {config.output_dir}, with figures in {report}")
-
-
-@contextmanager
-def judging(text: str, requests: int) -> Iterator[Callable[[], None]]:
-    from rich.progress import Progress
-
-    from more_ray.terminal import console
-
-    console.print(text, soft_wrap=True)
-    with Progress(console=console) as bar:
-        task = bar.add_task("asking", total=requests)
-        yield lambda: bar.advance(task)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,7 @@ def main() -> None:
     from more_ray.cluster import session
 
     with session(config.train.workers, config.log.verbose):
-        from more_ray.align.display import perplexity_table
-        from more_ray.terminal import console
+        from more_ray.terminal import console, perplexity_table
         from more_ray.train.run import run
 
         console.print(perplexity_table({"fine-tuned": run(config)}))

@@ -9,14 +9,9 @@ from __future__ import annotations
 import importlib.util
 import sys
 
-from rich.console import Console
-from rich.progress import Progress
-
 from more_ray.cli import load_config
 from more_ray.config.judge import JudgeConfig
 from more_ray.errors import UserError
-
-console = Console(highlight=False)
 
 
 def main() -> None:
@@ -32,23 +27,22 @@ def run(config: JudgeConfig) -> None:
         raise UserError("judge: pip install openai first")
     from more_ray.judge.cache import AnswerCache
     from more_ray.judge.run import estimate, judge, make_plan
-    from more_ray.judge.summary import summary_table
+    from more_ray.terminal import console, judge_table, judging
 
     with AnswerCache(config.cache) as cache:
         plan = make_plan(config, cache)
-        console.print(
+        text = (
             f"{len(plan.pairs):,} pairs, {len(plan.todo):,} requests, {plan.cached:,} more in the "
-            f"cache: {estimate(config, plan)}",
-            soft_wrap=True,
+            f"cache: {estimate(config, plan)}"
         )
         if plan.lonely:
-            console.print(f"Left out: {plan.lonely:,} rows that only one of the files has")
+            text += f"\nLeft out: {plan.lonely:,} rows that only one of the files has"
         if config.estimate_only:
+            console.print(text, soft_wrap=True, highlight=False)
             return
-        with Progress(console=console) as bar:
-            task = bar.add_task("asking", total=len(plan.todo))
-            result = judge(config, plan, cache, lambda: bar.advance(task))
-    console.print(summary_table(result))
+        with judging(text, len(plan.todo)) as on_answer:
+            result = judge(config, plan, cache, on_answer)
+    console.print(judge_table(result))
     console.print(f"Results in {config.output_dir}")
 
 

@@ -17,11 +17,10 @@ def main() -> None:
     from more_ray.cluster import session, shared_gpus
 
     with session(config.workers, config.verbose):
-        from more_ray.align.sampling_display import SamplingProgress, samples_table
         from more_ray.sample.run import check_inputs, sample_and_select
         from more_ray.sample.service_scoring import score_by_service
         from more_ray.serve.app import scoring
-        from more_ray.terminal import console
+        from more_ray.terminal import SamplingProgress, console, samples_table
 
         check_inputs(config)
         verb = "score" if config.samples_from else "sample"

@@ -13,6 +13,7 @@ import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from more_ray import storage
+from more_ray.bars import RunProgress
 from more_ray.cluster import uses_gpu, worker_environment
 from more_ray.config import RunConfig
 from more_ray.config.base import dump
@@ -36,7 +37,6 @@ from more_ray.run_folder import (
     is_evaluated,
     model_of,
 )
-from more_ray.terminal import RunProgress
 from more_ray.train import checkpoint_record
 from more_ray.train.job import Job, train_loop
 from more_ray.train.run_log import start_run_log

@@ -10,15 +10,16 @@ import more_ray
 
 PACKAGE = Path(more_ray.__file__).parent
 LAYERS = [
-    {"errors", "fork_server", "environment", "metrics"},
+    {"errors", "fork_server", "environment", "metrics", "bars"},
     {"config", "storage"},
     {"parquet", "run_folder", "cluster", "objective"},
     {"device", "data"},
-    {"terminal", "model"},
+    {"model"},
     {"evaluate"},
     {"train", "serve", "sample", "judge"},
     {"sweep", "align"},
     {"report"},
+    {"terminal"},
     {"cli", "api", "__main__", "__init__"},
 ]
 """The lowest first; parts of a layer do not import each other."""
