@@ -35,7 +35,8 @@ from more_ray.model.answer_likelihood import AnswerLikelihood
 from more_ray.model.implicit_reward import ImplicitReward
 from more_ray.model.loading import add_lora, load_classifier, load_policy
 from more_ray.model.reward_model import RewardModel, choose_batch_format
-from more_ray.objective.weighting import Weighting, make_weighting
+from more_ray.objective.schemes import make_weighting
+from more_ray.objective.weighting import Weighting
 from more_ray.train.engine import (
     TrainedModel,
     gather_weights,

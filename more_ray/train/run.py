@@ -25,7 +25,8 @@ from more_ray.environment import environment
 from more_ray.errors import UserError, last_line
 from more_ray.model.loading import check_model
 from more_ray.model.tokenizer import training_tokenizer
-from more_ray.objective.weighting import make_weighting
+from more_ray.objective.losses import LOSSES
+from more_ray.objective.schemes import make_weighting
 from more_ray.run_folder import (
     CHECKPOINTS,
     CONFIG,
@@ -67,14 +68,12 @@ def run(
     config = config.changed(output_dir=storage.absolute(config.output_dir))
     config = with_initial_model(config)
     check_same(_config_path(config), "a run", config, RunConfig)
-    fine_tuning = config.objective.loss == "sft"
-    name = "fine-tune" if fine_tuning else config.objective.scheme
-    with RunProgress(name, quiet) as progress:
+    loss, partitioned = LOSSES[config.objective.loss], config.train.zero_stage == 3
+    with RunProgress(loss.title or config.objective.scheme, quiet) as progress:
         progress.phase("preparing data")
-        policy = config.objective.loss != "ranking"
-        check_model(config.model, config.data.max_length, policy, config.train.zero_stage == 3)
+        check_model(config.model, config.data.max_length, loss.trains_policy, partitioned)
         tokenizer = training_tokenizer(config.model, config.data.max_length)
-        prepared = prepare(config.data, tokenizer, progress.prepared, fine_tuning)
+        prepared = prepare(config.data, tokenizer, progress.prepared, not loss.needs_pairs)
         for note in _doubts(config, prepared):
             progress.note(note)
         mixture = _mixture(config, prepared)

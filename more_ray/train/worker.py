@@ -35,7 +35,7 @@ from more_ray.model.export import export
 from more_ray.model.implicit_reward import ImplicitReward
 from more_ray.model.loading import add_lora, load_classifier, load_policy
 from more_ray.model.reward_model import RewardModel
-from more_ray.objective.weighting import make_weighting
+from more_ray.objective.schemes import make_weighting
 from more_ray.run_folder import model_of, write_evaluation
 from more_ray.train import checkpoint
 from more_ray.train.batches import batches, on_device

@@ -13,7 +13,7 @@ UNUSED = {"peft", "datasets", "matplotlib", "tensorboard", "mlflow", "wandb", "o
 PROCESSES = {
     "command line": (
         "import more_ray.cli, more_ray.config",
-        MODEL_CODE | UNUSED | {"ray", "pandas"},
+        MODEL_CODE | UNUSED | {"ray", "pandas", "scipy", "pyarrow"},
     ),
     "what asks for a fork": (
         "import more_ray.fork_server",
