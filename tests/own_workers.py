@@ -47,6 +47,7 @@ from more_ray.train.exchange import SourceStats, pair_weights
 from more_ray.train.losses import AnswerLosses, Losses, RankingLosses
 from more_ray.train.precision import DTYPES
 from more_ray.train.step import micro_step, whole_batch_step
+from more_ray.train.sums import SourceSums
 
 OTHERS_SECONDS, SECONDS = 60, 120
 """How long a worker waits for the others, and how long it may take in all."""
@@ -188,7 +189,8 @@ def agree(
     sums_RKC: np.ndarray, weighting: Weighting, scope: str
 ) -> tuple[np.ndarray, SourceStats | None]:
     """The weight of a pair of each source on this rank, and what it learns of the micro-batch."""
-    weight_K, stats = pair_weights(torch.from_numpy(sums_RKC[dist.get_rank()]), weighting, scope)
+    sums = SourceSums.unpack(torch.from_numpy(sums_RKC[dist.get_rank()]))
+    weight_K, stats = pair_weights(sums, weighting, scope)
     return weight_K.numpy(), stats
 
 
