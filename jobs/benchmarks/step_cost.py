@@ -194,7 +194,7 @@ def row(
     return {
         "step": name,
         "workers": workers,
-        "pairs": len(batch.lengths),
+        "pairs": len(batch.segments),
         "tokens": len(batch.input_ids_T),
         "seconds": float(np.median(seconds[key])),
         "ratio": float(np.median(seconds[key] / seconds[reference])),
