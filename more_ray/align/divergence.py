@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from more_ray.data.formatting import encode, render, render_prompt, shared_prefix
+from more_ray.data.messages import Message
 from more_ray.data.packing import PackedBatch
-from more_ray.data.records import Message
 from more_ray.model.answer_tokens import AnswerTokens, head_inputs
 
 
