@@ -69,22 +69,22 @@ class RunProgress:
     def show(self, state: Mapping[str, Any], steps: int) -> None:
         """The newest state of the run's log."""
         assert self._task is not None
-        text = state["phase"]
-        if "step" in state:
-            done = state["step"] + 1
+        text, line = state["phase"], state["line"]
+        if line:
+            done = line["step"] + 1
             self._bar.update(self._task, completed=done, total=steps)
             if text == "training":
-                text = f"{done}/{steps}  {_learnt(state)}"
+                text = f"{done}/{steps}  {_learnt(line)}"
         if state["skipped_steps"]:
             text += f"  {state['skipped_steps']} skipped"
         self.phase(text)
 
 
-def _learnt(state: Mapping[str, Any]) -> str:
-    if state["loss"] is None:
+def _learnt(line: Mapping[str, Any]) -> str:
+    if line["loss"] is None:
         return "loss or gradient not finite"
-    lam = " ".join(f"{value:.2f}".lstrip("0") for value in state["lam"].values())
-    return f"loss {state['loss']:.3f}  lam {lam}  {state['pairs_per_s']:.0f} pairs/s"
+    lam = " ".join(f"{value:.2f}".lstrip("0") for value in line["lam"].values())
+    return f"loss {line['loss']:.3f}  lam {lam}  {line['pairs_per_s']:.0f} pairs/s"
 
 
 class SamplingProgress(Progress):

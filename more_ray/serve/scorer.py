@@ -14,8 +14,9 @@ import torch
 
 from more_ray.config.serve import ServeConfig
 from more_ray.data.formatting import encode, render, rerender, shared_prefix
+from more_ray.data.messages import to_prompt
 from more_ray.data.packing import pack_answers
-from more_ray.data.records import InvalidRecord, Reason, check_prompt, text
+from more_ray.data.rejects import InvalidRecord, Reason, text
 from more_ray.model.architecture import most_positions
 from more_ray.model.loading import load_reward_model, load_reward_tokenizer
 
@@ -40,7 +41,7 @@ class Scorer:
             InvalidRecord: a prompt that does not end with a user's turn, or that the chat template
                 refuses.
         """
-        context = check_prompt(prompt)
+        context = to_prompt(prompt)
         try:
             texts = [
                 render(self._tokenizer, context, text(one, "response").strip()) for one in responses

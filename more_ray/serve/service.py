@@ -13,7 +13,7 @@ from ray.serve import metrics
 
 from more_ray import storage
 from more_ray.config.serve import ServeConfig
-from more_ray.data.records import InvalidRecord, Reason
+from more_ray.data.rejects import InvalidRecord, Reason
 from more_ray.device import SCORING_TOKENS, use_threads
 from more_ray.evaluate.files import read_scores
 from more_ray.metrics.temperature import fit_temperature

@@ -13,7 +13,7 @@ UNUSED = {"peft", "datasets", "matplotlib", "tensorboard", "mlflow", "wandb", "o
 PROCESSES = {
     "command line": (
         "import more_ray.cli, more_ray.config",
-        MODEL_CODE | UNUSED | {"ray", "pandas"},
+        MODEL_CODE | UNUSED | {"ray", "pandas", "scipy", "pyarrow"},
     ),
     "what asks for a fork": (
         "import more_ray.fork_server",
@@ -23,7 +23,10 @@ PROCESSES = {
         "from more_ray.fork_server import MODULES; [__import__(name) for name in MODULES]",
         UNUSED | {"ray"},
     ),
-    "controller": ("import more_ray.train.job, more_ray.train.training_data", MODEL_CODE | UNUSED),
+    "controller": (
+        "import more_ray.train.start, more_ray.train.training_data",
+        MODEL_CODE | UNUSED,
+    ),
     "what makes batches": ("import more_ray.data.stream", MODEL_CODE | UNUSED),
     "run log": ("import more_ray.train.run_log", MODEL_CODE | UNUSED | {"pandas"}),
     "driver": ("import more_ray.train.run", UNUSED),

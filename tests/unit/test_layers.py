@@ -10,9 +10,9 @@ import more_ray
 
 PACKAGE = Path(more_ray.__file__).parent
 LAYERS = [
-    {"errors", "fork_server", "environment", "metrics", "bars"},
+    {"errors", "fork_server", "environment", "metrics", "objective", "bars"},
     {"config", "storage"},
-    {"parquet", "run_folder", "cluster", "objective"},
+    {"parquet", "run_folder", "cluster"},
     {"device", "data"},
     {"model"},
     {"evaluate"},
