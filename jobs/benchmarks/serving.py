@@ -176,10 +176,10 @@ class Direct:
     """Scores without a service."""
 
     def __init__(self, service: Any) -> None:
-        from more_ray.serve.scorer import Scorer
+        from more_ray.model.scorer import Scorer
 
         torch.set_num_threads(os.cpu_count() or 1)
-        self._scorer = Scorer(service)
+        self._scorer = Scorer(service.model)
 
     def seconds(self, requests: Sequence[Request]) -> float:
         """Of one batch."""
