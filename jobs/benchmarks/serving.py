@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from more_ray.cli import load_config
+from more_ray.cli import load_config, user_errors
 from more_ray.config import DataConfig, ModelConfig, Section
 from more_ray.device import SCORING_TOKENS
 
@@ -61,7 +61,7 @@ def main() -> None:
     served = ServeConfig(model=config.model, port=config.port, max_queued=10_000)
     alone = served.changed(batch_tokens=1)
     seconds: dict[str, list[list[float]]] = {}
-    with session(2, verbose=False):
+    with user_errors(), session(2, verbose=False):
         direct = make_direct(served)
         for _ in range(config.rounds):
             for name, service, requests in (
