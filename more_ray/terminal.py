@@ -1,4 +1,4 @@
-"""The tables that a person sees at the end of a job, and beside them its progress bars."""
+"""The tables that a person sees at the end of a job; its progress bars are in `bars`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from more_ray.bars import RunProgress as RunProgress
-from more_ray.bars import SamplingProgress as SamplingProgress
-from more_ray.bars import console as console
-from more_ray.bars import judging as judging
 from more_ray.data.audit import AUDITED
 from more_ray.data.prepared import Prepared
 from more_ray.judge.summary import DECIDED

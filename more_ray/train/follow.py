@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 
-from more_ray.terminal import RunProgress
+from more_ray.bars import RunProgress
 from more_ray.train.metrics_line import RunState
 
 

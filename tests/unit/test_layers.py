@@ -14,13 +14,15 @@ LAYERS = [
     {"config", "storage"},
     {"parquet", "run_folder", "cluster"},
     {"device", "data"},
-    {"model"},
+    {"model", "results"},
     {"evaluate"},
     {"train", "serve", "sample", "judge"},
     {"sweep", "align"},
     {"report"},
     {"terminal"},
-    {"cli", "api", "__main__", "__init__"},
+    {"cli", "api"},
+    {"commands"},
+    {"__main__", "__init__"},
 ]
 """The lowest first; parts of a layer do not import each other."""
 HEIGHT = {part: height for height, parts in enumerate(LAYERS) for part in parts}

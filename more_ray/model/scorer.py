@@ -5,6 +5,7 @@ Legend: A answers.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
@@ -12,11 +13,14 @@ from typing import Any
 import jinja2
 import torch
 
-from more_ray.config.serve import ServeConfig
+from more_ray.config import ModelConfig
 from more_ray.data.formatting import encode, render, rerender, shared_prefix
 from more_ray.data.messages import to_prompt
 from more_ray.data.packing import pack_answers
 from more_ray.data.rejects import InvalidRecord, Reason, text
+from more_ray.device import SCORING_TOKENS
+from more_ray.errors import ModelError, UserError
+from more_ray.metrics.calibration import sigmoid
 from more_ray.model.architecture import most_positions
 from more_ray.model.loading import load_reward_model, load_reward_tokenizer
 
@@ -25,14 +29,61 @@ Answers = list[list[int]]
 
 
 class Scorer:
-    """A reward model with its tokenizer."""
+    """A reward model with its tokenizer.
 
-    def __init__(self, config: ServeConfig, device: str = "cpu") -> None:
+    Args:
+        max_length: tokens of a prompt and its answer; longer ones lose their beginning. Unset: as
+            the model's tokenizer says, which is as it was trained.
+        device: "cpu" or "cuda".
+        temperature: what reward differences are divided by for `preference`.
+    """
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        max_length: int | None = None,
+        device: str = "cpu",
+        temperature: float = 1.0,
+    ) -> None:
         self._device = device
-        self._tokenizer = load_reward_tokenizer(config.model, config.max_length)
-        self._model = load_reward_model(config.model, self._tokenizer, device)
+        self._tokenizer = load_reward_tokenizer(model, max_length)
+        self._model = load_reward_model(model, self._tokenizer, device)
         positions = most_positions(self._model.classifier)
         self.max_length: int = min(self._tokenizer.model_max_length, positions or 2**20)
+        self.temperature = temperature
+
+    def score(self, prompt: Any, answers: Sequence[str]) -> list[float]:
+        """The reward of each answer to a prompt: chat messages, a transcript, or what a user says.
+
+        Raises:
+            UserError: the prompt or an answer cannot be used.
+            ModelError: the model gives an answer no finite score.
+        """
+        if isinstance(answers, str) or not answers:
+            raise UserError(f"answers: got {answers!r}, allowed: a list of texts")
+        try:
+            tokens = self.answers(prompt, answers)
+        except InvalidRecord as error:
+            raise UserError(" ".join(str(error).split())) from error
+        scores: list[float] = []
+        at_once = max(1, SCORING_TOKENS[self._device] // max(map(len, tokens)))
+        for first in range(0, len(tokens), at_once):
+            scores += self.scores([tokens[first : first + at_once]])[0]
+        for position, score in enumerate(scores):
+            if not math.isfinite(score):
+                raise ModelError(f"the score of answer {position} is not finite: {score}")
+        return scores
+
+    def preference(self, prompt: Any, a: str, b: str) -> float:
+        """The probability that answer `a` is preferred to `b`; raises as `score` does."""
+        one, other = self.score(prompt, [a, b])
+        return float(sigmoid((one - other) / self.temperature))
+
+    def rank(self, prompt: Any, answers: Sequence[str]) -> list[str]:
+        """The answers, the best first; raises as `score` does."""
+        scores = self.score(prompt, answers)
+        order = sorted(range(len(answers)), key=lambda position: -scores[position])
+        return [answers[position] for position in order]
 
     def answers(self, prompt: Any, responses: Sequence[str]) -> Answers:
         """Tokens of answers to a prompt: messages, a transcript, or what a user says.
