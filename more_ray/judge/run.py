@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,10 @@ JUDGEMENTS = pa.schema(
 how that was read (null: unparsable), and the outcome."""
 SETTINGS = {"criterion", "model", "base_url", "answers", "against", "max_tokens", "temperature"}
 Request = dict[str, Any]
+
+
+Refused = dict[str, str]
+"""What the endpoint said to requests that it would not answer, by their keys."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ def judge(
     Raises:
         UserError: the judge cannot be asked; a rerun goes on.
     """
-    refused = asyncio.run(_ask(config, plan, cache, on_answer)) if plan.todo else {}
+    refused = _finished(_ask(config, plan, cache, on_answer)) if plan.todo else {}
     answers = {key: cache.get(key) for both in plan.keys for key in both}
     given = [answer for answer in answers.values() if answer]
     if not given:
@@ -154,9 +159,19 @@ def judge(
     return result
 
 
+def _finished(work: Coroutine[Any, Any, Refused]) -> Refused:
+    """What `work` returns, in a thread of its own where a notebook's loop runs in this one."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
 async def _ask(
     config: JudgeConfig, plan: Plan, cache: AnswerCache, on_answer: Callable[[], None]
-) -> dict[str, str]:
+) -> Refused:
     async with open_client(config) as client:
         return await ask_all(client, plan.todo, cache, config.concurrency, on_answer)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,15 @@ page = trained._repr_html_()  # what a cell shows that ends with `trained`
 """
 
 
+def in_notebook(work: Callable[[], Any]) -> Any:
+    """What `work` returns in a thread whose event loop is running, as a notebook's is."""
+
+    async def run() -> Any:
+        return work()
+
+    return asyncio.run(run())
+
+
 @pytest.fixture(scope="module")
 def cell(
     cluster: None, prepared_folder: str, tmp_path_factory: pytest.TempPathFactory
@@ -36,7 +47,7 @@ def cell(
     """What the notebook's cell leaves behind."""
     tiny = TINY | {"data": TINY["data"] | {"prepared": prepared_folder}}
     names = {"TINY": tiny, "FOLDER": str(tmp_path_factory.mktemp("door") / "run")}
-    exec(CELL, names)
+    in_notebook(lambda: exec(CELL, names))
     return names
 
 
@@ -56,9 +67,13 @@ def test_what_is_loaded_scores_as_the_service_does(cell: dict[str, Any]) -> None
     model, scorer = cell["trained"].model, cell["scorer"]
     question = {"prompt": "How are plants watered?", "responses": ["With water.", "No."]}
     (port,) = free_ports(1)
-    with more_ray.serve(model={"path": model}, port=port) as url:
-        answer = requests.post(f"{url}/score", json=question | {"calibrated": True}, timeout=60)
-    served = answer.json()
+
+    def ask() -> Any:
+        with more_ray.serve(model={"path": model}, port=port) as url:
+            body = question | {"calibrated": True}
+            return requests.post(f"{url}/score", json=body, timeout=60).json()
+
+    served = in_notebook(ask)
     assert served["scores"] == pytest.approx([cell["good"], cell["bad"]], abs=1e-5)
     preference = scorer.preference(question["prompt"], *question["responses"])
     assert served["preferences"][0][1] == pytest.approx(preference, abs=1e-5)
@@ -80,9 +95,8 @@ def test_verbs_follow_each_other_on_one_cluster(
     data = {**TINY["data"], "prepared": prepared_folder}
     prepared = more_ray.prepare(RunConfig(), data=data)
     assert list(prepared.names) == ["population_1", "population_2", "population_3"]
-    evaluation = more_ray.evaluate(
-        data=data, output_dir=str(tmp_path), **{"model.path": cell["trained"].model}
-    )
+    changes = {"data": data, "output_dir": str(tmp_path), "model.path": cell["trained"].model}
+    evaluation = in_notebook(lambda: more_ray.evaluate(**changes))
     assert evaluation == json.loads((tmp_path / "eval.json").read_text())
     runs = [cell["trained"].folder + "/more", str(tmp_path)]
     page = more_ray.report(runs=runs, output=str(tmp_path / "page.html"))
