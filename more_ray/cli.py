@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -29,21 +32,42 @@ from more_ray.config.reading import (
 )
 from more_ray.errors import UserError
 
+HELP = {"-h", "--help"}
 
-def load_config(model: type[ConfigT], argv: list[str], description: str) -> ConfigT:
+
+def load_config(
+    model: type[ConfigT], argv: list[str], description: str, program: str | None = None
+) -> ConfigT:
     """Build `model` from its defaults, the file of `--config` and then the overrides in `argv`.
 
     `--help` prints every key and exits with 0; any mistake is printed and exits with 2.
+
+    Args:
+        program: how it was called; unset, as a script.
     """
-    if {"-h", "--help"} & set(argv):
-        _print_help(model, description)
+    if HELP & set(argv):
+        _print_help(model, description, program or f"python {sys.argv[0]}")
         raise SystemExit(0)
     try:
         return build(model, _trees(model, argv))
     except UserError as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        raise SystemExit(2) from None
+        refuse(error)
+
+
+def refuse(error: UserError) -> NoReturn:
+    """A mistake on the command line: told, and exit status 2."""
+    for line in str(error).splitlines():
+        print(f"error: {line}", file=sys.stderr)
+    raise SystemExit(2) from None
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """A UserError within is told without a traceback, with exit status 1."""
+    try:
+        yield
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 def _trees(model: type[BaseModel], argv: list[str]) -> list[Tree]:
@@ -82,9 +106,9 @@ def _value(key: str, text: str, field: FieldInfo | None) -> object:
     return value
 
 
-def _print_help(model: type[BaseModel], description: str) -> None:
+def _print_help(model: type[BaseModel], description: str, program: str) -> None:
     console = Console(highlight=False)
-    usage = f"usage: python {sys.argv[0]} [--config FILE] [dotted.key=value ...]"
+    usage = f"usage: {program} [--config FILE] [dotted.key=value ...]"
     console.print(Text(usage), Text(f"\n{description}\n"), sep="\n")
     for key, field, default in walk(model):
         line = Text.assemble((key, "bold cyan"), "  ", (allowed(field), "green"))

@@ -1,4 +1,8 @@
-"""Connecting to Ray: the cluster that is there, or a local one."""
+"""Connecting to Ray: the cluster that is there, or a local one.
+
+A job is one verb in a process of its own; in a notebook several verbs follow each other, and share
+a cluster while it is large enough.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -36,25 +41,35 @@ ON_CPU = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
 ON_GPU = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
 """The tokens of a step differ, and blocks of fixed sizes would not fit the next one's."""
 
+_sessions: list[int] = []
+"""Workers of what is under way."""
+_own: set[str] = set()
+"""Addresses of the local clusters that this process has started."""
+
 
 @contextmanager
 def session(workers: int, verbose: bool) -> Iterator[None]:
-    """What a job does around its work: quiet libraries, a cluster, one line for a user's error.
+    """What a verb does around its work: quiet libraries, a cluster.
 
     Import the libraries inside: importing them makes noise, and takes seconds that a wrong key on
     the command line should not.
+
+    Raises:
+        UserError: as `connect` does.
     """
     if not verbose:
         quieten()
-    # Almost every job needs it, it takes seconds, and a cluster that starts is mostly waited for.
+    # Almost every verb needs it, it takes seconds, and a cluster that starts is mostly waited for.
     threading.Thread(target=import_module, args=["more_ray.model.loading"]).start()
+    connect(workers, verbose)
+    _sessions.append(workers)
     try:
-        connect(workers, verbose)
         yield
-    except UserError as error:
-        sys.exit(f"error: {error}")
+    finally:
+        _sessions.pop()
 
 
+@cache  # filters would pile up
 def quieten() -> None:
     """Keep the libraries' chatter off the terminal; call it before they are imported."""
     # As filters: these set their logger's level themselves.
@@ -78,18 +93,42 @@ def cluster_address() -> str | None:
 
 
 def connect(workers: int, verbose: bool, **local: Any) -> None:
-    """Join the cluster of `RAY_ADDRESS` (as `ray job submit` sets it) or start a local one.
+    """Use the Ray of this process, join the cluster of `RAY_ADDRESS` (as `ray job submit` sets it)
+    or start a local one.
 
     A local cluster declares enough CPUs for the workers and the data tasks beside them, also on a
     machine that has fewer: otherwise the two would wait for each other. It asks for a token, kept
-    in a file that only its user can read.
+    in a file that only its user can read. A later call that needs more replaces it; a cluster that
+    somebody else started is used as it is.
 
     Args:
         local: of `ray.init`, for a local cluster.
 
     Raises:
-        UserError: there is no cluster at `RAY_ADDRESS`, or it refuses the token.
+        UserError: there is no cluster at `RAY_ADDRESS`, or it refuses the token; or work under way,
+            such as a reward service, is on a local cluster that is too small for both.
     """
+    cpus = max(os.cpu_count() or 1, sum(_sessions) + workers + 3)
+    if ray.is_initialized() and _is_too_small(cpus):
+        if _sessions:
+            raise UserError(
+                f"a local Ray of {cpus} CPUs is needed for this beside the work under way, which "
+                "has a smaller one: end that work first"
+            )
+        ray.shutdown()
+    if not ray.is_initialized():
+        _start(cpus, verbose, local)
+    ray.data.DataContext.get_current().enable_progress_bars = verbose
+
+
+def _is_too_small(cpus: int) -> bool:
+    """Never of a cluster that is not this process's own."""
+    own = ray.get_runtime_context().gcs_address in _own
+    return own and ray.cluster_resources()["CPU"] < cpus
+
+
+def _start(cpus: int, verbose: bool, local: dict[str, Any]) -> None:
+    """Join or start a cluster where this process has none."""
     level = logging.INFO if verbose else logging.ERROR
     options = {"log_to_driver": verbose, "logging_level": level}
     if address := cluster_address():
@@ -97,7 +136,6 @@ def connect(workers: int, verbose: bool, **local: Any) -> None:
     else:
         # Ray asks for a token by itself, but would keep it where every user can read it.
         os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(_token_file()))
-        cpus = max(os.cpu_count() or 1, workers + 3)
         # Data tasks ask for parts of a CPU; Ray would warn of more processes than real CPUs.
         os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(4 * cpus))
         # Nobody takes this machine away with a warning: no process need watch for one.
@@ -105,10 +143,15 @@ def connect(workers: int, verbose: bool, **local: Any) -> None:
         if _can_fork_workers():
             # What Ray starts in advance would import for itself.
             os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
-            options["runtime_env"] = {"py_executable": fork_server.start(WORKER_ENVIRONMENT)}
+            options["runtime_env"] = {"py_executable": _forks()}
         # "local": without it Ray would try to join what a `ray start` has left on this machine.
         ray.init("local", num_cpus=cpus, include_dashboard=False, **options, **local)
-    ray.data.DataContext.get_current().enable_progress_bars = verbose
+        _own.add(ray.get_runtime_context().gcs_address)
+
+
+@cache  # a server serves every cluster of this process
+def _forks() -> str:
+    return fork_server.start(WORKER_ENVIRONMENT)
 
 
 def _can_fork_workers() -> bool:

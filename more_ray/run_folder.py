@@ -74,6 +74,19 @@ def model_of(folder: str) -> str:
     return storage.join(folder, MODEL)
 
 
+def model_at(path: str) -> str:
+    """The path of the model in a run's folder; any other path, or name on the hub, as it is.
+
+    Raises:
+        UserError: it is a folder of several runs.
+    """
+    if holds_model(path):
+        return model_of(path)
+    if runs := [folder for folder in storage.folders(path) if holds_model(folder)]:
+        raise UserError(f"{path} holds several runs, each with a model: {', '.join(runs)}")
+    return path
+
+
 def holds_model(folder: str) -> bool:
     """Whether a run has exported its model; of all its files the config comes last."""
     return storage.exists(storage.join(folder, MODEL, "config.json"))

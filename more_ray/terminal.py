@@ -1,102 +1,37 @@
-"""What a person sees: one progress bar, and the tables at the end."""
+"""The tables that a person sees at the end of a job; its progress bars are in `bars`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 
 from more_ray.data.audit import AUDITED
 from more_ray.data.prepared import Prepared
+from more_ray.judge.summary import DECIDED
+from more_ray.metrics.measures import MEASURES, Measure, drawn, ranked
+from more_ray.metrics.written import interval_text, plus_minus, with_interval
 
-console = Console()
+if TYPE_CHECKING:
+    import pandas as pd
+
 SIDE_BY_SIDE = 3
 """More models than these are shown as a row each."""
 
 
-class RunProgress:
-    """One bar for a whole run: its phase, then loss, lam of each source, speed and time left."""
-
-    _noted: ClassVar[set[str]] = set()
-
-    def __init__(self, title: str, quiet: bool = False) -> None:
-        self._bar = Progress(
-            TextColumn("[bold]{task.fields[title]}"),
-            BarColumn(bar_width=12),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("left"),
-            console=console,
-            disable=quiet,
-        )
-        self._title = title
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> RunProgress:
-        self._bar.__enter__()
-        self._task = self._bar.add_task("", total=None, title=self._title)
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        self._bar.__exit__(*exception)
-
-    def phase(self, text: str) -> None:
-        assert self._task is not None
-        self._bar.update(self._task, description=text)
-
-    def scored(self, done: int, pairs: int) -> None:
-        assert self._task is not None
-        self._bar.update(self._task, completed=done, total=pairs)
-        self.phase(f"{done:,}/{pairs:,} pairs scored")
-
-    def note(self, text: str) -> None:
-        """A line that stays, above the bar; the same one is shown once."""
-        if not self._bar.disable and text not in self._noted:
-            self._noted.add(text)
-            self._bar.console.print(text, highlight=False)
-
-    def prepared(self, pairs: int) -> None:
-        self.phase(f"preparing data: {pairs:,} pairs")
-
-    def show(self, state: Mapping[str, Any], steps: int) -> None:
-        """The newest state of the run's log."""
-        assert self._task is not None
-        text = state["phase"]
-        if "step" in state:
-            done = state["step"] + 1
-            self._bar.update(self._task, completed=done, total=steps)
-            if text == "training":
-                text = f"{done}/{steps}  {_learnt(state)}"
-        if state["skipped_steps"]:
-            text += f"  {state['skipped_steps']} skipped"
-        self.phase(text)
-
-
-def _learnt(state: Mapping[str, Any]) -> str:
-    if state["loss"] is None:
-        return "loss or gradient not finite"
-    lam = " ".join(f"{value:.2f}".lstrip("0") for value in state["lam"].values())
-    return f"loss {state['loss']:.3f}  lam {lam}  {state['pairs_per_s']:.0f} pairs/s"
+def _table(*left: str, right: Sequence[str] = (), wrap: bool = False) -> Table:
+    """Without lines; `left` and `right` are its columns, by the side that their cells stand on."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), caption_justify="left")
+    for column in (*left, *right):
+        table.add_column(column, no_wrap=not wrap, justify="right" if column in right else "left")
+    return table
 
 
 def prepared_table(prepared: Prepared) -> Table:
     """Pairs, rejects, and what is doubtful of the training pairs of each source."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for column in ("source", "train", "test", "rejected", *AUDITED.values()):
-        table.add_column(column, justify="left" if column == "source" else "right")
+    table = _table("source", right=("train", "test", "rejected", *AUDITED.values()))
     unread = ""
     for name, count in prepared.manifest["sources"].items():
         rejected = sum(count["rejected"].values())
@@ -110,7 +45,6 @@ def prepared_table(prepared: Prepared) -> Table:
         "others.\n"
         f"Each reject with its reason: {prepared.folder}/rejects.jsonl{unread}"
     )
-    table.caption_justify = "left"
     return table
 
 
@@ -118,26 +52,28 @@ def evaluation_tables(evaluations: Mapping[str, Mapping[str, Any]]) -> list[Tabl
     """What fits the number of models: all measures of few, or accuracy and ECE of many."""
     if len(evaluations) <= SIDE_BY_SIDE:
         return [results_table(evaluations)]
-    return [
-        matrix_table(evaluations, "accuracy", "Accuracy"),
-        matrix_table(evaluations, "ece", "ECE"),
-    ]
+    return [matrix_table(evaluations, measure) for measure in drawn()]
 
 
 def results_table(evaluations: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Accuracy and calibration of each source, a row a run, with 95% intervals.
+    """Accuracy and calibration of each source, a row per run, with 95% intervals.
 
     Args:
         evaluations: the content of `eval.json` of each run, by the name to show.
     """
     first = next(iter(evaluations.values()))
     truth = "true_calibration_error" in first["mean"]
-    truth_column = ["to truth"] if truth else []
-    table = _plain_table("source", "by", "accuracy", "ECE", "floor", *truth_column)
-    for source in [*first["sources"], None]:
-        rows = {name: _measures(one, source) for name, one in evaluations.items()}
+    after = [MEASURES["ece_noise_floor"], *([MEASURES["true_calibration_error"]] if truth else [])]
+    names = [MEASURES[key].name for key in ("accuracy", "ece")] + [row.name for row in after]
+    table = _table("source", "by", *names)
+    for source, rows in _by_source(evaluations):
         for position, (name, row) in enumerate(rows.items()):
-            table.add_row((source or "mean") if position == 0 else "", name, *_cells(row, truth))
+            table.add_row(
+                *(source if position == 0 else "", name),
+                plus_minus(row["accuracy"], row["accuracy_ci"]),
+                with_interval(row["ece"], row["ece_ci"]),
+                *(measure.format(row[measure.key]) for measure in after),
+            )
         table.add_row("", "longer one", f"{row['longer_answer_accuracy']:.3f}")
         table.add_section()
     table.caption = (
@@ -145,99 +81,155 @@ def results_table(evaluations: Mapping[str, Mapping[str, Any]]) -> Table:
         "would show on as many."
         + (" to truth: mean distance to the true preference probability." if truth else "")
     )
-    table.caption_justify = "left"
     return table
 
 
-def matrix_table(evaluations: Mapping[str, Mapping[str, Any]], key: str, title: str) -> Table:
-    """One measure of many models: a row a model, a column a source (the paper's Table 2)."""
-    first = next(iter(evaluations.values()))
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in (title, *first["sources"], "mean", "95% interval"):
-        table.add_column(column, overflow="fold", no_wrap=column not in first["sources"])
+def matrix_table(evaluations: Mapping[str, Mapping[str, Any]], measure: Measure) -> Table:
+    """One measure of many models: a row per model, a column per source (the paper's Table 2)."""
+    sources = next(iter(evaluations.values()))["sources"]
+    table = _table(measure.heading, *sources, "mean", "95% interval")
+    for column in table.columns[1 : 1 + len(sources)]:
+        column.no_wrap = False
+    for column in table.columns:
+        column.overflow = "fold"
     for name, one in evaluations.items():
-        low, high = one["mean"][f"{key}_ci"]
-        table.add_row(
-            name,
-            *(f"{source[key]:.3f}" for source in one["sources"].values()),
-            f"{one['mean'][key]:.3f}",
-            f"{low:.3f}-{high:.3f}",
-        )
+        values = [*one["sources"].values(), one["mean"]]
+        ends = interval_text(one["mean"][f"{measure.key}_ci"])
+        table.add_row(name, *(measure.format(value[measure.key]) for value in values), ends)
     return table
 
 
-def ranking_table(ranked: pd.DataFrame, shown: int = 20) -> Table:
+def ranking_table(ranking: pd.DataFrame, rows: int = 20) -> Table:
     """Configurations of a sweep, best first, by the settings that differ between them."""
-    measures = ["seeds", "accuracy", "ece", "ece_noise_floor", "brier", "nll"]
+    measures = ranked()
     varied = [
         column
-        for column in ranked.columns
-        if column not in measures and ranked[column].nunique(dropna=False) > 1
+        for column in ranking.columns
+        if column not in ("seeds", *(measure.key for measure in measures))
+        and ranking[column].nunique(dropna=False) > 1
     ]
-    names = [column.rpartition(".")[2] for column in [*varied, *measures]]
-    table = _plain_table(*(name.replace("ece_noise_floor", "floor") for name in names))
+    names = [column.rpartition(".")[2] for column in varied]
+    table = _table(*names, "seeds", *(measure.name for measure in measures))
     for column in table.columns[: len(varied)]:
         column.no_wrap, column.max_width, column.overflow = False, 20, "fold"  # of many names
-    for row in ranked.head(shown).to_dict("records"):
+    for row in ranking.head(rows).to_dict("records"):
         values = [
             f"{row[key]:.3g}" if isinstance(row[key], float) else str(row[key]).replace("+", " ")
             for key in varied
         ]
-        values += [f"{row[key]:.3f}" if key != "seeds" else str(row[key]) for key in measures]
-        table.add_row(*values)
-    if len(ranked) > shown:
-        table.caption = f"The first {shown} of {len(ranked)} configurations."
-        table.caption_justify = "left"
+        numbers = (measure.format(row[measure.key]) for measure in measures)
+        table.add_row(*values, str(row["seeds"]), *numbers)
+    if len(ranking) > rows:
+        table.caption = f"The first {rows} of {len(ranking)} configurations."
     return table
 
 
 def calibration_table(evaluation: Mapping[str, Any]) -> Table:
-    """Of one model: calibration errors by other definitions, and after one fitted temperature."""
-    table = _plain_table(
-        "source", "ECE", "adaptive", "debiased", "Brier", "NLL", "T", "ECE at T", "NLL at T"
-    )
-    for name, row in [*evaluation["sources"].items(), ("mean", evaluation["mean"])]:
-        keys = ("ece", "adaptive_ece", "debiased_ece", "brier", "nll")
-        after = ("temperature", "ece_at_temperature", "nll_at_temperature")
-        table.add_row(name, *(f"{row[key]:.3f}" for key in (*keys, *after)))
+    """What else was measured of a model: by other definitions, and after a fitted temperature."""
+    columns = [
+        measure
+        for measure in MEASURES.values()
+        if measure.key == "temperature"
+        or (measure.better and measure.key != "accuracy" and not measure.needs_truth)
+    ]
+    table = _table("source", *(measure.name for measure in columns))
+    for source, rows in _by_source({"": evaluation}):
+        row = rows[""]
+        table.add_row(source, *(measure.format(row[measure.key]) for measure in columns))
     table.caption = "T: the temperature fitted to a source's other half, what one scalar gives."
-    table.caption_justify = "left"
     return table
 
 
 def differences_table(evaluation: Mapping[str, Any]) -> Table:
     """One model less another on the same pairs, with 95% intervals and p-values."""
     against = evaluation["against"]
-    table = _plain_table("source", "measure", "difference", "95% interval", "p")
-    for name, measures in [*against["sources"].items(), ("mean", against["mean"])]:
-        for position, (key, row) in enumerate(measures.items()):
+    table = _table("source", "measure", "difference", "95% interval", "p")
+    for source, rows in _by_source({"": against}):
+        for position, (key, row) in enumerate(rows[""].items()):
             table.add_row(
-                name if position == 0 else "",
-                key,
-                f"{row['difference']:+.3f}",
-                "{:+.3f} to {:+.3f}".format(*row["ci"]),
-                f"{row['p']:.3f}",
+                *(source if position == 0 else "", key, f"{row['difference']:+.3f}"),
+                *(interval_text(row["ci"], "+.3f", " to "), f"{row['p']:.3f}"),
             )
         table.add_section()
     table.caption = f"Less those of {against['path']}, pair by pair."
-    table.caption_justify = "left"
     return table
 
 
-def _plain_table(*columns: str) -> Table:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in columns:
-        table.add_column(column, no_wrap=True)
+def samples_table(summary: Mapping[str, Any]) -> Table:
+    """The content of `summary.json`."""
+    table = _table("of", "prompts", "samples", "mean reward")
+    prompts, samples = summary["prompts"], summary["samples"]
+    best = prompts - summary["prompts_without_answer"]
+    for name, asked, drawn_of, reward in (
+        ("all samples", prompts, samples, summary["mean_reward"]),
+        ("the best", best, best, summary["mean_reward_of_best"]),
+    ):
+        table.add_row(name, f"{asked:,}", f"{drawn_of:,}", with_interval(reward, None))
+    table.caption = (
+        f"Of the samples {summary['duplicates']:.1%} repeat another of their prompt, "
+        f"{summary['empty']:.1%} are empty and {summary['unfinished']:.1%} were cut off; "
+        f"{summary['mean_tokens']:.0f} tokens on average."
+    )
     return table
 
 
-def _measures(evaluation: Mapping[str, Any], source: str | None) -> Mapping[str, Any]:
-    return evaluation["mean"] if source is None else evaluation["sources"][source]
+def perplexity_table(evaluations: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Perplexities of held-out answers, from the `eval.json` of each policy."""
+    columns = ("perplexity", "of an answer, mean", "median", "outliers", "answers")
+    table = _table("source", "policy", right=columns, wrap=True)
+    for source in next(iter(evaluations.values()))["sources"]:
+        for name, evaluation in evaluations.items():
+            one = evaluation["sources"][source]
+            table.add_row(
+                *(source, name, with_interval(one["perplexity"], one["perplexity_ci"], ".2f")),
+                *(f"{one['answer_perplexity']:.2f}", f"{one['median_perplexity']:.2f}"),
+                *(f"{one['outliers']}", f"{one['n']:,}"),
+            )
+    table.caption = (
+        "perplexity: over all tokens, with its 95% interval; of an answer: each answer's own; "
+        "outliers: answers far above the others' (Tukey's fence)."
+    )
+    return table
 
 
-def _cells(row: Mapping[str, Any], truth: bool) -> list[str]:
-    low, high = row["accuracy_ci"]
-    accuracy = f"{row['accuracy']:.3f} ±{(high - low) / 2:.3f}"
-    ece = "{:.3f} ({:.3f}-{:.3f})".format(row["ece"], *row["ece_ci"])
-    cells = [accuracy, ece, f"{row['ece_noise_floor']:.3f}"]
-    return [*cells, f"{row['true_calibration_error']:.3f}"] if truth else cells
+def judge_table(result: Mapping[str, Any]) -> Table:
+    """The content of `judge.json`, a row per outcome."""
+    table = _table(f"more {result['criterion']}", right=("pairs", "share", "95% interval"))
+    for name in DECIDED:
+        row = [name, f"{result[name]:,}"]
+        if shares := result["shares"]:
+            row += [f"{shares[name]['share']:.3f}", interval_text(shares[name]["ci"])]
+        table.add_row(*row)
+    if result["win_rate"] is not None:
+        rate, ends = result["win_rate"], result["win_rate_ci"]
+        table.add_row("win + tie/2", "", f"{rate:.3f}", interval_text(ends))
+    table.caption = f"{result['unparsable']:,} of {result['pairs']:,} pairs unparsable."
+    return table
+
+
+def alignment_tables(result: Mapping[str, Any]) -> Iterator[Table]:
+    """The content of `align.json`: counts of the judge, and a column per policy."""
+    from more_ray.report.align_page import measure_rows, win_rate  # imports matplotlib
+
+    if result["judgements"]:
+        columns = (*DECIDED, "unread", "win rate")
+        table = _table("policy", "against", "more", right=columns, wrap=True)
+        for one in result["judgements"]:
+            counts = (str(one[name]) for name in (*DECIDED, "unparsable"))
+            names = (one["policy"], one["other"], one["criterion"])
+            table.add_row(*names, *counts, win_rate(one))
+        yield table
+    rows = measure_rows(result)
+    table = _table("", *(row["policy"] for row in rows), wrap=True)
+    for measure in list(rows[0])[1:]:
+        table.add_row(measure, *(row[measure] for row in rows))
+    yield table
+
+
+def _by_source(
+    named: Mapping[str, Mapping[str, Any]],
+) -> Iterator[tuple[str, dict[str, Mapping[str, Any]]]]:
+    """Each source and what every evaluation says of it, the mean last."""
+    for source in next(iter(named.values()))["sources"]:
+        yield source, {name: one["sources"][source] for name, one in named.items()}
+    yield "mean", {name: one["mean"] for name, one in named.items()}

@@ -5,7 +5,6 @@ Legend: N test pairs, K sources, S steps with a lam, R ranks, C columns.
 
 from __future__ import annotations
 
-import copy
 import faulthandler
 import multiprocessing
 import os
@@ -31,21 +30,14 @@ from more_ray.data.packing import PackedBatch
 from more_ray.data.prepared import Prepared
 from more_ray.evaluate.on_workers import run_test_pairs
 from more_ray.evaluate.pairs import EvaluationPairs
-from more_ray.model.answer_likelihood import AnswerLikelihood
 from more_ray.model.dtype import DTYPES
-from more_ray.model.implicit_reward import ImplicitReward
-from more_ray.model.loading import add_lora, load_classifier, load_policy
-from more_ray.model.reward_model import RewardModel, choose_batch_format
-from more_ray.objective.weighting import Weighting, make_weighting
-from more_ray.train.engine import (
-    TrainedModel,
-    gather_weights,
-    init_distributed,
-    make_engine,
-)
+from more_ray.objective.schemes import make_weighting
+from more_ray.objective.weighting import Weighting
+from more_ray.train.engine import gather_weights, init_distributed, make_engine
 from more_ray.train.exchange import SourceStats, pair_weights
-from more_ray.train.losses import AnswerLosses, Losses, RankingLosses
 from more_ray.train.step import micro_step, whole_batch_step
+from more_ray.train.sums import SourceSums
+from more_ray.train.tasks import task_of
 
 OTHERS_SECONDS, SECONDS = 60, 120
 """How long a worker waits for the others, and how long it may take in all."""
@@ -149,16 +141,13 @@ def train(task: Task) -> Trained | None:
     config, names = task.config, task.mixture.names
     objective = config.objective
     dtype = DTYPES[config.train.precision.replace("auto", "fp32")]
-    model = _load_model(config, task.tokenizer, dtype)
+    kind = task_of(config)
+    model = kind.load_model(task.tokenizer, dtype, CPU)
     mine = [packed(row) for row in task.batches[dist.get_rank()]]
     weighting = make_weighting(objective, names, task.mixture.sizes)
     engine = make_engine(model, config, dtype, len(mine))
-    if isinstance(model, RewardModel):
-        choose_batch_format(model, config.model.batch_format)
     engine.train()
-    losses: Losses = RankingLosses(len(names), objective.margin)
-    if objective.loss == "sft":
-        losses = AnswerLosses(len(names))
+    losses = kind.losses(len(names))
     lines, gradient = [], None
     together = config.train.accumulation if objective.scope == "batch" else 1
     for step in range(0, len(mine), together):
@@ -187,7 +176,8 @@ def agree(
     sums_RKC: np.ndarray, weighting: Weighting, scope: str
 ) -> tuple[np.ndarray, SourceStats | None]:
     """The weight of a pair of each source on this rank, and what it learns of the micro-batch."""
-    weight_K, stats = pair_weights(torch.from_numpy(sums_RKC[dist.get_rank()]), weighting, scope)
+    sums = SourceSums.unpack(torch.from_numpy(sums_RKC[dist.get_rank()]))
+    weight_K, stats = pair_weights(sums, weighting, scope)
     return weight_K.numpy(), stats
 
 
@@ -199,21 +189,6 @@ def packed(row: dict[str, Any]) -> PackedBatch:
         np.asarray(row["source"]),
         np.asarray(row["margin"]),
     )
-
-
-def _load_model(
-    config: RunConfig, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype
-) -> TrainedModel:
-    seed = config.train.seed
-    if config.objective.loss == "ranking":
-        classifier = load_classifier(config.model, tokenizer, dtype, seed)
-        if config.model.lora:
-            add_lora(classifier, config.model.lora)
-        return RewardModel(classifier)
-    policy = load_policy(config.model, tokenizer, dtype, seed)
-    if config.objective.loss == "sft":
-        return AnswerLikelihood(policy)
-    return ImplicitReward(policy, copy.deepcopy(policy), config.objective.beta)
 
 
 def _gradient(engine: DeepSpeedEngine, beta: float) -> Arrays:

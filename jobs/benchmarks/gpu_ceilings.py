@@ -17,7 +17,8 @@ from torch import Tensor
 from transformers import AttentionInterface
 
 from more_ray.config import ModelConfig
-from more_ray.data.packing import Lengths, PackedAnswers, pack_answers
+from more_ray.data.layout import Segment
+from more_ray.data.packing import PackedAnswers, pack_answers
 from more_ray.model.attention import packed_hidden_states
 from more_ray.model.reward_model import RewardModel, choose_batch_format
 
@@ -89,7 +90,7 @@ def attention(config: GpuCheck, shape: Shape, case: str) -> dict[str, Any]:
     upstream = torch.randn(1, tokens, heads, width, device=config.device, dtype=dtype)
     found = _with_gradients(attend, (query, key, value), upstream)
     right = _with_gradients(
-        lambda *inputs: reference(*inputs, batch.lengths),
+        lambda *inputs: reference(*inputs, batch.segments),
         tuple(one.detach().double().requires_grad_() for one in (query, key, value)),
         upstream.double(),
     )
@@ -132,21 +133,21 @@ def chosen_attention(config: GpuCheck, shape: Shape, batch: PackedAnswers) -> tu
     return name, lambda *inputs: registered(module, *inputs, *others, **options)[0]
 
 
-def reference(query: Tensor, key: Tensor, value: Tensor, lengths: Sequence[Lengths]) -> Tensor:
+def reference(query: Tensor, key: Tensor, value: Tensor, segments: Sequence[Segment]) -> Tensor:
     """Softmax attention with a mask of T x T; arguments and result as `Attention`."""
     repeats = query.shape[1] // key.shape[1]
     key, value = (one.repeat_interleave(repeats, dim=1) for one in (key, value))
     logits = query @ key.mT * query.shape[-1] ** -0.5
-    hidden = ~_visible(lengths).to(query.device)
+    hidden = ~_visible(segments).to(query.device)
     return (logits.masked_fill(hidden, -torch.inf).softmax(dim=-1) @ value).transpose(1, 2)
 
 
-def _visible(lengths: Sequence[Lengths]) -> Tensor:
+def _visible(segments: Sequence[Segment]) -> Tensor:
     """`[T, T]`: whether a token sees another."""
-    prompts = torch.tensor([sum(one) for one in lengths])
-    prompt_T = torch.arange(len(lengths)).repeat_interleave(prompts)
-    parts = [torch.arange(len(one)).repeat_interleave(torch.tensor(one)) for one in lengths]
-    answer_T = torch.cat(parts)
+    parts = [torch.tensor(segment.parts) for segment in segments]
+    tokens_P = torch.stack([part.sum() for part in parts])
+    prompt_T = torch.arange(len(segments)).repeat_interleave(tokens_P)
+    answer_T = torch.cat([torch.arange(len(part)).repeat_interleave(part) for part in parts])
     same_answer = (answer_T[:, None] == answer_T) | (answer_T == 0)  # part 0 is what all share
     return ((prompt_T[:, None] == prompt_T) & same_answer).tril()
 

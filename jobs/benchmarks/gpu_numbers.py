@@ -83,8 +83,8 @@ def lam_again(config: GpuCheck) -> dict[str, Any]:
     batch = batches(config)[0]
     with torch.no_grad():
         reward_N2, z_N2H = engine(batch)
-        _, sums_KC = RankingLosses(SOURCES, use_margin=False)(engine, batch)
-    _, stats = solve(sums_KC, MinNorm())
+        _, sums = RankingLosses(SOURCES, use_margin=False)(engine, batch)
+    _, stats = solve(sums, MinNorm())
     delta_N = (reward_N2[:, 0] - reward_N2[:, 1]).cpu()
     grad_KH = head_gradient_sums(delta_N, *z_N2H.cpu().unbind(dim=1), batch.source_N.cpu(), SOURCES)
     gram_KK = gram(grad_KH).numpy() / np.outer(stats.count_K, stats.count_K)

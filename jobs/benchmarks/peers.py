@@ -88,10 +88,9 @@ def our_scores(model: str, pairs: list[Row]) -> tuple[np.ndarray, np.ndarray]:
 
     A tool that cuts texts by the tokenizer alone drops BOS, which we keep.
     """
-    from more_ray.config.serve import ServeConfig
-    from more_ray.serve.scorer import Scorer
+    from more_ray.model.scorer import Scorer
 
-    scorer = Scorer(ServeConfig(model=ModelConfig(path=model)))
+    scorer = Scorer(ModelConfig(path=model))
     scores, whole = [], []
     for pair in pairs:
         prompt = pair["chosen"][:-1]

@@ -17,7 +17,7 @@ from pydantic import Field
 from real_sources import REAL_SOURCES
 
 from more_ray import storage
-from more_ray.cli import load_config
+from more_ray.cli import load_config, user_errors
 from more_ray.config import (
     DataConfig,
     EvaluationConfig,
@@ -54,7 +54,7 @@ def main() -> None:
     from more_ray.cluster import session
 
     measured: dict[str, list[dict[str, Any]]] = {name: [] for name in PRECISIONS}
-    with session(config.run.train.workers, verbose=False):
+    with user_errors(), session(config.run.train.workers, verbose=False):
         for _ in range(config.rounds):
             for name in PRECISIONS:
                 with tempfile.TemporaryDirectory() as folder:

@@ -21,7 +21,7 @@ from more_ray.config.sample import SamplingConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from more_ray.data.records import Message
+    from more_ray.data.messages import Message
     from more_ray.sample.sampler import Sampler
 
     Prompts = list[list[Message]]

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from more_ray.cli import load_config
+from more_ray.cli import load_config, user_errors
 from more_ray.config import DataConfig, ModelConfig, Section
 from more_ray.device import SCORING_TOKENS
 
@@ -61,7 +61,7 @@ def main() -> None:
     served = ServeConfig(model=config.model, port=config.port, max_queued=10_000)
     alone = served.changed(batch_tokens=1)
     seconds: dict[str, list[list[float]]] = {}
-    with session(2, verbose=False):
+    with user_errors(), session(2, verbose=False):
         direct = make_direct(served)
         for _ in range(config.rounds):
             for name, service, requests in (
@@ -176,10 +176,10 @@ class Direct:
     """Scores without a service."""
 
     def __init__(self, service: Any) -> None:
-        from more_ray.serve.scorer import Scorer
+        from more_ray.model.scorer import Scorer
 
         torch.set_num_threads(os.cpu_count() or 1)
-        self._scorer = Scorer(service)
+        self._scorer = Scorer(service.model)
 
     def seconds(self, requests: Sequence[Request]) -> float:
         """Of one batch."""

@@ -75,9 +75,9 @@ def lam_costs(rank: int, workers: int, port: int, config: CostBenchmark) -> list
                 "more": (weighted, batch, sources, more),
             }
             seconds = in_turn(kinds, config.rounds)
-            _, sums_KC = RankingLosses(sources, False)(made, batch)
+            _, sums = RankingLosses(sources, False)(made, batch)
             exchange = {
-                name: median_seconds(pair_weights, sums_KC, one, "global")
+                name: median_seconds(pair_weights, sums, one, "global")
                 for name, one in {"uniform": uniform, "more": more}.items()
             }
             for name in kinds:
@@ -194,7 +194,7 @@ def row(
     return {
         "step": name,
         "workers": workers,
-        "pairs": len(batch.lengths),
+        "pairs": len(batch.segments),
         "tokens": len(batch.input_ids_T),
         "seconds": float(np.median(seconds[key])),
         "ratio": float(np.median(seconds[key] / seconds[reference])),

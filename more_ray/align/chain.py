@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from more_ray import storage
 from more_ray.align.measures import BASE
 from more_ray.align.policies import divergence, measure
-from more_ray.align.sampling_display import SamplingProgress
+from more_ray.bars import SamplingProgress
 from more_ray.cluster import shared_gpus
 from more_ray.config import ModelConfig, RunConfig
 from more_ray.config.align import AlignConfig
@@ -163,7 +163,7 @@ class _Chain:
         return self._folder("answers", name, "answers.parquet")
 
     def _samples(self, name: str) -> dict[str, pa.Table]:
-        """Of a policy, by the reward model that scored them."""
+        """A policy's samples, by the reward model that scored them."""
         return {
             by: read_table(self._folder("answers", name, by, "samples.parquet"))
             for by in self._names

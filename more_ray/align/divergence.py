@@ -13,8 +13,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from more_ray.data.formatting import encode, render, render_prompt, shared_prefix
+from more_ray.data.messages import Message
 from more_ray.data.packing import PackedBatch
-from more_ray.data.records import Message
 from more_ray.model.answer_tokens import AnswerTokens, head_inputs
 
 
@@ -49,5 +49,5 @@ def answer_divergence(policy: PreTrainedModel, base: PreTrainedModel, batch: Pac
     log_p_MV = head_inputs(policy, batch, tokens).log_probability_MV
     log_q_MV = head_inputs(base, batch, tokens).log_probability_MV
     kl_M = (log_p_MV.exp() * (log_p_MV - log_q_MV)).sum(dim=-1)
-    answers = len(batch.lengths[0]) - 1
+    answers = len(batch.segments[0].answers)
     return kl_M.new_zeros(answers).index_add(0, tokens.answer_M, kl_M)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.stats import sem
-from scipy.stats import t as student
+
+from more_ray.metrics.intervals import student
 
 Floats = NDArray[np.float64]
 
@@ -35,11 +35,8 @@ def mean_with_interval(value_P: Floats) -> dict[str, Any]:
     known_P = value_P[~np.isnan(value_P)]
     if not len(known_P):
         return {"mean": None, "ci": None, "n": 0}
-    mean, interval = float(known_P.mean()), None
-    if len(known_P) > 1:
-        half = float(student.ppf(0.975, len(known_P) - 1) * sem(known_P))
-        interval = [mean - half, mean + half]
-    return {"mean": mean, "ci": interval, "n": len(known_P)}
+    ci = student(known_P) if len(known_P) > 1 else None
+    return {"mean": float(known_P.mean()), "ci": ci, "n": len(known_P)}
 
 
 def distinct_bigrams(responses: Sequence[str]) -> float | None:

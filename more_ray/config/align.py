@@ -8,8 +8,9 @@ from more_ray.config.base import Section
 from more_ray.config.finetune import FineTuneConfig
 from more_ray.config.judge import Criterion, JudgeEndpoint
 from more_ray.config.model import ModelConfig
-from more_ray.config.run import RunConfig
+from more_ray.config.run import WITHOUT_WEIGHTS, RunConfig
 from more_ray.config.sample import SamplingConfig
+from more_ray.objective.losses import LOSSES
 
 
 class AlignConfig(Section):
@@ -44,7 +45,9 @@ class AlignConfig(Section):
     @classmethod
     def _each_has_a_model(cls, reward: RunConfig) -> RunConfig:
         if {"single", "averaging"} & set(reward.compare):
-            raise ValueError("compare: more, uniform, proportional and raw are allowed here")
-        if reward.objective.loss != "ranking":
-            raise ValueError("objective.loss: ranking is allowed here")
+            allowed = ", ".join(WITHOUT_WEIGHTS)
+            raise ValueError(f"compare: {allowed} and raw are allowed here")
+        if LOSSES[reward.objective.loss].trains_policy:
+            allowed = ", ".join(name for name, loss in LOSSES.items() if not loss.trains_policy)
+            raise ValueError(f"objective.loss: {allowed} is allowed here")
         return reward

@@ -8,6 +8,7 @@ from more_ray.config.data import DataConfig
 from more_ray.config.objective import ObjectiveConfig
 from more_ray.config.run import RunConfig
 from more_ray.config.train import TrainConfig
+from more_ray.objective.losses import LOSSES
 
 
 class FineTuneConfig(RunConfig):
@@ -23,6 +24,7 @@ class FineTuneConfig(RunConfig):
     @field_validator("objective")
     @classmethod
     def _learns_answers(cls, objective: ObjectiveConfig) -> ObjectiveConfig:
-        if objective.loss != "sft":
-            raise ValueError("loss: sft is allowed; jobs/train_more.py has the others")
+        if LOSSES[objective.loss].needs_pairs:
+            allowed = " and ".join(name for name, loss in LOSSES.items() if not loss.needs_pairs)
+            raise ValueError(f"loss: {allowed} is allowed; jobs/train_more.py has the others")
         return objective

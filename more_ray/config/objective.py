@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
 from more_ray.config.base import Section
+from more_ray.objective.losses import LOSSES
+from more_ray.objective.schemes import SCHEMES
 
-NEED_GRADIENTS = ("more",)
-"""Schemes whose weights are solved from gradients of the head."""
+# A type checker cannot read the names out of the registries.
+SchemeName = str if TYPE_CHECKING else Literal[tuple(SCHEMES)]
+LossName = str if TYPE_CHECKING else Literal[tuple(LOSSES)]
 
 
 class ObjectiveConfig(Section):
-    scheme: Literal["more", "uniform", "proportional", "fixed"] = "more"
-    """Source weights: more solves (9) each step; uniform; proportional to |D_i| (the paper's
-    MultiTask); fixed takes `weights`."""
+    scheme: SchemeName = Field(
+        "more",
+        description="Source weights: "
+        + "; ".join(f"{name} {scheme.help}" for name, scheme in SCHEMES.items())
+        + ".",
+    )
     weights: dict[str, float] | None = None
     """Weight of each source for scheme=fixed; they are scaled to sum to one."""
     normalize: Literal["none", "l2", "loss", "loss+"] = "none"
@@ -28,11 +34,9 @@ class ObjectiveConfig(Section):
     (about a third more work); the same as global where train.accumulation=1."""
     solver: Literal["active_set", "frank_wolfe"] = "active_set"
     """active_set is exact; frank_wolfe is the paper's plain iteration."""
-    loss: Literal["ranking", "dpo", "sft"] = "ranking"
-    """ranking: a reward head on the model's trunk. dpo: no reward head; the reward of an answer is
-    `beta` times what its log-likelihood gains over the untrained model's (K * vocabulary * hidden
-    size numbers go into each lam). sft: the negative log-likelihood of the chosen answers (3), for
-    weights that are known beforehand; records need no rejected answer."""
+    loss: LossName = Field(
+        "ranking", description=" ".join(f"{name}: {loss.help}." for name, loss in LOSSES.items())
+    )
     beta: float = Field(0.1, gt=0)
     """Scale of the implicit reward of loss=dpo."""
     margin: bool = False
@@ -40,12 +44,17 @@ class ObjectiveConfig(Section):
 
     @model_validator(mode="after")
     def _scheme_fits(self) -> ObjectiveConfig:
-        if (self.scheme == "fixed") != (self.weights is not None):
-            raise ValueError("objective.weights is given exactly when objective.scheme=fixed")
-        if self.loss == "sft" and (self.scheme in NEED_GRADIENTS or self.scope != "global"):
+        if SCHEMES[self.scheme].takes_weights != (self.weights is not None):
+            takers = [name for name, scheme in SCHEMES.items() if scheme.takes_weights]
             raise ValueError(
-                "objective.loss: sft allows objective.scheme=uniform, proportional or fixed, and "
-                "objective.scope=global"
+                f"objective.weights is given exactly when objective.scheme={' or '.join(takers)}"
+            )
+        needs_gradients = SCHEMES[self.scheme].needs_gradients or self.scope != "global"
+        if needs_gradients and not LOSSES[self.loss].has_gradients:
+            *others, last = [name for name, one in SCHEMES.items() if not one.needs_gradients]
+            raise ValueError(
+                f"objective.loss: {self.loss} allows objective.scheme={', '.join(others)} or "
+                f"{last}, and objective.scope=global"
             )
         if self.weights is not None and (
             min(self.weights.values(), default=0) < 0 or sum(self.weights.values()) <= 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from reprlib import Repr
@@ -33,13 +33,37 @@ def mistakes(*lines: str) -> UserError:
     return UserError("\n".join(" ".join(line.split()) for line in dict.fromkeys(lines)))
 
 
-def build(model: type[ConfigT], trees: Sequence[Tree]) -> ConfigT:
-    """`model` from its defaults and then the trees, each over those before it.
+def settings(
+    model: type[ConfigT], given: str | Path | Tree | BaseModel | None, changes: Tree
+) -> ConfigT:
+    """`model` from what a caller in Python gives.
+
+    Args:
+        given: a YAML file, a tree, or settings that are taken as they are.
+        changes: over that; sections (trees or settings) or values, by dotted keys.
+
+    Raises:
+        UserError: as `build` and `read_file` do.
+    """
+    if isinstance(given, model) and not changes:
+        return given
+    trees = [at(key, value) for key, value in changes.items()]
+    if isinstance(given, BaseModel):
+        return build(model, trees, given)
+    if isinstance(given, dict):
+        trees = [*(at(str(key), value) for key, value in given.items()), *trees]
+    elif given is not None:
+        trees.insert(0, read_file(Path(given)))
+    return build(model, trees)
+
+
+def build(model: type[ConfigT], trees: Sequence[Tree], given: BaseModel | None = None) -> ConfigT:
+    """`model` from its defaults, or what is given, and then the trees, each over those before it.
 
     Raises:
         UserError: a key that there is not, or a value that is not allowed.
     """
-    values = _presets(model)
+    values = _set_in(given) if given else _presets(model)
     for tree in trees:
         values = _merge(values, renamed(model, tree))
     try:
@@ -95,19 +119,27 @@ def at(key: str, value: Any) -> Tree:
 def _merge(base: Tree, over: Tree) -> Tree:
     merged = dict(base)
     for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        merged[key] = _merge(base[key], value) if both else value
+        below = base.get(key)
+        if isinstance(value, dict) and isinstance(below, dict | BaseModel):
+            value = _merge(_set_in(below) if isinstance(below, BaseModel) else below, value)
+        merged[key] = value
     return merged
 
 
 def _presets(model: type[BaseModel]) -> Tree:
     """What the model's default sections set; given as a dict, pydantic would forget it."""
-    tree = {}
-    for name, field in model.model_fields.items():
-        default = field.get_default(call_default_factory=True)
-        if isinstance(default, BaseModel):
-            tree[name] = _merge(_presets(type(default)), default.model_dump(exclude_unset=True))
-    return tree
+    fields = model.model_fields.items()
+    return _sections((name, one.get_default(call_default_factory=True)) for name, one in fields)
+
+
+def _set_in(section: BaseModel) -> Tree:
+    """What is set in a section, by its caller or as a default of sections in it."""
+    set_here = {name: value for name, value in section if name in section.model_fields_set}
+    return set_here | _sections(section)
+
+
+def _sections(values: Iterable[tuple[str, Any]]) -> Tree:
+    return {name: _set_in(value) for name, value in values if isinstance(value, BaseModel)}
 
 
 def renamed(model: type[BaseModel], tree: Tree) -> Tree:

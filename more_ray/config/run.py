@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,6 +11,12 @@ from more_ray.config.data import DataConfig
 from more_ray.config.model import ModelConfig
 from more_ray.config.objective import ObjectiveConfig
 from more_ray.config.train import OptimizerConfig, TrainConfig
+from more_ray.objective.losses import LOSSES
+from more_ray.objective.schemes import SCHEMES
+
+WITHOUT_WEIGHTS = tuple(name for name, scheme in SCHEMES.items() if not scheme.takes_weights)
+"""Schemes that need no more than their name."""
+ComparedName = str if TYPE_CHECKING else Literal[(*WITHOUT_WEIGHTS, "raw", "single", "averaging")]
 
 
 class LogConfig(Section):
@@ -30,9 +36,7 @@ class RunConfig(Section):
     init_from: MayChange[str | None] = None
     """Folder of a run whose model training starts from, instead of `model.path`: with
     `data.train_on=[NAME]` it specialises a shared model to one preference."""
-    compare: MayChange[
-        list[Literal["more", "uniform", "proportional", "raw", "single", "averaging"]]
-    ] = Field([])
+    compare: MayChange[list[ComparedName]] = Field([])
     """Show these beside the run, all in folders of `output_dir`: other schemes; raw, the untrained
     model; single, a model for each source (the paper's Top); averaging, the mean of their
     rewards."""
@@ -64,15 +68,15 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _policies_train_all_weights_packed(self) -> RunConfig:
         loss = self.objective.loss
-        if loss != "ranking":
+        if LOSSES[loss].trains_policy:
             if self.model.lora:
                 raise ValueError(f"model.lora: cannot be used with objective.loss={loss}")
             if self.model.batch_format == "padded":
                 raise ValueError(
                     f"model.batch_format: objective.loss={loss} allows auto and packed"
                 )
-        if loss == "sft" and self.compare:
-            raise ValueError("compare: cannot be used with objective.loss=sft")
+        if self.compare and not LOSSES[loss].needs_pairs:
+            raise ValueError(f"compare: cannot be used with objective.loss={loss}")
         return self
 
 
@@ -82,6 +86,9 @@ class PairsRunConfig(RunConfig):
     @field_validator("objective")
     @classmethod
     def _learns_pairs(cls, objective: ObjectiveConfig) -> ObjectiveConfig:
-        if objective.loss == "sft":
-            raise ValueError("loss: ranking and dpo are allowed; jobs/finetune.py is for sft")
+        if not LOSSES[objective.loss].needs_pairs:
+            allowed = " and ".join(name for name, loss in LOSSES.items() if loss.needs_pairs)
+            raise ValueError(
+                f"loss: {allowed} are allowed; jobs/finetune.py is for {objective.loss}"
+            )
         return objective

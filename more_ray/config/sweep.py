@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
 from more_ray.config.base import MayChange, Section
 from more_ray.config.reading import today
 from more_ray.config.run import RunConfig
+from more_ray.metrics.measures import compared
+
+if TYPE_CHECKING:
+    Metric = str
+else:
+    Metric = Literal[tuple(row.key for row in compared())]
 
 TRAIN_ON = "data.train_on"
 NOT_SWEPT = (
@@ -55,7 +61,7 @@ class SweepConfig(Section):
     """grid tries everything; random and optuna try `trials` points."""
     trials: MayChange[int] = Field(16, ge=1)
     """Points of random and optuna."""
-    metric: Literal["ece", "nll", "brier", "accuracy"] = "ece"
+    metric: Metric = "ece"
     """What is best: a mean over all sources, on the test pairs."""
     early_stopping: bool = False
     """ASHA: of the trials that reach 1, 3, 9 ... times `run.train.eval_every` steps, the better
@@ -72,11 +78,6 @@ class SweepConfig(Section):
     def at_once(self, cores: int) -> int:
         """Trials at a time on one machine."""
         return self.concurrent or max(1, cores // self.run.train.workers)
-
-    @property
-    def better(self) -> Literal["max", "min"]:
-        """Which end of `metric` is best."""
-        return "max" if self.metric == "accuracy" else "min"
 
     @model_validator(mode="after")
     def _can_be_run(self) -> SweepConfig:

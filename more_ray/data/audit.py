@@ -5,11 +5,25 @@ Legend: N training pairs of one source.
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 Keys = NDArray[np.uint64]
+
+
+class Repeats(TypedDict):
+    """Training pairs of one source that say what another pair says, or the opposite."""
+
+    repeated: int
+    """Given before in the same source."""
+    contradicted: int
+    """By a pair of the same source: the same answers the other way round."""
+    contradicted_elsewhere: int
+    """By a pair of another source."""
+
 
 AUDITED = {
     "leaked": "leaked",
@@ -39,10 +53,8 @@ class Audit:
         """`[N]`: training pairs whose prompt is that of a test pair of any source."""
         return np.isin(pairs["prompt"].to_numpy(), self._tested)
 
-    def repeats(self, source: str) -> dict[str, int]:
-        """Of a source's training pairs: `repeated`, given before in the same source;
-        `contradicted` by a pair of the same source, and `contradicted_elsewhere` by one of another:
-        the same answers the other way round."""
+    def repeats(self, source: str) -> Repeats:
+        """Among a source's training pairs."""
         nothing = [np.empty((0, 2), np.uint64)]
         mine_N2 = np.concatenate(nothing + self._trained.get(source, []))
         others = [one for name, parts in self._trained.items() if name != source for one in parts]

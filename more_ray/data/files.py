@@ -13,7 +13,8 @@ from typing import Any
 import fsspec
 import pyarrow.parquet as pq
 
-from more_ray.data.records import Pair, Reason, Reject
+from more_ray.data.records import Pair
+from more_ray.data.rejects import Reason, Reject
 from more_ray.data.shapes import Row, read_pairs
 from more_ray.errors import DataError
 

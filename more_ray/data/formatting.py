@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import jinja2
 
-from more_ray.data.records import Message
+from more_ray.data.messages import Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

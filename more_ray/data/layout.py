@@ -8,15 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import Self
 
-Lengths = tuple[int, ...]
-"""Tokens of a prompt that all answers share, then each answer's own."""
+
+class Segment(NamedTuple):
+    """How many tokens the answers to a prompt have: `shared` by all, then each answer's own."""
+
+    shared: int
+    answers: tuple[int, ...]
+
+    @property
+    def parts(self) -> list[int]:
+        """In the order in which they lie in the batch."""
+        return [self.shared, *self.answers]
 
 
 class Tensors:
@@ -62,7 +71,7 @@ class Layout(Tensors):
     """Each answer is a sequence of its own to attention. The first to a prompt asks with the shared
     tokens and its own, every further one with its own; each sees the shared ones and its own."""
 
-    lengths: tuple[Lengths, ...]
+    segments: tuple[Segment, ...]
     position_ids_T: Tensor
     tokens_P: Tensor
     """In fp32."""
@@ -85,13 +94,12 @@ class Layout(Tensors):
     longest_key: int
 
     @classmethod
-    def of(cls, lengths: Sequence[Sequence[int]]) -> Layout:
+    def of(cls, segments: Sequence[Segment]) -> Layout:
         """Every prompt has an answer at least, and every answer a token of its own."""
-        lengths = tuple(tuple(map(int, one)) for one in lengths)
-        answers_P = np.array([len(one) - 1 for one in lengths])
-        shared_P = np.array([one[0] for one in lengths])
-        own_A = np.array([own for _, *all_own in lengths for own in all_own])
-        prompt_A = np.repeat(np.arange(len(lengths)), answers_P)
+        answers_P = np.array([len(segment.answers) for segment in segments])
+        shared_P = np.array([segment.shared for segment in segments])
+        own_A = np.array([own for segment in segments for own in segment.answers])
+        prompt_A = np.repeat(np.arange(len(segments)), answers_P)
         nth_A = np.arange(len(own_A)) - np.repeat(answers_P.cumsum() - answers_P, answers_P)
         shared_A = shared_P[prompt_A]
 
@@ -117,7 +125,7 @@ class Layout(Tensors):
             return torch.from_numpy(values).to(dtype)
 
         return cls(
-            lengths=lengths,
+            segments=tuple(segments),
             position_ids_T=tensor(position_R[first_copy_T]),
             tokens_P=tensor(tokens_P, torch.float32),
             own_A=tensor(own_A),

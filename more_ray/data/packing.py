@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from more_ray.data.formatting import shared_prefix
-from more_ray.data.layout import Layout, Lengths, Tensors
+from more_ray.data.layout import Layout, Segment, Tensors
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class PackedAnswers(Tensors):
     layout: Layout
 
     @property
-    def lengths(self) -> tuple[Lengths, ...]:
-        """Of each prompt."""
-        return self.layout.lengths
+    def segments(self) -> tuple[Segment, ...]:
+        """The lengths of each prompt and its answers."""
+        return self.layout.segments
 
     @property
     def position_ids_T(self) -> Tensor:
@@ -49,30 +49,30 @@ class PackedAnswers(Tensors):
         ]
 
     def _parts(self, value_T: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """Of each prompt what belongs to its shared tokens, then to those of each answer."""
-        prompts = value_T.split([sum(lengths) for lengths in self.lengths])
-        for prompt, lengths in zip(prompts, self.lengths, strict=True):
-            yield prompt.split(list(lengths))
+        """For each prompt what belongs to its shared tokens, then to those of each answer."""
+        prompts = value_T.split([sum(segment.parts) for segment in self.segments])
+        for prompt, segment in zip(prompts, self.segments, strict=True):
+            yield prompt.split(segment.parts)
 
     def by_length(self, limit: int) -> list[tuple[PackedAnswers, Tensor]]:
         """Answers of at most `limit` tokens and longer ones, each side with its places in A."""
         sides = []
         for long in (False, True):
             tokens: list[Tensor] = []
-            lengths: list[Lengths] = []
+            segments: list[Segment] = []
             places: list[int] = []
             first = 0
             parts = self._parts(self.input_ids_T)
-            for (prompt, *answers), (shared, *own) in zip(parts, self.lengths, strict=True):
+            for (prompt, *answers), (shared, own) in zip(parts, self.segments, strict=True):
                 mine = [n for n, length in enumerate(own) if (shared + length > limit) == long]
                 if mine:
                     tokens += [prompt, *(answers[n] for n in mine)]
-                    lengths.append((shared, *(own[n] for n in mine)))
+                    segments.append(Segment(shared, tuple(own[n] for n in mine)))
                     places += [first + n for n in mine]
                 first += len(own)
             if places:
                 device = self.input_ids_T.device
-                side = PackedAnswers(torch.cat(tokens), Layout.of(lengths).to(device))
+                side = PackedAnswers(torch.cat(tokens), Layout.of(segments).to(device))
                 sides.append((side, torch.tensor(places, device=device)))
         return sides
 
@@ -119,10 +119,13 @@ class PackedBatch(PackedAnswers):
 
         An answer of no tokens is left out: of chosen answers alone, the rejected ones are such.
         """
-        answered = [(shared, *filter(None, own)) for shared, *own in np.asarray(lengths).tolist()]
+        segments = [
+            Segment(shared, tuple(filter(None, own)))
+            for shared, *own in np.asarray(lengths).tolist()
+        ]
         return cls(
             torch.from_numpy(np.asarray(input_ids, dtype=np.int64)),
-            Layout.of(answered),
+            Layout.of(segments),
             torch.from_numpy(np.asarray(source, dtype=np.int64)),
             torch.from_numpy(np.asarray(margin, dtype=np.float32)),
         )
@@ -136,14 +139,14 @@ class PackedBatch(PackedAnswers):
 def pack_answers(prompts: Sequence[Sequence[Sequence[int]]]) -> PackedAnswers:
     """A batch from the token lists of each prompt's answers, the prompt at the start of each."""
     tokens: list[int] = []
-    lengths = []
+    segments = []
     for answers in prompts:
         shared = shared_prefix(*answers)
         tokens += answers[0][:shared]
         for answer in answers:
             tokens += answer[shared:]
-        lengths.append((shared, *(len(answer) - shared for answer in answers)))
-    return PackedAnswers(torch.tensor(tokens), Layout.of(lengths))
+        segments.append(Segment(shared, tuple(len(answer) - shared for answer in answers)))
+    return PackedAnswers(torch.tensor(tokens), Layout.of(segments))
 
 
 def pack(
@@ -154,10 +157,10 @@ def pack(
 ) -> PackedBatch:
     """A batch from token lists of N pairs; every list must hold at least one token."""
     answers = pack_answers(list(zip(chosen, rejected, strict=True)))
-    nothing = np.zeros(len(answers.lengths))
+    nothing = np.zeros(len(answers.segments))
     return PackedBatch.from_arrays(
         answers.input_ids_T.numpy(),
-        np.asarray(answers.lengths),
+        np.asarray([segment.parts for segment in answers.segments]),
         nothing if source is None else np.asarray(source),
         nothing if margin is None else np.asarray(margin),
     )

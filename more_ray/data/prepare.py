@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
@@ -21,7 +20,7 @@ from more_ray import storage
 from more_ray.config import DataConfig
 from more_ray.data.audit import Audit
 from more_ray.data.files import read_records
-from more_ray.data.prepared import PAIR_SCHEMA, PairWriter, Prepared
+from more_ray.data.prepared import PAIR_SCHEMA, Manifest, PairWriter, Prepared, SourceCounts
 from more_ray.data.reading import ReadShard, Shard
 from more_ray.data.shapes import unread_columns
 from more_ray.data.simulated import Simulator
@@ -97,7 +96,7 @@ def prepare(
     counts = _write(rows, names, folder, data, whole, progress)
     for file in files or []:
         counts[file.name]["unread"] = _unread(file)
-    manifest = {"sources": counts, **identity}
+    manifest: Manifest = {"sources": counts, **identity}
     _check_counts(counts, data, whole)
     storage.write_json(storage.join(folder, "manifest.json"), manifest)
     return Prepared.open(folder)
@@ -144,7 +143,7 @@ def _write(
     data: DataConfig,
     whole: Sequence[str],
     progress: Callable[[int], None],
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, SourceCounts]:
     """Stream the sorted rows into their files; returns counts for each source."""
     filesystem, path = storage.locate(folder)
     limits = {
@@ -153,11 +152,7 @@ def _write(
         for split, limit in (("train", data.max_pairs), ("test", data.test_pairs))
         if not (name in whole and "test_pairs" not in data.model_fields_set)
     }
-    counts = {
-        name: dict.fromkeys(("train", "test", "train_read", "test_read", "leaked"), 0)
-        | {"rejected": Counter()}
-        for name in names
-    }
+    counts = {name: _nothing_counted() for name in names}
     audit = Audit()
     with ExitStack() as stack:
         rejects = stack.enter_context(filesystem.open_output_stream(f"{path}/rejects.jsonl"))
@@ -175,7 +170,8 @@ def _write(
                 part = table.filter((pc.field("source") == source) & (pc.field("split") == split))
                 bad = part.filter(pc.field("reason").is_valid())
                 for reject in bad.select(["reason", "where", "detail"]).to_pylist():
-                    count["rejected"][reject["reason"]] += 1
+                    reasons = count["rejected"]
+                    reasons[reject["reason"]] = reasons.get(reject["reason"], 0) + 1
                     line = {"source": name, "split": split, **reject}
                     rejects.write(json.dumps(line).encode() + b"\n")
                 good = part.filter(pc.field("reason").is_null())
@@ -194,15 +190,27 @@ def _write(
                 count[split] += len(good)
             progress(sum(count["train"] + count["test"] for count in counts.values()))
     for name in names:
-        counts[name] |= audit.repeats(name)
+        counts[name].update(audit.repeats(name))
     return counts
 
 
-def _check_counts(
-    counts: dict[str, dict[str, Any]], data: DataConfig, whole: Sequence[str]
-) -> None:
+def _nothing_counted() -> SourceCounts:
+    return {
+        "train": 0,
+        "test": 0,
+        "train_read": 0,
+        "test_read": 0,
+        "leaked": 0,
+        "rejected": {},
+        "repeated": 0,
+        "contradicted": 0,
+        "contradicted_elsewhere": 0,
+    }
+
+
+def _check_counts(counts: dict[str, SourceCounts], data: DataConfig, whole: Sequence[str]) -> None:
     for name, count in counts.items():
-        rejected = count["rejected"].total()
+        rejected = sum(count["rejected"].values())
         share = rejected / max(1, rejected + count["train_read"] + count["test_read"])
         reasons = ", ".join(f"{number} {reason}" for reason, number in count["rejected"].items())
         for split in ("train", "test"):

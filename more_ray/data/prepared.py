@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
+from typing_extensions import NotRequired
 
 from more_ray import storage
+from more_ray.data.audit import Repeats
 from more_ray.data.mixture import GROUP
 
 PAIR_SCHEMA = pa.schema(
@@ -34,6 +36,42 @@ PAIR_SCHEMA = pa.schema(
 tokens come first in both sequences; `tokens` is the length of all three lists."""
 
 TOKENS = ["shared", "chosen", "rejected"]
+
+
+Split = Literal["train", "test"]
+
+
+class SourceCounts(Repeats):
+    """What was counted of one source."""
+
+    train: int
+    """Pairs kept for training."""
+    test: int
+    train_read: int
+    """Usable ones, before limits."""
+    test_read: int
+    leaked: int
+    """Training pairs that have the prompt of a test pair."""
+    rejected: dict[str, int]
+    """Records, by the reason."""
+    unread: NotRequired[list[str]]
+    """Columns of its files of which nothing is made; the simulator has none."""
+
+
+class Manifest(TypedDict):
+    """`manifest.json`: what was prepared, and from what."""
+
+    sources: dict[str, SourceCounts]
+    format: int
+    chosen_only: bool
+    whole: list[Any]
+    """Sources that are for testing only; whether the settings limit their pairs."""
+    data: dict[str, Any]
+    """The settings that matter."""
+    inputs: list[Any] | dict[str, Any]
+    """Fingerprints of the files, or the simulator's settings."""
+    tokenizer: str
+    """A digest."""
 
 
 class PairWriter:
@@ -88,7 +126,7 @@ class Prepared:
     """A prepared folder: `manifest.json`, `tokenizer/`, `<source>.<split>.parquet`."""
 
     folder: str
-    manifest: dict[str, Any]
+    manifest: Manifest
 
     @classmethod
     def open(cls, folder: str) -> Prepared:
@@ -99,11 +137,11 @@ class Prepared:
     def names(self) -> tuple[str, ...]:
         return tuple(self.manifest["sources"])
 
-    def sizes(self, split: str) -> tuple[int, ...]:
+    def sizes(self, split: Split) -> tuple[int, ...]:
         """Pairs of each source."""
         return tuple(source[split] for source in self.manifest["sources"].values())
 
-    def file(self, source: str, split: str) -> PreparedFile:
+    def file(self, source: str, split: Split) -> PreparedFile:
         return PreparedFile(storage.join(self.folder, f"{source}.{split}.parquet"))
 
     @property

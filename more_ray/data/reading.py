@@ -18,7 +18,8 @@ import pyarrow as pa
 from more_ray.config import DataConfig
 from more_ray.data.formatting import encode, render, render_prompt, shared_prefix
 from more_ray.data.prepared import PAIR_SCHEMA
-from more_ray.data.records import InvalidRecord, Pair, Reason, Reject
+from more_ray.data.records import Pair
+from more_ray.data.rejects import InvalidRecord, Reason, Reject
 from more_ray.data.simulated import Simulator
 from more_ray.data.sources import SourceFiles, has_test, iter_pairs
 

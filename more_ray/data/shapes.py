@@ -8,18 +8,9 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from more_ray.data.records import (
-    InvalidRecord,
-    Message,
-    Pair,
-    Reason,
-    Reject,
-    check,
-    items,
-    number,
-    text,
-    turns_before,
-)
+from more_ray.data.messages import Message, turns_before
+from more_ray.data.records import Pair, to_pair
+from more_ray.data.rejects import InvalidRecord, Reason, Reject, items, number, text
 from more_ray.errors import DataError
 
 Record = dict[str, Any]
@@ -30,7 +21,7 @@ Row = tuple[str, Record]  # where it was found, and the record
 class Shape:
     """A record that states one preference: its columns, and how to read them.
 
-    `fields` returns keyword arguments of `records.check` and raises `InvalidRecord`. The columns of
+    `fields` returns keyword arguments of `to_pair` and raises `InvalidRecord`. The columns of
     `also` are read where they are there.
     """
 
@@ -115,7 +106,7 @@ def tree_pairs(messages: Iterable[Row], source: str) -> Iterator[Pair | Reject]:
                 if better["rank"] == worse["rank"]:
                     yield Reject(Reason.TIE, where, f"two replies of rank {better['rank']}")
                 else:
-                    yield check(
+                    yield to_pair(
                         prompt=path,
                         chosen=better["text"],
                         rejected=worse["text"],
@@ -146,7 +137,7 @@ def _read_pair(shape: Shape, record: Record, source: str, where: str) -> Pair | 
     except InvalidRecord as invalid:
         return invalid.at(where)
     subset = record.get("subset")
-    return check(**fields, subset=subset, before=before, source=source, where=where)
+    return to_pair(**fields, subset=subset, before=before, source=source, where=where)
 
 
 def _pair_fields(record: Record) -> Record:

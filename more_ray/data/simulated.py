@@ -23,7 +23,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from more_ray.data.records import Message, Pair
+from more_ray.data.messages import Message
+from more_ray.data.records import Pair
 
 
 @dataclass(frozen=True)

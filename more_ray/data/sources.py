@@ -11,7 +11,8 @@ from typing import Any
 import fsspec
 
 from more_ray.data.files import EXTENSIONS, read_file, reader_of
-from more_ray.data.records import Pair, Reject
+from more_ray.data.records import Pair
+from more_ray.data.rejects import Reject
 from more_ray.data.shapes import read_pairs
 from more_ray.errors import DataError
 

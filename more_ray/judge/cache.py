@@ -33,7 +33,12 @@ class AnswerCache:
     def __init__(self, folder: str) -> None:
         path = Path(folder).expanduser()
         path.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(path / "answers.sqlite", timeout=60, isolation_level=None)
+        self._database = sqlite3.connect(
+            path / "answers.sqlite",
+            timeout=60,
+            isolation_level=None,
+            check_same_thread=False,  # in a notebook another asks, while this waits for it
+        )
         self._database.execute(
             "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, text TEXT, "
             "input_tokens INTEGER, output_tokens INTEGER)"

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from more_ray.data.records import InvalidRecord, Message, check_prompt
+from more_ray.data.messages import Message, to_prompt
+from more_ray.data.rejects import InvalidRecord
 from more_ray.errors import UserError
 from more_ray.parquet import read_table
 
@@ -48,7 +49,7 @@ def read_pairs(
         if prompt != theirs[row][0]:
             raise UserError(f"{answers} and {against} do not match: row {row} has two prompts")
         try:
-            check_prompt(prompt)
+            to_prompt(prompt)
         except InvalidRecord as invalid:
             raise UserError(f"{answers}, row {row}: {invalid}") from invalid
     if limit is not None:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from more_ray.config.judge import Criterion
 from more_ray.data.formatting import SPEAKER
-from more_ray.data.records import Message
+from more_ray.data.messages import Message
 
 Verdict = Literal["A", "B"]
 Outcome = Literal["win", "tie", "lose", "unparsable"]

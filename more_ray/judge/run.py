@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +17,11 @@ from more_ray.judge.cache import Answer, AnswerCache, request_key
 from more_ray.judge.client import ask_all, open_client
 from more_ray.judge.pairs import AnswerPair, read_pairs
 from more_ray.judge.question import outcome, question, read_verdict
-from more_ray.judge.summary import summarize
+from more_ray.judge.summary import summarise
 from more_ray.parquet import write_table
 
 CHARACTERS_PER_TOKEN = 4
-"""Of English; the tokenizer behind an endpoint is not known."""
+"""In English; the tokenizer behind an endpoint is not known."""
 JUDGEMENTS = pa.schema(
     [
         ("row", pa.int64()),
@@ -31,10 +32,14 @@ JUDGEMENTS = pa.schema(
         ("said_as_b", pa.string()),
     ]
 )
-"""A row a pair: what the judge said where its answer was A and where it was B (null: refused), how
-that was read (null: unparsable), and the outcome."""
+"""A row per pair: what the judge said where its answer was A and where it was B (null: refused),
+how that was read (null: unparsable), and the outcome."""
 SETTINGS = {"criterion", "model", "base_url", "answers", "against", "max_tokens", "temperature"}
 Request = dict[str, Any]
+
+
+Refused = dict[str, str]
+"""What the endpoint said to requests that it would not answer, by their keys."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ def judge(
     """Ask what is not answered yet; write `judgements.parquet` and `judge.json`.
 
     Returns:
-        The content of `judge.json`: the settings, what `summarize` gives, `said_a` (of the verdicts
+        The content of `judge.json`: the settings, what `summarise` gives, `said_a` (of the verdicts
         that could be read, the share for the answer shown first: 0.5 without a bias for a
         position), `refused` (requests that the endpoint would not answer), `lonely` (rows that only
         one of the files has) and the tokens used.
@@ -132,7 +137,7 @@ def judge(
     Raises:
         UserError: the judge cannot be asked; a rerun goes on.
     """
-    refused = asyncio.run(_ask(config, plan, cache, on_answer)) if plan.todo else {}
+    refused = _finished(_ask(config, plan, cache, on_answer)) if plan.todo else {}
     answers = {key: cache.get(key) for both in plan.keys for key in both}
     given = [answer for answer in answers.values() if answer]
     if not given:
@@ -141,7 +146,7 @@ def judge(
     said = [row[key] for row in rows for key in ("verdict_as_a", "verdict_as_b") if row[key]]
     result = {
         **config.model_dump(include=SETTINGS),
-        **summarize(row["outcome"] for row in rows),
+        **summarise(row["outcome"] for row in rows),
         "said_a": said.count("A") / len(said) if said else None,
         "refused": len(refused),
         "lonely": plan.lonely,
@@ -154,9 +159,19 @@ def judge(
     return result
 
 
+def _finished(work: Coroutine[Any, Any, Refused]) -> Refused:
+    """What `work` returns, in a thread of its own where a notebook's loop runs in this one."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
 async def _ask(
     config: JudgeConfig, plan: Plan, cache: AnswerCache, on_answer: Callable[[], None]
-) -> dict[str, str]:
+) -> Refused:
     async with open_client(config) as client:
         return await ask_all(client, plan.todo, cache, config.concurrency, on_answer)
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from scipy.stats import binomtest, norm
-
 from more_ray.judge.question import Outcome
+from more_ray.metrics.intervals import Z_95, wilson
 
 DECIDED = ("win", "tie", "lose")
 
 
-def summarize(outcomes: Iterable[Outcome]) -> dict[str, Any]:
+def summarise(outcomes: Iterable[Outcome]) -> dict[str, Any]:
     """Counts of all outcomes; of those that are decided, shares and the win rate.
 
     Returns:
@@ -32,7 +29,7 @@ def summarize(outcomes: Iterable[Outcome]) -> dict[str, Any]:
     shares = {
         name: {
             "share": count[name] / decided,
-            "ci": list(binomtest(count[name], decided).proportion_ci(method="wilson")),
+            "ci": wilson(count[name] / decided, decided),
         }
         for name in DECIDED
     }
@@ -51,23 +48,5 @@ def win_rate_interval(win: int, tie: int, lose: int) -> list[float]:
     pairs = win + tie + lose + 2
     difference = (win - lose) / pairs
     error = math.sqrt(((win + lose + 1) / pairs - difference**2) / pairs)
-    ends = (difference + sign * norm.ppf(0.975) * error for sign in (-1, 1))
-    return [float(min(max((1 + end) / 2, 0), 1)) for end in ends]
-
-
-def summary_table(result: Mapping[str, Any]) -> Table:
-    """What `summarize` found, a row an outcome."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for column in (f"more {result['criterion']}", "pairs", "share", "95% interval"):
-        table.add_column(column, no_wrap=True, justify="left" if column[:4] == "more" else "right")
-    shares = result["shares"] or {}
-    rows = [(name, f"{result[name]:,}", shares.get(name)) for name in DECIDED]
-    if result["win_rate"] is not None:
-        rate = {"share": result["win_rate"], "ci": result["win_rate_ci"]}
-        rows.append(("win + tie/2", "", rate))
-    for name, pairs, share in rows:
-        cells = (f"{share['share']:.3f}", "{:.3f}-{:.3f}".format(*share["ci"])) if share else ()
-        table.add_row(name, pairs, *cells)
-    table.caption = f"{result['unparsable']:,} of {result['pairs']:,} pairs unparsable."
-    table.caption_justify = "left"
-    return table
+    ends = (difference + sign * Z_95 * error for sign in (-1, 1))
+    return [min(max((1 + end) / 2, 0.0), 1.0) for end in ends]

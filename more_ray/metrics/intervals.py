@@ -1,11 +1,12 @@
-"""How sure a measure of N pairs is: bootstrap intervals, and a paired test of two models.
+"""How sure a number is: intervals of shares, means and bootstraps, and a paired test of two models.
 
-Legend: N pairs, S seeds of a model, R resamples.
+Legend: N pairs or other samples, S seeds of a model, R resamples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -13,14 +14,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from more_ray.metrics.calibration import sigmoid
+from more_ray.metrics.measures import Function
 
 Floats = NDArray[np.float64]
-Measure = Callable[..., float]
-"""A number from one or more arrays `[N]` over the same pairs."""
+Z_95 = 1.959963984540054
+
+
+def wilson(share: float, n: int) -> list[float]:
+    """The 95% Wilson interval of a share of n, which holds for few and near 0 or 1, too."""
+    shrink = 1 + Z_95**2 / n
+    centre = (share + Z_95**2 / (2 * n)) / shrink
+    half = Z_95 / shrink * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n**2))
+    return [max(0.0, centre - half), min(1.0, centre + half)]
+
+
+def student(value_N: Floats) -> list[float]:
+    """Student's 95% interval of the mean of two values or more."""
+    from scipy.stats import sem, t
+
+    mean = float(value_N.mean())
+    half = float(t.ppf(0.975, len(value_N) - 1) * sem(value_N))
+    return [mean - half, mean + half]
 
 
 def replicates(
-    measures: Mapping[str, Measure], arrays: tuple[Floats, ...], seed: int, resamples: int
+    measures: Mapping[str, Function], arrays: tuple[Floats, ...], seed: int, resamples: int
 ) -> dict[str, Floats]:
     """`[R]` values of each measure on pairs drawn with replacement, the same for all measures."""
     rng = np.random.default_rng(seed)
@@ -35,7 +53,7 @@ def replicates(
 
 
 def calibrated_replicates(
-    measures: Mapping[str, Measure], delta_N: Floats, seed: int, resamples: int
+    measures: Mapping[str, Function], delta_N: Floats, seed: int, resamples: int
 ) -> dict[str, Floats]:
     """`[R]` values of each measure for a perfectly calibrated model with the same confidences.
 
@@ -73,7 +91,7 @@ def calibration_interval(estimate: float, value_R: Floats, calibrated_R: Floats)
 
 
 def paired_difference(
-    measure: Measure, pairs: Sequence[tuple[Floats, Floats]], seed: int, resamples: int = 1_000
+    measure: Function, pairs: Sequence[tuple[Floats, Floats]], seed: int, resamples: int = 1_000
 ) -> dict[str, Any]:
     """What a measure of two models on the same pairs differs by, one less the other.
 

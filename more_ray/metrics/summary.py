@@ -13,36 +13,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from more_ray.metrics.accuracy import Z_95, accuracy, accuracy_interval
+from more_ray.metrics.accuracy import accuracy
 from more_ray.metrics.baselines import longer_answer_accuracy
-from more_ray.metrics.calibration import (
-    adaptive_ece,
-    brier,
-    debiased_ece,
-    ece,
-    nll,
-    true_calibration_error,
-)
+from more_ray.metrics.calibration import ece, nll
 from more_ray.metrics.intervals import (
-    Measure,
+    Z_95,
     calibrated_replicates,
     calibration_interval,
     interval,
     paired_difference,
     replicates,
+    wilson,
 )
+from more_ray.metrics.measures import MEASURES, Function, Measure, compared, functions
 from more_ray.metrics.outliers import outliers
 from more_ray.metrics.scores import SourceScores
 from more_ray.metrics.temperature import temperature_scaled
 
 Floats = NDArray[np.float64]
-
-CALIBRATION_ERRORS = ("ece", "adaptive_ece", "debiased_ece")
-WITHOUT_INTERVAL = (
-    *("accuracy", "ece_noise_floor", "longer_answer_accuracy"),
-    *("temperature", "ece_at_temperature", "nll_at_temperature"),
-)
-COMPARED = ("accuracy", "ece", "brier", "nll")
 
 
 def summarise(
@@ -103,11 +91,14 @@ def compare(
     for one, other in seeds:
         if set(one) != set(other):
             raise ValueError(f"sources {sorted(one)} and {sorted(other)} are not the same")
-    measures = {key: _over_seeds(measure) for key, measure in _measures(bins).items()}
+    measures = {row.key: _over_seeds(functions(bins)[row.key]) for row in compared()}
     pairs = {name: _aligned(name, seeds) for name in scores[0]}
 
     def differences(of: Sequence[tuple[Floats, Floats]]) -> dict[str, Any]:
-        return {key: paired_difference(measures[key], of, seed, resamples) for key in COMPARED}
+        return {
+            key: paired_difference(measure, of, seed, resamples)
+            for key, measure in measures.items()
+        }
 
     return {
         "sources": {name: differences([both]) for name, both in pairs.items()},
@@ -123,21 +114,22 @@ def mean_over_seeds(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
     result = {}
     for key, first in evaluations[0].items():
-        values = [one.get(key) for one in evaluations]
-        if isinstance(first, Mapping) and None in values:
-            continue  # of an earlier version, which did not know it
+        # Evaluations of earlier versions do not know every key.
+        values = [one[key] for one in evaluations if one.get(key) is not None]
+        if isinstance(first, Mapping) and len(values) < len(evaluations):
+            continue
         if isinstance(first, Mapping):
             result[key] = mean_over_seeds(values)
         elif isinstance(first, list):
             result[key] = [fmean(ends) for ends in zip(*values, strict=True)]
         elif isinstance(first, float):
-            result[key] = fmean(value for value in values if value is not None)
+            result[key] = fmean(values)
         else:
             result[key] = first
     return result
 
 
-def _over_seeds(measure: Measure) -> Measure:
+def _over_seeds(measure: Function) -> Function:
     return lambda delta_NS: fmean(measure(delta_N) for delta_N in delta_NS.T)
 
 
@@ -160,43 +152,28 @@ def _aligned(
     return np.stack(columns[0], axis=1), np.stack(columns[1], axis=1)
 
 
-def _measures(bins: int) -> dict[str, Measure]:
-    """Of the reward differences `[N]`."""
-    return {
-        "accuracy": accuracy,
-        "ece": lambda delta_N: ece(delta_N, bins),
-        "adaptive_ece": lambda delta_N: adaptive_ece(delta_N, bins),
-        "debiased_ece": lambda delta_N: debiased_ece(delta_N, bins),
-        "brier": brier,
-        "nll": nll,
-        "delta_mean": lambda delta_N: float(delta_N.mean()),
-        "delta_std": lambda delta_N: float(delta_N.std()),
-    }
-
-
 def _source(
     name: str, scores: SourceScores, seed: int, bins: int, resamples: int
 ) -> tuple[dict[str, Any], dict[str, Floats], dict[str, Floats]]:
     """The measures of one source; their values `[R]` on resampled pairs, and if calibrated."""
     delta_N = _delta(name, scores)
-    measures = _measures(bins)
-    errors = {key: measures[key] for key in CALIBRATION_ERRORS}
+    measures = functions(bins)
+    errors = {key: one for key, one in measures.items() if MEASURES[key].interval == "calibration"}
     calibrated = calibrated_replicates(errors, delta_N, seed, resamples)
     values = replicates(measures, (delta_N,), seed, resamples)
     estimates = {key: measure(delta_N) for key, measure in measures.items()}
     if scores.probability_N is not None:
         arrays = (delta_N, scores.probability_N.astype(np.float64))
-        truth = {"true_calibration_error": true_calibration_error}
+        truth = {row.key: row.function for row in MEASURES.values() if row.needs_truth}
         values |= replicates(truth, arrays, seed, resamples)
-        estimates["true_calibration_error"] = true_calibration_error(*arrays)
+        estimates |= {key: measure(*arrays) for key, measure in truth.items()}
     result: dict[str, Any] = {"n": len(delta_N)}
     for key, estimate in estimates.items():
         result[key] = estimate
-        result[f"{key}_ci"] = (
-            list(accuracy_interval(delta_N))
-            if key == "accuracy"
-            else _interval(key, estimate, values, calibrated)
-        )
+        if MEASURES[key].interval == "wilson":
+            result[f"{key}_ci"] = wilson(estimate, len(delta_N))
+        elif MEASURES[key].interval:
+            result[f"{key}_ci"] = _interval(MEASURES[key], estimate, values, calibrated)
     scaled_N, temperature = temperature_scaled(delta_N, seed)
     result |= {
         "ece_noise_floor": float(calibrated["ece"].mean()),
@@ -221,17 +198,17 @@ def _subset(delta_N: Floats, bins: int) -> dict[str, Any]:
     return {
         "n": len(delta_N),
         "accuracy": accuracy(delta_N),
-        "accuracy_ci": list(accuracy_interval(delta_N)),
+        "accuracy_ci": wilson(accuracy(delta_N), len(delta_N)),
         "ece": ece(delta_N, bins),
     }
 
 
 def _interval(
-    key: str, estimate: float, values: Mapping[str, Floats], calibrated: Mapping[str, Floats]
+    row: Measure, estimate: float, values: Mapping[str, Floats], calibrated: Mapping[str, Floats]
 ) -> list[float]:
-    if key in CALIBRATION_ERRORS:
-        return calibration_interval(estimate, values[key], calibrated[key])
-    return interval(estimate, values[key])
+    if row.interval == "calibration":
+        return calibration_interval(estimate, values[row.key], calibrated[row.key])
+    return interval(estimate, values[row.key])
 
 
 def _delta(name: str, scores: SourceScores) -> Floats:
@@ -252,14 +229,21 @@ def _mean(
     each = sources.values()
     mean: dict[str, Any] = {"n": sum(one["n"] for one in each)}
     mean_values, mean_calibrated = _mean_values(values), _mean_values(calibrated)
-    for key in mean_values:
-        mean[key] = fmean(one[key] for one in each)
-        if key != "accuracy":
-            mean[f"{key}_ci"] = _interval(key, mean[key], mean_values, mean_calibrated)
-    variances = [one["accuracy"] * (1 - one["accuracy"]) / one["n"] for one in each]
-    half = Z_95 * math.sqrt(sum(variances)) / len(sources)
-    mean["accuracy_ci"] = [max(0.0, mean["accuracy"] - half), min(1.0, mean["accuracy"] + half)]
-    for key in WITHOUT_INTERVAL:
+    measured = [row for row in MEASURES.values() if row.key in mean_values]
+    for row in measured:
+        mean[row.key] = fmean(one[row.key] for one in each)
+        if row.interval and row.interval != "wilson":
+            mean[f"{row.key}_ci"] = _interval(row, mean[row.key], mean_values, mean_calibrated)
+    for row in measured:
+        if row.interval == "wilson":
+            variances = [one[row.key] * (1 - one[row.key]) / one["n"] for one in each]
+            half = Z_95 * math.sqrt(sum(variances)) / len(sources)
+            share = mean[row.key]
+            mean[f"{row.key}_ci"] = [max(0.0, share - half), min(1.0, share + half)]
+    marks = [row.mark for row in MEASURES.values()]
+    others = [key for key, row in MEASURES.items() if not row.function]
+    # What figures mark comes first: the order that `eval.json` has always had.
+    for key in sorted(others, key=lambda key: key not in marks):
         mean[key] = fmean(one[key] for one in each)
     return mean
 

@@ -30,7 +30,7 @@ class AnswerTokens:
         """A first token of all has no predecessor and is left out."""
         layout = batch.layout
         tokens_A = layout.own_A - (layout.before_A < 0).long()
-        tokens = sum(own - (not shared) for shared, *all_own in batch.lengths for own in all_own)
+        tokens = sum(own - (not shared) for shared, answers in batch.segments for own in answers)
         answer_M = torch.arange(len(tokens_A), device=tokens_A.device).repeat_interleave(
             tokens_A, output_size=tokens
         )

@@ -56,10 +56,14 @@ def packed_attention(
         query, key, value = query.float(), key.float(), value.float()
     options = {"scale": scaling, "dropout_p": dropout, "enable_gqa": query.shape[1] != key.shape[1]}
     # Split once: the backward of a slice fills a tensor of the whole batch, that of a split not.
-    cuts = [cut for shared, first, *others in packed.lengths for cut in (shared + first, *others)]
+    cuts = [
+        tokens
+        for shared, (first, *others) in packed.segments
+        for tokens in (shared + first, *others)
+    ]
     parts = zip(*(tensor.split(cuts, dim=2) for tensor in (query, key, value)), strict=True)
     outputs = []
-    for shared, _, *others in packed.lengths:
+    for shared, (_, *others) in packed.segments:
         first_query, first_key, first_value = next(parts)
         outputs.append(
             F.scaled_dot_product_attention(

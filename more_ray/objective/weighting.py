@@ -8,7 +8,6 @@ Legend: K sources, H numbers of the head.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -17,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from more_ray.config import ObjectiveConfig
 from more_ray.objective.min_norm import min_norm_weights
 
 Floats = NDArray[np.float64]
@@ -125,31 +123,3 @@ def divisor(gram_KK: Floats, loss_K: Floats, how: str) -> Floats:
         "loss+": norm_K * loss_K,
     }[how]
     return np.where(divisor_K == 0, 1.0, divisor_K)
-
-
-def make_weighting(
-    config: ObjectiveConfig, names: Sequence[str], sizes: Sequence[int]
-) -> Weighting:
-    """The weighting that a config asks for.
-
-    Args:
-        names: the K sources in order.
-        sizes: |D_i|, distinct training pairs of each.
-
-    Raises:
-        ValueError: `objective.weights` does not name exactly the sources of the run.
-    """
-    if config.scheme == "more":
-        return MinNorm(config.normalize, config.momentum, config.solver)
-    if config.scheme == "uniform":
-        share_K = np.ones(len(names))
-    elif config.scheme == "proportional":
-        share_K = np.asarray(sizes, dtype=np.float64)
-    else:
-        given = config.weights or {}
-        if set(given) != set(names):
-            raise ValueError(
-                f"objective.weights: names {sorted(given)}; allowed are exactly {sorted(names)}"
-            )
-        share_K = np.asarray([given[name] for name in names], dtype=np.float64)
-    return Fixed(share_K / share_K.sum())

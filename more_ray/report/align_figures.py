@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
 
 from more_ray.align.measures import BASE
-from more_ray.report.drawing import INK, STYLE, WIDTH, Figure, Rows, colour, legend, marker, svg
+from more_ray.report.drawing import INK, Figure, Rows, colour, legend, marker, panels, svg
 
 BARS = ". Bars are 95% intervals."
 
@@ -32,9 +30,7 @@ def ece_and_win_rate(rewards: Mapping[str, Any], judgements: Sequence[Result]) -
     """ECE of a reward model and how its policy fares against the base (the paper's Figure 7)."""
     rows: Rows = []
     criteria = list(dict.fromkeys(one["criterion"] for one in judgements))
-    with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=(WIDTH, 3.4))
-        axes = canvas.add_subplot()
+    with panels(3.4) as (canvas, (axes,)):
         for place, criterion in enumerate(criteria):
             for one in judgements:
                 if one["criterion"] == criterion:
@@ -67,9 +63,7 @@ def ece_and_win_rate(rewards: Mapping[str, Any], judgements: Sequence[Result]) -
 def reward_and_divergence(result: Result) -> Figure:
     """What each policy gained by each reward model, against how far it went from the base."""
     rows: Rows = []
-    with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=(WIDTH, 3.0))
-        axes = canvas.add_subplot()
+    with panels(3.0) as (canvas, (axes,)):
         for place, by in enumerate(result["reward_models"]):
             for name, one in result["policies"].items():
                 gain = one["gain"][by]

@@ -1,21 +1,16 @@
-"""The page and the tables about aligned policies (the paper's Table 1 and Figure 7)."""
+"""The page about aligned policies (the paper's Table 1 and Figure 7)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from more_ray.align.measures import BASE
 from more_ray.judge.summary import DECIDED
+from more_ray.metrics.written import signed, with_interval
 from more_ray.report.align_figures import Result, make_figures
 from more_ray.report.drawing import Rows
 from more_ray.report.templates import render
-
-WIN_RATE = "win + tie/2"
-STYLE = {"box": SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1, 0, 0)}
 
 
 def render_page(result: Result, settings: str) -> str:
@@ -38,7 +33,7 @@ def render_page(result: Result, settings: str) -> str:
 def verdict(result: Result) -> str:
     """What can be said, and no more than that."""
     sentences = [
-        f"The policy aligned with {name} gained {_signed(one['gain'][name])} by that reward model."
+        f"The policy aligned with {name} gained {_gain(one['gain'][name])} by that reward model."
         for name, one in result["policies"].items()
         if name != BASE
     ]
@@ -64,10 +59,8 @@ def judged_rows(result: Result) -> Rows:
             "policy": one["policy"],
             "against": one["other"],
             "more": one["criterion"],
-            WIN_RATE: _share(
-                one["win_rate"] and {"share": one["win_rate"], "ci": one["win_rate_ci"]}
-            ),
-            **{name: _share((one["shares"] or {}).get(name)) for name in DECIDED},
+            "win + tie/2": win_rate(one),
+            **{name: _share(one["shares"], name) for name in DECIDED},
             "decided": sum(one[name] for name in DECIDED),
             "unparsable": one["unparsable"],
             "said A": one["said_a"],
@@ -77,13 +70,13 @@ def judged_rows(result: Result) -> Rows:
 
 
 def measure_rows(result: Result) -> Rows:
-    """A row a policy."""
+    """A row per policy."""
     return [
         {
             "policy": name,
             **{f"reward by {by}": _mean(reward) for by, reward in one["reward"].items()},
             **{
-                f"gain by {by}": "" if name == BASE else _signed(gain)
+                f"gain by {by}": "" if name == BASE else _gain(gain)
                 for by, gain in one["gain"].items()
             },
             "KL, nats": _mean(one["kl"]),
@@ -95,29 +88,12 @@ def measure_rows(result: Result) -> Rows:
     ]
 
 
-def tables(result: Result) -> Iterator[Table]:
-    """What the terminal shows: counts of the judge, and a column a policy."""
-    if result["judgements"]:
-        table = Table("policy", "against", "more", **STYLE)
-        for column in (*DECIDED, "unread", "win rate"):
-            table.add_column(column, justify="right")
-        for one, shown in zip(result["judgements"], judged_rows(result), strict=True):
-            counts = (str(one[name]) for name in (*DECIDED, "unparsable"))
-            table.add_row(one["policy"], one["other"], one["criterion"], *counts, shown[WIN_RATE])
-        yield table
-    rows = measure_rows(result)
-    table = Table("", *(row["policy"] for row in rows), **STYLE)
-    for measure in list(rows[0])[1:]:
-        table.add_row(measure, *(row[measure] for row in rows))
-    yield table
-
-
 def _perplexity_rows(result: Result) -> Rows:
     return [
         {
             "source": source,
             "policy": name,
-            "perplexity": "{:.2f} ({:.2f}-{:.2f})".format(one["perplexity"], *one["perplexity_ci"]),
+            "perplexity": with_interval(one["perplexity"], one["perplexity_ci"], ".2f"),
             "of an answer": f"{one['answer_perplexity']:.2f}",
             "median": f"{one['median_perplexity']:.2f}",
             "outliers": one["outliers"],
@@ -134,31 +110,26 @@ def _reward_rows(result: Result) -> Rows:
         {
             "reward model": name,
             "pairs": one["n"],
-            "accuracy": "{:.3f} ({:.3f}-{:.3f})".format(one["accuracy"], *one["accuracy_ci"]),
-            "ECE": "{:.3f} ({:.3f}-{:.3f})".format(one["ece"], *one["ece_ci"]),
+            "accuracy": with_interval(one["accuracy"], one["accuracy_ci"]),
+            "ECE": with_interval(one["ece"], one["ece_ci"]),
             "floor": one["ece_noise_floor"],
         }
         for name, one in result["reward_models"].items()
     ]
 
 
+def win_rate(judgement: Mapping[str, Any]) -> str:
+    """With its interval; `-` where no pair is decided."""
+    return with_interval(judgement["win_rate"], judgement["win_rate_ci"], ".2f")
+
+
+def _share(shares: Mapping[str, Any] | None, name: str) -> str:
+    return with_interval(shares[name]["share"], shares[name]["ci"], ".2f") if shares else "-"
+
+
 def _mean(one: Mapping[str, Any] | None, digits: int = 3) -> str:
-    return _with_interval(one, f".{digits}f")
+    return with_interval(one["mean"], one["ci"], f".{digits}f", " to ") if one else "-"
 
 
-def _signed(one: Mapping[str, Any]) -> str:
-    return _with_interval(one, "+.3f")
-
-
-def _with_interval(one: Mapping[str, Any] | None, style: str) -> str:
-    if one is None or one["mean"] is None:
-        return "-"
-    mean = format(one["mean"], style)
-    if one["ci"] is None:
-        return mean
-    low, high = (format(end, style) for end in one["ci"])
-    return f"{mean} ({low} to {high})"
-
-
-def _share(one: Mapping[str, Any] | None) -> str:
-    return "{:.2f} ({:.2f}-{:.2f})".format(one["share"], *one["ci"]) if one else "-"
+def _gain(one: Mapping[str, Any]) -> str:
+    return signed(one["mean"], one["ci"])

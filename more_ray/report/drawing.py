@@ -5,7 +5,8 @@ from __future__ import annotations
 import html
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ INK, LINE = "#010101", "#020202"
 """Stand for the page's own text and line colours, light or dark."""
 WIDTH = 5.2  # inches: text stays readable where a phone shows it at 340 pixels
 CHARACTERS = 66
-"""Of legend text that fit beside each other."""
+"""How many of legend text fit beside each other."""
 STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -59,6 +60,18 @@ class Figure:
         return f"{self.svg}<p>{html.escape(self.text)}</p>"
 
 
+@contextmanager
+def panels(height: float, rows: int = 1, **options: Any) -> Iterator[tuple[Canvas, Sequence[Axes]]]:
+    """A canvas in the style of all figures, `height` inches high, with its panels from the top.
+
+    Args:
+        options: of matplotlib's `subplots`.
+    """
+    with matplotlib.rc_context(STYLE):
+        canvas = Canvas(figsize=(WIDTH, height))
+        yield canvas, canvas.subplots(rows, 1, squeeze=False, **options)[:, 0]
+
+
 def heatmap(
     title: str,
     text: str,
@@ -70,9 +83,7 @@ def heatmap(
     shown_from: float = 0.0,
 ) -> Figure:
     """Values about zero in blue and orange, each written in its cell."""
-    with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=(WIDTH, 0.9 + 0.5 * len(row_names)))
-        axes = canvas.add_subplot()
+    with panels(0.9 + 0.5 * len(row_names)) as (canvas, (axes,)):
         axes.imshow(value_RC, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
         for row, column in np.ndindex(*value_RC.shape):
             value = value_RC[row, column]

@@ -1,6 +1,6 @@
 """The figures of a report, each with the numbers behind it and a text that says what it shows.
 
-Legend: N pairs, K sources, S steps.
+Legend: N pairs, K sources.
 """
 
 from __future__ import annotations
@@ -8,29 +8,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
-from numpy.typing import NDArray
 
-from more_ray.metrics.accuracy import accuracy_interval
+from more_ray.metrics.accuracy import accuracy
 from more_ray.metrics.calibration import sigmoid
+from more_ray.metrics.intervals import wilson
+from more_ray.metrics.measures import MEASURES, Measure, drawn
+from more_ray.report.course_figures import conflicts, over_time
 from more_ray.report.drawing import (
     INK,
     LINE,
-    STYLE,
-    WIDTH,
     Figure,
     Rows,
     colour,
     heatmap,
     legend,
     marker,
-    outline,
+    panels,
     svg,
 )
 from more_ray.report.models import Model, RunFiles, mixtures
+from more_ray.report.reward_figures import reward_differences, rewards
 
 
 def make_figures(models: Sequence[Model]) -> Iterator[Figure]:
@@ -40,8 +38,8 @@ def make_figures(models: Sequence[Model]) -> Iterator[Figure]:
     """
     singles = [model for model in models if model.single]
     mixed = mixtures(models)
-    yield measures_by_source(mixed, "accuracy", "Accuracy")
-    yield measures_by_source(mixed, "ece", "Expected calibration error")
+    for measure in drawn():
+        yield measures_by_source(mixed, measure)
     yield reliability(mixed)
     trained = [model for model in mixed if model.evaluation["step"] != 0]
     yield reward_differences(trained or mixed)  # the untrained model's would dwarf the others
@@ -52,17 +50,16 @@ def make_figures(models: Sequence[Model]) -> Iterator[Figure]:
     if len(models[0].trained_on) > 1:
         yield conflicts(models[0])
     if len(singles) > 1:
-        yield single_sources(singles, "accuracy", "Accuracy", middle=0.5)
-        yield single_sources(singles, "ece", "ECE", middle=0.0)
+        for measure in drawn():
+            yield single_sources(singles, measure)
 
 
-def measures_by_source(models: Sequence[Model], key: str, title: str) -> Figure:
+def measures_by_source(models: Sequence[Model], measure: Measure) -> Figure:
     """A measure of every model on every source with its 95% interval (the paper's Figures 3, 4)."""
+    key, title, mark = measure.key, measure.title, MEASURES[measure.mark]
     names = [*models[0].first.scores, "mean"]
     rows: Rows = []
-    with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=(WIDTH, 0.5 + len(names) * (0.2 + 0.16 * len(models))))
-        axes = canvas.add_subplot()
+    with panels(0.5 + len(names) * (0.2 + 0.16 * len(models))) as (canvas, (axes,)):
         for place, model in enumerate(models):
             measures = [_measures(model, name) for name in names]
             value = np.array([one[key] for one in measures])
@@ -78,18 +75,14 @@ def measures_by_source(models: Sequence[Model], key: str, title: str) -> Figure:
             for run in model.runs if len(model.runs) > 1 else []:
                 seed = [_measures(run, name)[key] for name in names]
                 axes.plot(seed, y, "|", color=colour(place), markersize=4, alpha=0.7)
-        reference, label = {
-            "accuracy": ("longer_answer_accuracy", "the longer answer"),
-            "ece": ("ece_noise_floor", "noise floor"),
-        }[key]
-        marks = [_measures(models[0], name)[reference] for name in names]
-        axes.plot(marks, range(len(names)), "|", color=INK, markersize=16, label=label)
+        marks = [_measures(models[0], name)[mark.key] for name in names]
+        axes.plot(marks, range(len(names)), "|", color=INK, markersize=16, label=mark.title)
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
         axes.grid(axis="x")
         axes.set_xlabel(f"{title} (95% interval)")
         legend(canvas, axes)
-    best = max if key == "accuracy" else min
+    best = max if measure.better == "max" else min
     first = best(models, key=lambda model: model.evaluation["mean"][key])
     text = (
         f"{title} of {len(models)} model(s) on {len(names) - 1} source(s); small marks are seeds. "
@@ -101,9 +94,7 @@ def measures_by_source(models: Sequence[Model], key: str, title: str) -> Figure:
 def reliability(models: Sequence[Model]) -> Figure:
     """How often answers are right that a model prefers with a confidence, all sources together."""
     rows: Rows = []
-    with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=(WIDTH, 4.2))
-        axes, below = canvas.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    with panels(4.2, 2, sharex=True, height_ratios=[3, 1]) as (canvas, (axes, below)):
         axes.plot([0.5, 1], [0.5, 1], color=LINE, linestyle="--", linewidth=1)
         for place, model in enumerate(models):
             part = _reliability_rows(model)
@@ -142,131 +133,39 @@ def reliability(models: Sequence[Model]) -> Figure:
 
 
 def _reliability_rows(model: Model) -> Rows:
-    delta_N = np.concatenate([_delta(model, name) for name in model.first.scores])
+    delta_N = np.concatenate([scores.delta_N for scores in model.first.scores.values()])
     confidence_N = sigmoid(np.abs(delta_N))
     bin_N = np.ceil(10 * confidence_N).astype(int)
     rows: Rows = []
     for number in range(6, 11):
         inside_N = bin_N == number if number > 6 else bin_N <= 6
         if inside_N.any():
-            low, high = accuracy_interval(delta_N[inside_N])
+            right, pairs = accuracy(delta_N[inside_N]), int(inside_N.sum())
+            low, high = wilson(right, pairs)
             rows.append(
                 {
                     "model": model.name,
                     "bin": number,
                     "confidence": float(confidence_N[inside_N].mean()),
-                    "accuracy": float((delta_N[inside_N] > 0).mean()),
+                    "accuracy": right,
                     "from": low,
                     "to": high,
-                    "pairs": int(inside_N.sum()),
+                    "pairs": pairs,
                 }
             )
     return rows
 
 
-def reward_differences(models: Sequence[Model]) -> Figure:
-    """Reward of the chosen less the rejected answer, by source (the paper's Figures 1 and 5)."""
-    names = list(models[0].first.scores)
-    everything = np.concatenate([_delta(model, name) for model in models for name in names])
-    edges = _edges(everything, 0.005)
-    rows: Rows = []
-    with matplotlib.rc_context(STYLE):
-        canvas, panels = _panels(names, "reward of chosen less rejected")
-        for panel, name in zip(panels, names, strict=True):
-            panel.axvline(0, color=LINE, linewidth=1)
-            for place, model in enumerate(models):
-                delta_N = _delta(model, name)
-                outline(panel, delta_N, edges, place, model.name)
-                rows.append({"model": model.name, "source": name, **_spread(delta_N)})
-        legend(canvas, panels[0])
-    widest = max(rows, key=lambda row: row["standard deviation"])
-    text = (
-        "Distribution of reward differences; right of zero the model agrees with the annotators. "
-        f"Widest: {widest['model']} on {widest['source']}, "
-        f"standard deviation {widest['standard deviation']:.2f}."
-    )
-    return Figure("Reward differences", svg(canvas, text), text, rows)
-
-
-def rewards(model: Model) -> Figure:
-    """Rewards of chosen and rejected answers of one model (the paper's Figures 8 and 9)."""
-    names = list(model.first.scores)
-    both = [
-        (one.chosen_N.astype(float), one.rejected_N.astype(float))
-        for one in model.first.scores.values()
-    ]
-    edges = _edges(np.concatenate([*map(np.concatenate, both)]), 0.0)
-    rows: Rows = []
-    with matplotlib.rc_context(STYLE):
-        canvas, panels = _panels(names, "reward")
-        for panel, name, pair in zip(panels, names, both, strict=True):
-            for place, (answer, reward_N) in enumerate(
-                zip(("chosen", "rejected"), pair, strict=True)
-            ):
-                outline(panel, reward_N, edges, place, answer)
-                rows.append({"source": name, "answer": answer, **_spread(reward_N)})
-        legend(canvas, panels[0])
-    text = (
-        f"Distribution of the rewards that {model.name} gives to chosen and to rejected answers. "
-        "Their overlap is large wherever accuracy is near one half."
-    )
-    return Figure(f"Rewards by {model.name}", svg(canvas, text), text, rows)
-
-
-def over_time(model: Model, key: str, title: str) -> Figure:
-    """A value of each source over the steps, averaged over a twentieth of the run."""
-    names = list(model.first.metrics[0][key])
-    value_SK = np.array([[line[key][name] for name in names] for line in model.first.metrics])
-    step_S = np.array([line["step"] for line in model.first.metrics])
-    window = max(1, len(step_S) // 20)
-    whole = len(step_S) // window * window
-    smooth_SK = value_SK[:whole].reshape(-1, window, len(names)).mean(axis=1)
-    at_S = step_S[:whole].reshape(-1, window).mean(axis=1)
-    with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=(WIDTH, 2.8))
-        axes = canvas.add_subplot()
-        for place, name in enumerate(names):
-            axes.plot(
-                at_S, smooth_SK[:, place], f"{marker(place)}-", color=colour(place), label=name,
-                markersize=3, linewidth=1.2,
-            )  # fmt: skip
-        axes.set_xlabel("step")
-        axes.grid()
-        legend(canvas, axes)
-    mean_K = value_SK.mean(axis=0)
-    high, low = names[mean_K.argmax()], names[mean_K.argmin()]
-    text = (
-        f"{title} in {model.name} over {len(step_S)} steps, means of {window} steps. On average "
-        f"highest for {high} ({mean_K.max():.3f}), lowest for {low} ({mean_K.min():.3f})."
-    )
-    rows = [
-        {"step": float(step), **{name: float(v) for name, v in zip(names, values, strict=True)}}
-        for step, values in zip(at_S, smooth_SK, strict=True)
-    ]
-    return Figure(title, svg(canvas, text), text, rows)
-
-
-def conflicts(model: Model) -> Figure:
-    """Mean cosine between the sources' head gradients: negative where two sources fight."""
-    names = model.trained_on
-    cosine_KK = np.mean([line["cosine"] for line in model.first.metrics], axis=0)
-    pairs = [(i, j) for i in range(len(names)) for j in range(i)]
-    i, j = min(pairs, key=lambda pair: cosine_KK[pair])
-    text = (
-        f"Mean cosine between head gradients in {len(model.first.metrics)} steps of {model.name}. "
-        f"The two sources that agree least: {names[i]} and {names[j]} ({cosine_KK[i, j]:+.2f})."
-    )
-    return heatmap("Which sources fight", text, cosine_KK, names, names, 1.0, "source")
-
-
-def single_sources(models: Sequence[Model], key: str, title: str, middle: float) -> Figure:
+def single_sources(models: Sequence[Model], measure: Measure) -> Figure:
     """A measure of models of one source on every source (the paper's Figure 1, left)."""
+    title = measure.heading
     names = list(models[0].first.scores)
     trained = [model.trained_on[0] for model in models]
     value_KK = np.array(
-        [[model.evaluation["sources"][name][key] for name in names] for model in models]
+        [[model.evaluation["sources"][name][measure.key] for name in names] for model in models]
     )
-    best_row = value_KK.argmax(axis=0) if key == "accuracy" else value_KK.argmin(axis=0)
+    best_row = value_KK.argmax(axis=0) if measure.better == "max" else value_KK.argmin(axis=0)
+    middle = 0.5 if measure.interval == "wilson" else 0.0  # what a share of pairs is by chance
     home = sum(trained[row] == name for row, name in zip(best_row, names, strict=True))
     text = (
         f"{title} of models that were each trained on one source (rows) on every source (columns). "
@@ -280,35 +179,3 @@ def single_sources(models: Sequence[Model], key: str, title: str, middle: float)
 
 def _measures(model: Model | RunFiles, source: str) -> dict[str, Any]:
     return model.evaluation["mean"] if source == "mean" else model.evaluation["sources"][source]
-
-
-def _delta(model: Model, source: str) -> NDArray[np.float64]:
-    return model.first.scores[source].delta_N
-
-
-def _panels(names: Sequence[str], label: str) -> tuple[Canvas, Sequence[Axes]]:
-    """A panel for the distributions on each source, over one axis."""
-    canvas = Canvas(figsize=(WIDTH, 0.6 + 1.0 * len(names)))
-    panels = canvas.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
-    for panel, name in zip(panels, names, strict=True):
-        panel.set_title(name)
-        panel.set_yticks([])
-    panels[-1].set_xlabel(label)
-    return canvas, panels
-
-
-def _edges(value_N: NDArray[np.floating], outside: float) -> NDArray[np.float64]:
-    """Thirty bins over all values but a share of `outside` at each end."""
-    low, high = np.quantile(value_N, [outside, 1 - outside])
-    return np.linspace(low, high, 31) if low < high else np.linspace(low - 1, high + 1, 31)
-
-
-def _spread(value_N: NDArray[np.float64]) -> dict[str, float]:
-    low, middle, high = np.quantile(value_N, [0.05, 0.5, 0.95])
-    return {
-        "mean": float(value_N.mean()),
-        "standard deviation": float(value_N.std()),
-        "5%": float(low),
-        "median": float(middle),
-        "95%": float(high),
-    }

@@ -9,8 +9,10 @@ from more_ray import storage
 from more_ray.data.audit import AUDITED
 from more_ray.errors import UserError
 from more_ray.metrics.baselines import with_temperature
+from more_ray.metrics.measures import MEASURES, Measure, shown
 from more_ray.metrics.outliers import outliers
 from more_ray.metrics.summary import compare
+from more_ray.metrics.written import interval_text, with_interval
 from more_ray.report.models import Model, mixtures
 from more_ray.report.run_figures import make_figures
 from more_ray.report.templates import render
@@ -61,7 +63,7 @@ def render_page(models: Sequence[Model]) -> str:
                 "less": other,
                 "measure": key,
                 "difference": f"{one['difference']:+.3f}",
-                "95% interval": "{:+.3f} to {:+.3f}".format(*one["ci"]),
+                "95% interval": interval_text(one["ci"], "+.3f", " to "),
                 "p": one["p"],
             }
             for other, measures in differences.items()
@@ -73,7 +75,7 @@ def render_page(models: Sequence[Model]) -> str:
 
 
 def _differences(models: Sequence[Model]) -> Differences:
-    """Of the means over sources; MultiTask also with a temperature a source."""
+    """Comparisons of the means over sources; MultiTask also with a temperature per source."""
     others = {model.name: model.scores for model in models[1:]}
     if "proportional" in others:
         others["proportional + temperature"] = [
@@ -91,28 +93,21 @@ def _differences(models: Sequence[Model]) -> Differences:
 def _measures_row(model: Model, source: str) -> dict[str, Any]:
     evaluation = model.evaluation
     one = evaluation["mean"] if source == "mean" else evaluation["sources"][source]
-    truth = {"to truth": one["true_calibration_error"]} if "true_calibration_error" in one else {}
     return {
         "source": source,
         "model": model.name,
         "pairs": one["n"],
-        "accuracy": _with_interval(one, "accuracy"),
-        "ECE": _with_interval(one, "ece"),
-        "floor": one["ece_noise_floor"],
-        "Brier": one["brier"],
-        "NLL": one["nll"],
-        "T": one["temperature"],
-        "ECE at T": one["ece_at_temperature"],
-        **truth,
-        "longer": one["longer_answer_accuracy"],
+        # A run of an earlier version has not every measure.
+        **{row.name: _cell(one, row) for row in shown() if row.key in one},
     }
 
 
 def _seed_row(model: Model) -> dict[str, Any]:
     means = [run.evaluation["mean"] for run in model.runs]
     return {"model": model.name, "seeds": len(means)} | {
-        title: f"{min(one[key] for one in means):.3f} to {max(one[key] for one in means):.3f}"
-        for key, title in (("accuracy", "accuracy"), ("ece", "ECE"), ("nll", "NLL"))
+        MEASURES[key].name: interval_text([min(values), max(values)], to=" to ")
+        for key in ("accuracy", "ece", "nll")
+        for values in [[one[key] for one in means]]
     }
 
 
@@ -136,7 +131,7 @@ def _subset_row(model: Model, source: str, subset: str) -> dict[str, Any]:
         "subset": subset,
         "model": model.name,
         "pairs": one["n"],
-        "accuracy": _with_interval(one, "accuracy"),
+        "accuracy": _cell(one, MEASURES["accuracy"]),
         "ECE": one["ece"],
     }
 
@@ -158,17 +153,18 @@ def _data_rows(model: Model) -> list[dict[str, Any]]:
     ]
 
 
-def _with_interval(measures: dict[str, Any], key: str) -> str:
-    return "{:.3f} ({:.3f}-{:.3f})".format(measures[key], *measures[f"{key}_ci"])
+def _cell(measures: Mapping[str, Any], row: Measure) -> str | float:
+    """What has a figure has its interval here, too."""
+    value = measures[row.key]
+    return with_interval(value, measures[f"{row.key}_ci"]) if row.mark else value
 
 
 def _verdict(model: Model, differences: Mapping[str, Mapping[str, Any]]) -> str:
     """What can be said, and no more than that."""
     mean = model.evaluation["mean"]
-    low, high = mean["accuracy_ci"]
     sentence = (
         f"{model.name} prefers the answer that people chose in {mean['accuracy']:.1%} of pairs "
-        f"({low:.1%} to {high:.1%}); "
+        f"({interval_text(mean['accuracy_ci'], '.1%', ' to ')}); "
     )
     end = mean["ece_ci"][1]
     start = min(run.evaluation["mean"]["ece_ci"][0] for run in model.runs)
@@ -195,7 +191,7 @@ def _comparison(measures: Mapping[str, Any], level: float) -> str:
     return _listed(
         [
             f"{better if (one['difference'] > 0) == (key == 'accuracy') else worse} "
-            f"({one['difference']:+.3f}, {one['ci'][0]:+.3f} to {one['ci'][1]:+.3f})"
+            f"({one['difference']:+.3f}, {interval_text(one['ci'], '+.3f', ' to ')})"
             for key, better, worse in (
                 ("accuracy", "more accurate", "less accurate"),
                 ("ece", "better calibrated", "worse calibrated"),

@@ -4,29 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import matplotlib
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
 from pandas.api.types import is_numeric_dtype
-from scipy.stats import t as student
 
-from more_ray.report.drawing import (
-    INK,
-    LINE,
-    STYLE,
-    WIDTH,
-    Figure,
-    Rows,
-    colour,
-    legend,
-    marker,
-    svg,
-)
+from more_ray.metrics.intervals import student
+from more_ray.metrics.measures import drawn
+from more_ray.report.drawing import INK, LINE, Figure, Rows, colour, legend, marker, panels, svg
 from more_ray.sweep.analysis import ranking, settings
-
-TITLES = {"accuracy": "accuracy", "ece": "ECE"}
 
 
 def make_figures(table: pd.DataFrame) -> Iterator[Figure]:
@@ -42,7 +27,7 @@ def make_figures(table: pd.DataFrame) -> Iterator[Figure]:
 def ece_versus_k(table: pd.DataFrame) -> Figure:
     """ECE against the number of sources trained on (the paper's Figure 6).
 
-    A panel a source, over the trials that were trained on it, and one for the mean over the
+    A panel per source, over the trials that were trained on it, and one for the mean over the
     sources that all mixtures share. Bars are 95% intervals over seeds, or over test pairs where
     there is one seed; Top is the best of the models trained on that source alone.
     """
@@ -53,13 +38,12 @@ def ece_versus_k(table: pd.DataFrame) -> Figure:
     trials = mixed["trial"].nunique()
     common = [name for name in sources if (mixed["source"] == name).sum() == trials]
     shared = mixed[mixed["source"].isin(common)]
-    panels = {f"mean of {', '.join(common)}": _mean_of_sources(shared)} if common else {}
-    panels |= {name: mixed[mixed["source"] == name] for name in sources}
+    parts = {f"mean of {', '.join(common)}": _mean_of_sources(shared)} if common else {}
+    parts |= {name: mixed[mixed["source"] == name] for name in sources}
     rows: Rows = []
-    with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=(WIDTH, 0.6 + 1.5 * len(panels)))
-        drawn = canvas.subplots(len(panels), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
-        for axes, (title, part) in zip(drawn, panels.items(), strict=True):
+    height = 0.6 + 1.5 * len(parts)
+    with panels(height, len(parts), sharex=True, sharey=True) as (canvas, every):
+        for axes, (title, part) in zip(every, parts.items(), strict=True):
             floor = part.groupby("K")["ece_noise_floor"].mean()
             axes.fill_between(floor.index, 0, floor, color=LINE, alpha=0.5, label="noise floor")
             top = alone[alone["source"].isin(common if title not in sources else [title])]
@@ -70,20 +54,20 @@ def ece_versus_k(table: pd.DataFrame) -> Figure:
             axes.set_title(title)
             axes.set_ylabel("ECE")
             axes.set_ylim(bottom=0)
-        drawn[-1].set_xticks(sorted(mixed["K"].unique()))
-        drawn[-1].set_xlabel("K, sources trained on")
-        legend(canvas, drawn[0])
+        every[-1].set_xticks(sorted(mixed["K"].unique()))
+        every[-1].set_xlabel("K, sources trained on")
+        legend(canvas, every[0])
     first = rows[: sum(row["panel"] == rows[0]["panel"] for row in rows)]
     low, high = (ends(first, key=lambda row: row["ece"]) for ends in (min, max))
     text = (
-        f"ECE against the number of sources, {len(panels)} panels. {low['panel']}: lowest "
+        f"ECE against the number of sources, {len(parts)} panels. {low['panel']}: lowest "
         f"{low['ece']:.3f} (K = {low['K']}), highest {high['ece']:.3f} (K = {high['K']})."
     )
     return Figure("ECE versus K", svg(canvas, text), text, rows)
 
 
 def _mean_of_sources(part: pd.DataFrame) -> pd.DataFrame:
-    """A row a trial. The ends of intervals are averaged too, which makes them no narrower."""
+    """A row per trial. The ends of intervals are averaged too, which makes them no narrower."""
     keys = [*settings(part), "trial", "seed", "line"]
     return part.groupby(keys, as_index=False, dropna=False).mean(numeric_only=True)
 
@@ -93,19 +77,17 @@ def against(table: pd.DataFrame, key: str) -> Figure:
     means, places = _with_lines(table[table["source"] == "mean"], key)
     values = sorted(means[key].unique())
     rows: Rows = []
-    with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=(WIDTH, 4.6))
-        panels = canvas.subplots(2, 1, sharex=True)
-        for axes, measure in zip(panels, TITLES, strict=True):
-            rows += _lines(axes, means, key, measure, TITLES[measure], places)
-            axes.set_ylabel(TITLES[measure])
+    with panels(2.3 * len(drawn()), len(drawn()), sharex=True) as (canvas, every):
+        for axes, measure in zip(every, drawn(), strict=True):
+            rows += _lines(axes, means, key, measure.key, measure.name, places)
+            axes.set_ylabel(measure.name)
             axes.grid(axis="y")
         if values[0] > 0 and values[-1] / values[0] >= 4:
-            panels[0].set_xscale("log")
-            panels[0].set_xticks([], minor=True)
-        panels[0].set_xticks(values, [f"{value:g}" for value in values])
-        panels[1].set_xlabel(key)
-        legend(canvas, panels[0])
+            every[0].set_xscale("log")
+            every[0].set_xticks([], minor=True)
+        every[0].set_xticks(values, [f"{value:g}" for value in values])
+        every[-1].set_xlabel(key)
+        legend(canvas, every[0])
     by_value = means.groupby(key)[["accuracy", "ece"]].mean()
     text = (
         f"Accuracy and ECE, means over all sources, against {key}. Averaged over everything else, "
@@ -120,9 +102,7 @@ def pareto(table: pd.DataFrame) -> Figure:
     configurations = ranking(table, "ece").sort_values("accuracy", ascending=False, kind="stable")
     best_ece = configurations["ece"].cummin()
     front = configurations[configurations["ece"] <= best_ece]
-    with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=(WIDTH, 3.2))
-        axes = canvas.add_subplot()
+    with panels(3.2) as (canvas, (axes,)):
         for place, (sources, part) in enumerate(configurations.groupby("K")):
             axes.plot(
                 part["accuracy"], part["ece"], marker(place), color=colour(place), markersize=5,
@@ -191,7 +171,5 @@ def _interval(part: pd.DataFrame, measure: str) -> dict[str, float]:
     by_seed = part.groupby("seed")[[measure, f"{measure}_low", f"{measure}_high"]].mean()
     value, low, high = by_seed.mean()
     if len(by_seed) > 1:
-        scatter = by_seed[measure].std(ddof=1) / np.sqrt(len(by_seed))
-        half = student.ppf(0.975, len(by_seed) - 1) * scatter
-        low, high = value - half, value + half
+        low, high = student(by_seed[measure].to_numpy())
     return {measure: float(value), "from": float(low), "to": float(high), "seeds": len(by_seed)}

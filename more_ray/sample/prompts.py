@@ -5,13 +5,8 @@ from __future__ import annotations
 from itertools import islice
 
 from more_ray.data.files import read_records
-from more_ray.data.records import (
-    InvalidRecord,
-    Message,
-    Reject,
-    check_prompt,
-    turns_before,
-)
+from more_ray.data.messages import Message, to_prompt, turns_before
+from more_ray.data.rejects import InvalidRecord, Reject
 from more_ray.data.shapes import PROMPTS, prompt_of
 from more_ray.errors import DataError
 
@@ -36,7 +31,7 @@ def read_prompts(uri: str, limit: int | None = None) -> list[Prompt]:
             columns = ", ".join(sorted(record)) or "(none)"
             raise DataError(f"{where}: no column prompt; there are {columns}")
         try:
-            prompts.append(check_prompt(prompt_of(record), turns_before(record)))
+            prompts.append(to_prompt(prompt_of(record), turns_before(record)))
         except InvalidRecord as invalid:
             raise DataError(f"{where}: {invalid}") from invalid
     if not prompts:

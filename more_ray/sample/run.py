@@ -21,7 +21,7 @@ from more_ray import storage
 from more_ray.cluster import shared_gpus, worker_options
 from more_ray.config.sample import RejectionSamplingConfig
 from more_ray.data.formatting import render_prompt
-from more_ray.data.records import Reason
+from more_ray.data.rejects import Reason
 from more_ray.device import begun_on_gpu, use_threads
 from more_ray.errors import DataError, UserError, last_line
 from more_ray.model.loading import check_model, check_reward_model, load_causal_lm

@@ -25,7 +25,7 @@ from transformers import (
 
 from more_ray.config.sample import SamplingConfig
 from more_ray.data.formatting import encode, render_prompt
-from more_ray.data.records import Message
+from more_ray.data.messages import Message
 from more_ray.model.architecture import has_state, short_positions
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from more_ray.data.records import Message
+from more_ray.data.messages import Message
 from more_ray.errors import UserError
 
 Score = Callable[[Sequence[Message], Sequence[str]], list[float]]

@@ -10,7 +10,7 @@ from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
-from more_ray.data.records import Message
+from more_ray.data.messages import Message
 from more_ray.errors import UserError
 from more_ray.sample.selection import Score
 

@@ -9,7 +9,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from more_ray.data.records import InvalidRecord
+from more_ray.data.rejects import InvalidRecord
 from more_ray.metrics.calibration import sigmoid
 from more_ray.serve.guard import Guard
 from more_ray.serve.schemas import (

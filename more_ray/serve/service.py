@@ -7,21 +7,17 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from fastapi import FastAPI
 from ray.serve import metrics
 
-from more_ray import storage
 from more_ray.config.serve import ServeConfig
-from more_ray.data.records import InvalidRecord, Reason
+from more_ray.data.rejects import InvalidRecord, Reason
 from more_ray.device import SCORING_TOKENS, use_threads
-from more_ray.evaluate.files import read_scores
-from more_ray.metrics.temperature import fit_temperature
-from more_ray.run_folder import SCORES, run_of
+from more_ray.evaluate.temperature import model_temperature
+from more_ray.model.scorer import Answers, Scorer
 from more_ray.serve.api import NotFiniteError, make_api
 from more_ray.serve.batches import Batches
 from more_ray.serve.schemas import Info
-from more_ray.serve.scorer import Answers, Scorer
 
 
 class RewardService:
@@ -31,11 +27,13 @@ class RewardService:
         use_threads(config.max_replicas, config.threads)
         self._config = config
         self._digest = digest
-        self._scorer = Scorer(config, device)
+        self._scorer = Scorer(config.model, config.max_length, device)
         self._batches: Batches[Answers, list[float]] = Batches(
             self._compute, config.batch_tokens or SCORING_TOKENS[device]
         )
-        temperature, origin = _temperature(config)
+        temperature, origin = config.temperature, "given"
+        if temperature is None:
+            temperature, origin = model_temperature(config.model.path)
         self.info = Info(
             model=config.model.path,
             revision=config.model.revision,
@@ -89,14 +87,3 @@ class RewardService:
         self._tokens.inc(tokens)
         self._batch_tokens.observe(tokens)
         return self._scorer.scores(prompts)
-
-
-def _temperature(config: ServeConfig) -> tuple[float, str]:
-    """The temperature of calibrated preferences, and where it is from."""
-    if config.temperature:
-        return config.temperature, "given"
-    run = run_of(config.model.path)
-    if run is None or not storage.exists(storage.join(run, SCORES)):
-        return 1.0, "nothing known: the rewards as they are"
-    deltas = [one.delta_N for one in read_scores(run).values()]
-    return fit_temperature(np.concatenate(deltas)), "fitted on the run's test pairs"

@@ -17,21 +17,14 @@ from ray import tune
 
 from more_ray import storage
 from more_ray.errors import UserError
+from more_ray.metrics.measures import MEASURES, Measure, drawn, ranked, shown
 from more_ray.run_folder import evaluation_of
 from more_ray.sweep.trial import DESCRIPTION, is_over
 
-MEASURES = (
-    *("n", "accuracy", "ece", "ece_noise_floor", "brier", "nll"),
-    *("temperature", "ece_at_temperature", "longer_answer_accuracy"),
-)
-WITH_INTERVAL = ("accuracy", "ece")
 KNOWN_KEYS = ("data.train_on", "objective.scheme", "optimizer.lr", "train.seed")
 """Swept keys that have a column by a shorter name."""
-NOT_SETTINGS = {
-    *("trial", "seed", "source", "own", "step"),
-    *MEASURES,
-    *(f"{key}_{end}" for key in WITH_INTERVAL for end in ("low", "high")),
-}
+ENDS = ("low", "high")
+"""Suffixes of the columns with the intervals of what is drawn."""
 
 
 def read_sweep(sweep: str | tune.ResultGrid | tune.ExperimentAnalysis) -> pd.DataFrame:
@@ -90,20 +83,29 @@ def _rows(trial: dict[str, Any]) -> list[dict[str, Any]]:
             **settings,
             "source": source,
             "own": source == "mean" or source in trained_on,
-            **{key: measures[key] for key in MEASURES},
+            "n": measures["n"],
+            # A trial of an earlier version has not every measure.
+            **{row.key: measures.get(row.key) for row in _measured()},
             **{
-                f"{key}_{end}": measures[f"{key}_ci"][place]
-                for key in WITH_INTERVAL
-                for place, end in enumerate(("low", "high"))
+                f"{row.key}_{end}": value
+                for row in drawn()
+                for end, value in zip(ENDS, measures[f"{row.key}_ci"], strict=True)
             },
         }
         for source, measures in [*trial["sources"].items(), ("mean", trial["mean"])]
     ]
 
 
+def _measured() -> list[Measure]:
+    """What a table of trials holds: every trial has it, of whatever data."""
+    return [row for row in shown() if not row.needs_truth]
+
+
 def settings(table: pd.DataFrame) -> list[str]:
     """The columns that tell configurations apart, seeds aside."""
-    return [column for column in table.columns if column not in NOT_SETTINGS]
+    others = {"trial", "seed", "source", "own", "step", "n", *(row.key for row in _measured())}
+    others |= {f"{row.key}_{end}" for row in drawn() for end in ENDS}
+    return [column for column in table.columns if column not in others]
 
 
 def ranking(table: pd.DataFrame, metric: str = "ece") -> pd.DataFrame:
@@ -112,9 +114,9 @@ def ranking(table: pd.DataFrame, metric: str = "ece") -> pd.DataFrame:
     grouped = means.groupby(settings(table), as_index=False, dropna=False)
     result = grouped.agg(
         seeds=("seed", "nunique"),
-        **{key: (key, "mean") for key in ("accuracy", "ece", "ece_noise_floor", "brier", "nll")},
+        **{row.key: (row.key, "mean") for row in ranked()},
     )
-    return result.sort_values(metric, ascending=metric != "accuracy", ignore_index=True)
+    return result.sort_values(metric, ascending=MEASURES[metric].better == "min", ignore_index=True)
 
 
 def mixed(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: one bar over its trials."""
+"""Follows the trials that Tune runs."""
 
 from __future__ import annotations
 
@@ -8,33 +8,25 @@ from typing import Any, ClassVar
 
 from ray import tune
 from ray.tune.experiment import Trial
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from more_ray import storage
+from more_ray.bars import SweepProgress
 from more_ray.sweep.trial import STOPPED, is_over
-from more_ray.terminal import console
 
 
-class SweepProgress(tune.Callback):
-    """Follows Tune's trials, and marks those that early stopping ended.
+class TrialFollower(tune.Callback):
+    """Shows Tune's trials in a bar, and marks those that early stopping ended.
 
     Tune pickles its callbacks, so the bar is not part of one.
     """
 
-    bar: ClassVar[Progress | None] = None
-    done_before: ClassVar[int] = 0
+    bar: ClassVar[SweepProgress | None] = None
 
     @classmethod
     @contextmanager
-    def shown(cls, total: int, done: int) -> Iterator[SweepProgress]:
+    def shown(cls, total: int, done: int) -> Iterator[TrialFollower]:
         """Show a bar over `total` trials, `done` of which are left from an earlier call."""
-        columns = (
-            *(TextColumn("[bold]sweep"), BarColumn(bar_width=12), MofNCompleteColumn()),
-            *(TextColumn("{task.description}"), TimeElapsedColumn()),
-        )
-        with Progress(*columns, console=console) as bar:
-            bar.add_task("trials", total=total, completed=done)
-            cls.bar, cls.done_before = bar, done
+        with SweepProgress(total, done) as cls.bar:
             yield cls()
         cls.bar = None
 
@@ -57,13 +49,9 @@ class SweepProgress(tune.Callback):
         self._show(trials)
 
     def _show(self, trials: list[Trial]) -> None:
-        if self.bar is None:
-            return
-        over = [trial for trial in trials if trial.is_finished()]
-        failed = sum(trial.status == Trial.ERROR for trial in trials)
-        running = sum(trial.status == Trial.RUNNING for trial in trials)
-        self.bar.update(
-            self.bar.task_ids[0],
-            completed=self.done_before + len(over),
-            description=f"trials, {running} running" + (f", {failed} failed" if failed else ""),
-        )
+        if self.bar:
+            self.bar.show(
+                sum(trial.is_finished() for trial in trials),
+                sum(trial.status == Trial.RUNNING for trial in trials),
+                sum(trial.status == Trial.ERROR for trial in trials),
+            )

@@ -20,9 +20,10 @@ from more_ray.config.sweep import Range, SweepConfig, trial_config
 from more_ray.data.prepare import prepare
 from more_ray.environment import environment
 from more_ray.errors import UserError, last_line
+from more_ray.metrics.measures import MEASURES
 from more_ray.model.tokenizer import training_tokenizer
 from more_ray.run_folder import check_same, evaluation_of
-from more_ray.sweep.progress import SweepProgress
+from more_ray.sweep.progress import TrialFollower
 from more_ray.sweep.space import Point, decoded, points, tune_space
 from more_ray.sweep.trial import DESCRIPTION, is_over, run_trial, trial_folder
 from more_ray.train.run import with_initial_model
@@ -65,13 +66,13 @@ def run_sweep(config: SweepConfig) -> dict[str, str]:
     storage.write_text(_config_path(config), dump(config))
     if done >= total:
         return {}
-    with SweepProgress.shown(total, done) as progress:
+    with TrialFollower.shown(total, done) as follower:
         results = tune.Tuner(
             tune.with_resources(_trainable(config, concurrent), {"CPU": DRIVER_CPUS}),
             param_space={"point": space},
             tune_config=tune.TuneConfig(
                 metric=config.metric,
-                mode=config.better,
+                mode=MEASURES[config.metric].better,
                 num_samples=samples,
                 max_concurrent_trials=concurrent,
                 search_alg=search,
@@ -81,7 +82,7 @@ def run_sweep(config: SweepConfig) -> dict[str, str]:
                 name=datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S"),
                 storage_path=storage.join(config.output_dir, "tune"),
                 failure_config=tune.FailureConfig(max_failures=config.max_failures),
-                callbacks=[progress],
+                callbacks=[follower],
                 verbose=0,
             ),
         ).fit()

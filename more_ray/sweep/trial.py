@@ -10,6 +10,7 @@ from more_ray import storage
 from more_ray.config import RunConfig
 from more_ray.config.sweep import SweepConfig, trial_config
 from more_ray.data.prepare import source_names
+from more_ray.metrics.measures import compared
 from more_ray.run_folder import holds_model, is_evaluated
 from more_ray.sweep.space import Point, decoded, trial_name
 
@@ -17,7 +18,6 @@ DESCRIPTION = "trial.json"
 """What the analysis needs to know of a trial, beside the files of its run."""
 STOPPED = "stopped.json"
 """Marks a trial that early stopping ended."""
-COMPARED = ("ece", "nll", "brier", "accuracy")
 
 
 def trial_folder(config: SweepConfig, point: Point) -> str:
@@ -48,7 +48,7 @@ def run_trial(
     storage.write_json(storage.join(one.output_dir, DESCRIPTION), description)
 
     def report(evaluation: dict[str, Any]) -> None:
-        means = {key: evaluation["mean"][key] for key in COMPARED}
+        means = {row.key: evaluation["mean"][row.key] for row in compared()}
         tune.report({**evaluation, **means, "trial": description})
 
     report(run(one, on_evaluation=report, quiet=True, made_with=made_with))

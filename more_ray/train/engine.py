@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import deepspeed
 import torch
 import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
 from deepspeed.runtime.zero import GatheredParameters
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from more_ray.config import RunConfig
-from more_ray.model.answer_likelihood import AnswerLikelihood
-from more_ray.model.implicit_reward import ImplicitReward
-from more_ray.model.reward_model import RewardModel
 from more_ray.train.optimizer import MasterAdamW
 
 BUCKET = 50_000_000
 """Numbers that are sent together: 200 MB of gradients, where DeepSpeed's own default takes 2 GB."""
 
-TrainedModel = RewardModel | ImplicitReward | AnswerLikelihood
+
+class TrainedModel(Protocol):
+    """A module whose forward gives two numbers for each pair, and what a head gradient takes."""
+
+    @property
+    def trained(self) -> PreTrainedModel:
+        """What is trained and exported."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def to(self, device: str) -> object: ...
 
 
 def init_distributed(stall_timeout: int) -> None:

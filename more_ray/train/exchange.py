@@ -3,7 +3,7 @@
 A loss or gradient that is not finite makes lam NaN, and with it the gradient on every rank, so that
 all optimizers leave the step out without another word between ranks.
 
-Legend: K sources, H numbers of the head, C = H + 4 columns.
+Legend: K sources, C columns.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from more_ray.objective.weighting import Weighting, gram
+from more_ray.objective.weighting import Weighting
+from more_ray.train.sums import SourceSums
 
 
 @dataclass(frozen=True)
@@ -50,26 +51,20 @@ def of_first_rank(decide: Callable[[], Decision]) -> Decision:
     return cast(Decision, decision[0])
 
 
-def solve(sums_KC: Tensor, weighting: Weighting) -> tuple[Tensor, SourceStats]:
+def solve(sums: SourceSums, weighting: Weighting) -> tuple[Tensor, SourceStats]:
     """lam from sums over all pairs of a micro-batch.
-
-    Args:
-        sums_KC: `[K, H + 4]`: the head gradient, loss, correct pairs, tokens and pairs of each
-            source.
 
     Returns:
         `lam_K / count_K`, the weight of each pair of a source, and the statistics.
     """
-    grad_KH, column_K4 = sums_KC[:, :-4], sums_KC[:, -4:]
     # The one wait for the device before the update (the DPO loss has some of its own).
-    on_host_KC = torch.cat([gram(grad_KH), column_K4.double()], dim=1).cpu().numpy()
-    gram_KK, column_K4 = on_host_KC[:, :-4], on_host_KC[:, -4:]
-    finite_K = np.isfinite(gram_KK.diagonal()) & np.isfinite(column_K4).all(axis=1)
-    loss_K, correct_K, tokens_K, count_K = column_K4.T
+    gram_KK, sum_K = sums.on_host()
+    finite_K = np.isfinite([gram_KK.diagonal(), *sum_K.values()]).all(axis=0)
+    count_K = sum_K["count_K"]
     pairs_K = np.maximum(count_K, 1)
-    gram_KK, loss_K = gram_KK / np.outer(pairs_K, pairs_K), loss_K / pairs_K
+    gram_KK, loss_K = gram_KK / np.outer(pairs_K, pairs_K), sum_K["loss_K"] / pairs_K
     if finite_K.all():
-        lam_K = weighting.weights(gram_KK, loss_K, count_K, grad_KH)
+        lam_K = weighting.weights(gram_KK, loss_K, count_K, sums.grad_KH)
     else:
         lam_K = np.full(len(finite_K), np.nan)
     norm_K = np.sqrt(gram_KK.diagonal())
@@ -77,18 +72,18 @@ def solve(sums_KC: Tensor, weighting: Weighting) -> tuple[Tensor, SourceStats]:
     stats = SourceStats(
         lam_K=lam_K,
         count_K=count_K,
-        tokens_K=tokens_K,
+        tokens_K=sum_K["tokens_K"],
         loss_K=loss_K,
-        accuracy_K=correct_K / pairs_K,
+        accuracy_K=sum_K["correct_K"] / pairs_K,
         grad_norm_K=norm_K,
         cosine_KK=gram_KK / np.outer(scale_K, scale_K),
         finite_K=finite_K,
     )
-    return torch.from_numpy(lam_K / pairs_K).to(sums_KC), stats
+    return torch.from_numpy(lam_K / pairs_K).to(sums.loss_K), stats
 
 
 def pair_weights(
-    sums_KC: Tensor, weighting: Weighting, scope: str
+    sums: SourceSums, weighting: Weighting, scope: str
 ) -> tuple[Tensor, SourceStats | None]:
     """The weight of a pair of each source, `[K]`, for a gradient that is averaged over ranks.
 
@@ -98,12 +93,13 @@ def pair_weights(
     """
     first = dist.get_rank() == 0
     if scope == "rank":
-        weight_K, stats = solve(sums_KC, weighting)
+        weight_K, stats = solve(sums, weighting)
         return weight_K, stats if first else None
-    dist.reduce(sums_KC, dst=0)
+    packed_KC = sums.pack()
+    dist.reduce(packed_KC, dst=0)
     if first:
-        weight_K, stats = solve(sums_KC, weighting)
+        weight_K, stats = solve(SourceSums.unpack(packed_KC), weighting)
     else:
-        weight_K, stats = sums_KC.new_empty(len(sums_KC)), None
+        weight_K, stats = sums.loss_K.new_empty(len(sums.loss_K)), None
     dist.broadcast(weight_K, src=0)
     return weight_K * dist.get_world_size(), stats

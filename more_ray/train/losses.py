@@ -1,6 +1,6 @@
 """The losses of a micro-batch, and what lam is solved from.
 
-Legend: N pairs of this rank's micro-batch, K sources, H numbers of the head, C = H + 4 columns.
+Legend: N pairs of this rank's micro-batch, K sources, H numbers of the head.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from deepspeed import DeepSpeedEngine
 from torch import Tensor
 
 from more_ray.data.packing import PackedBatch
-from more_ray.objective.ranking import ranking_loss, sum_by_source
+from more_ray.objective.ranking import ranking_loss
+from more_ray.train.sums import SourceSums
 
-Losses = Callable[[DeepSpeedEngine, PackedBatch], tuple[Tensor, Tensor]]
-"""Forward; returns `loss_N`, and `sums_KC` without autograd history: the head gradient, loss,
-correct pairs, tokens and pairs of each source, summed over this rank's pairs."""
+Losses = Callable[[DeepSpeedEngine, PackedBatch], tuple[Tensor, SourceSums]]
+"""Forward; returns `loss_N`, and the sums over this rank's pairs."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class RankingLosses:
     sources: int
     use_margin: bool
 
-    def __call__(self, engine: DeepSpeedEngine, batch: PackedBatch) -> tuple[Tensor, Tensor]:
+    def __call__(self, engine: DeepSpeedEngine, batch: PackedBatch) -> tuple[Tensor, SourceSums]:
         reward_N2, head_inputs = engine(batch)
         delta_N = reward_N2[:, 0] - reward_N2[:, 1]
         correct_N = (delta_N > 0).float()
@@ -38,8 +38,10 @@ class RankingLosses:
             grad_KH = engine.module.gradient_sums(
                 head_inputs, delta_N, batch.source_N, self.sources
             )
-        columns_K4 = _columns(loss_N, correct_N, batch, self.sources)
-        return loss_N, torch.cat([grad_KH, columns_K4], dim=1)
+        sums = SourceSums.of(
+            grad_KH, batch.source_N, loss_K=loss_N, correct_K=correct_N, tokens_K=batch.tokens_N
+        )
+        return loss_N, sums
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,13 @@ class AnswerLosses:
 
     sources: int
 
-    def __call__(self, engine: DeepSpeedEngine, batch: PackedBatch) -> tuple[Tensor, Tensor]:
+    def __call__(self, engine: DeepSpeedEngine, batch: PackedBatch) -> tuple[Tensor, SourceSums]:
         loss_N, right_N = engine(batch)[0].unbind(dim=1)  # (3)
-        return loss_N, _columns(loss_N, right_N / batch.layout.own_A, batch, self.sources)
-
-
-@torch.no_grad()
-def _columns(loss_N: Tensor, correct_N: Tensor, batch: PackedBatch, sources: int) -> Tensor:
-    """`[K, 4]` sums over each source's pairs: loss, correct, tokens, pairs."""
-    column_N4 = torch.stack([loss_N, correct_N, batch.tokens_N, torch.ones_like(loss_N)], dim=1)
-    return sum_by_source(column_N4, batch.source_N, sources)
+        sums = SourceSums.of(
+            loss_N.new_empty(self.sources, 0),
+            batch.source_N,
+            loss_K=loss_N,
+            correct_K=right_N / batch.layout.own_A,
+            tokens_K=batch.tokens_N,
+        )
+        return loss_N, sums

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -13,6 +11,7 @@ import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from more_ray import storage
+from more_ray.bars import RunProgress
 from more_ray.cluster import uses_gpu, worker_environment
 from more_ray.config import RunConfig
 from more_ray.config.base import dump
@@ -25,7 +24,7 @@ from more_ray.environment import environment
 from more_ray.errors import UserError, last_line
 from more_ray.model.loading import check_model
 from more_ray.model.tokenizer import training_tokenizer
-from more_ray.objective.weighting import make_weighting
+from more_ray.objective.losses import LOSSES
 from more_ray.run_folder import (
     CHECKPOINTS,
     CONFIG,
@@ -36,11 +35,12 @@ from more_ray.run_folder import (
     is_evaluated,
     model_of,
 )
-from more_ray.terminal import RunProgress
 from more_ray.train import checkpoint_record
-from more_ray.train.job import Job, train_loop
+from more_ray.train.checks import check_pairs, check_settings, doubts
+from more_ray.train.follow import followed
+from more_ray.train.job import Job
 from more_ray.train.run_log import start_run_log
-from more_ray.train.trackers import missing_tracker
+from more_ray.train.start import train_loop
 from more_ray.train.training_data import TrainingData
 
 
@@ -67,21 +67,19 @@ def run(
     config = config.changed(output_dir=storage.absolute(config.output_dir))
     config = with_initial_model(config)
     check_same(_config_path(config), "a run", config, RunConfig)
-    fine_tuning = config.objective.loss == "sft"
-    name = "fine-tune" if fine_tuning else config.objective.scheme
-    with RunProgress(name, quiet) as progress:
+    loss, partitioned = LOSSES[config.objective.loss], config.train.zero_stage == 3
+    with RunProgress(loss.title or config.objective.scheme, quiet) as progress:
         progress.phase("preparing data")
-        policy = config.objective.loss != "ranking"
-        check_model(config.model, config.data.max_length, policy, config.train.zero_stage == 3)
+        check_model(config.model, config.data.max_length, loss.trains_policy, partitioned)
         tokenizer = training_tokenizer(config.model, config.data.max_length)
-        prepared = prepare(config.data, tokenizer, progress.prepared, fine_tuning)
-        for note in _doubts(config, prepared):
+        prepared = prepare(config.data, tokenizer, progress.prepared, not loss.needs_pairs)
+        for note in doubts(config.data, prepared):
             progress.note(note)
         mixture = _mixture(config, prepared)
         steps = _steps(config, mixture)
         pairs = _pairs(prepared)
-        _check_pairs(config, pairs)
-        _check(config, mixture)
+        check_pairs(config.output_dir, pairs)
+        check_settings(config, mixture)
         finished = _finished(config, steps)
         if finished:
             return finished
@@ -94,7 +92,7 @@ def run(
         )
         run_log = start_run_log(config.output_dir, config)
         progress.phase("starting workers")
-        with _followed(run_log, progress, steps, on_evaluation):
+        with followed(run_log, progress, steps, on_evaluation):
             _fit(Job(config, prepared, mixture, steps, run_log), use_gpu)
         stopped = ray.get(run_log.state.remote())["stopped"]
         ray.get(run_log.close.remote())
@@ -102,18 +100,6 @@ def run(
     if stopped:
         raise UserError(f"training stopped: {stopped}")
     return evaluation_of(config.output_dir)
-
-
-def _doubts(config: RunConfig, prepared: Prepared) -> Iterator[str]:
-    """What a person should know of the data before it is learnt."""
-    for source, count in prepared.manifest["sources"].items():
-        if count["leaked"] and config.data.on_leak == "warn":
-            yield (
-                f"{source}: {count['leaked']:,} of {count['train']:,} training pairs have the "
-                "prompt of a test pair (data.on_leak)"
-            )
-        if columns := count.get("unread"):
-            yield f"{source}: columns that are not read: {', '.join(columns)}"
 
 
 def _data(config: RunConfig, prepared: Prepared) -> dict[str, dict[str, Any]]:
@@ -181,38 +167,6 @@ def _pairs(prepared: Prepared) -> dict[str, dict[str, int]]:
     }
 
 
-def _check_pairs(config: RunConfig, pairs: dict[str, dict[str, int]]) -> None:
-    """A run does not go on with more or fewer pairs than it began with."""
-    path = _environment_path(config)
-    if not storage.exists(path):
-        return
-    before = storage.read_json(path)
-    for kind, now in pairs.items():
-        then = before.get(kind, now)
-        changed = [name for name in sorted(then | now) if then.get(name) != now.get(name)]
-        if changed:
-            raise UserError(
-                f"output_dir: {config.output_dir} holds a run on other data: the number of "
-                f"{kind.replace('_', ' ')} of {', '.join(changed)} has changed; choose another "
-                "folder or remove that one"
-            )
-
-
-def _check(config: RunConfig, mixture: Mixture) -> None:
-    """What the config alone cannot tell, before a worker starts."""
-    if tracker := missing_tracker(config):
-        raise UserError(f"log.{tracker}: pip install {tracker} first")
-    try:
-        make_weighting(config.objective, mixture.names, mixture.sizes)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    if mixture.fewest_pairs < config.train.workers:
-        raise UserError(
-            f"train.pairs_per_source: {config.train.pairs_per_source} given; "
-            f"{config.train.workers} workers need at least one pair each in every micro-batch"
-        )
-
-
 def _finished(config: RunConfig, steps: int) -> dict[str, Any] | None:
     folder = config.output_dir
     if holds_model(folder) and is_evaluated(folder):
@@ -269,33 +223,3 @@ def _cause(error: BaseException) -> str:
             "train.gradient_checkpointing and train.zero_stage make a step need less"
         )
     return last_line(error)
-
-
-@contextmanager
-def _followed(
-    run_log: ray.actor.ActorHandle,
-    progress: RunProgress,
-    steps: int,
-    on_evaluation: Callable[[dict[str, Any]], None],
-) -> Iterator[None]:
-    """Show the newest state of the run, and hand on evaluations, while the driver waits for it."""
-    over = threading.Event()
-
-    def follow() -> None:
-        told = None
-        while not over.wait(0.5):
-            state = ray.get(run_log.state.remote())
-            progress.show(state, steps)
-            evaluation = state["evaluation"]
-            if evaluation and evaluation["step"] not in (told, steps):
-                told = evaluation["step"]
-                on_evaluation(evaluation)
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-        progress.show(ray.get(run_log.state.remote()), steps)

@@ -16,6 +16,7 @@ import ray
 from more_ray import storage
 from more_ray.config import RunConfig
 from more_ray.run_folder import METRICS, STARTS
+from more_ray.train.metrics_line import MetricsLine, RunState
 from more_ray.train.trackers import Tracker, make_trackers
 
 FLUSH_SECONDS = 10.0
@@ -29,10 +30,13 @@ class RunLog:
         self._starts_path = storage.join(output_dir, STARTS)
         self._lines = _read_lines(self._path)
         self._trackers: list[Tracker] = make_trackers(output_dir, config)
-        self._state: dict[str, Any] = {"phase": "starting workers"}
-        self._evaluation: dict[str, Any] | None = None
-        self._skipped = 0
-        self._stopped: str | None = None
+        self._state: RunState = {
+            "phase": "starting workers",
+            "line": None,
+            "evaluation": None,
+            "skipped_steps": 0,
+            "stopped": None,
+        }
         self._flushed = 0.0
 
     def resume(self, done: int, workers: int) -> None:
@@ -44,18 +48,18 @@ class RunLog:
         _write_lines(self._starts_path, [*_read_lines(self._starts_path), start])
         kept = [line for line in lines if line["step"] < done]
         self._lines = [json.dumps(line) for line in kept]
-        self._skipped = sum(line.get("skipped", False) for line in kept)
+        self._state["skipped_steps"] = sum(line.get("skipped", False) for line in kept)
         self.flush()
 
     def phase(self, name: str) -> None:
         """What the workers do now, for the progress bar."""
-        self._state = {**self._state, "phase": name}
+        self._state["phase"] = name
 
-    def log(self, line: dict[str, Any]) -> None:
+    def log(self, line: MetricsLine) -> None:
         """One micro-step."""
         self._lines.append(json.dumps(line))
-        self._skipped += line["skipped"]
-        self._state = {"phase": "training", **line}
+        self._state["phase"], self._state["line"] = "training", line
+        self._state["skipped_steps"] += line["skipped"]
         for tracker in self._trackers:
             tracker.log(line)
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
@@ -63,21 +67,14 @@ class RunLog:
 
     def evaluated(self, evaluation: dict[str, Any]) -> None:
         """The content of a new `eval.json`."""
-        self._evaluation = evaluation
+        self._state["evaluation"] = evaluation
 
     def stop(self, reason: str) -> None:
         """The workers end before the last step, and starting them again would not help."""
-        self._stopped = reason
+        self._state["stopped"] = reason
 
-    def state(self) -> dict[str, Any]:
-        """The newest line, the phase, the newest evaluation, the optimizer steps skipped, and why
-        the run stopped if it did."""
-        return {
-            **self._state,
-            "evaluation": self._evaluation,
-            "skipped_steps": self._skipped,
-            "stopped": self._stopped,
-        }
+    def state(self) -> RunState:
+        return self._state
 
     def close(self) -> None:
         self.flush()

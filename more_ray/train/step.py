@@ -1,6 +1,6 @@
 """The algorithm: one step of MORE.
 
-Legend: N pairs of this rank's micro-batch, K sources, C columns.
+Legend: N pairs of this rank's micro-batch, K sources.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from more_ray.data.packing import PackedBatch
 from more_ray.objective.weighting import Weighting
 from more_ray.train.exchange import SourceStats, pair_weights
 from more_ray.train.losses import Losses
+from more_ray.train.sums import SourceSums
 
 
 def micro_step(
@@ -29,8 +30,8 @@ def micro_step(
     Returns:
         Statistics of the micro-batch on rank 0, None on the others.
     """
-    loss_N, sums_KC = losses(engine, batch)
-    weight_K, stats = pair_weights(sums_KC, weighting, scope)  # (9)
+    loss_N, sums = losses(engine, batch)
+    weight_K, stats = pair_weights(sums, weighting, scope)  # (9)
     loss = (weight_K[batch.source_N] * loss_N).sum()  # (7)
     engine.backward(loss)
     engine.step()
@@ -57,7 +58,7 @@ def whole_batch_step(
         torch.manual_seed(seed)
         with torch.no_grad():
             parts.append(losses(engine, batch)[1])
-    weight_K, stats = pair_weights(torch.stack(parts).sum(dim=0), weighting, "batch")  # (9)
+    weight_K, stats = pair_weights(SourceSums.total(parts), weighting, "batch")  # (9)
     for batch, seed in zip(micro_batches, seeds, strict=True):
         torch.manual_seed(seed)
         loss_N, _ = losses(engine, batch)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import Any, Protocol
+from typing import Protocol
 
 from more_ray.config import RunConfig
+from more_ray.train.metrics_line import MetricsLine
 
 
 class Tracker(Protocol):
-    def log(self, line: dict[str, Any]) -> None: ...
+    def log(self, line: MetricsLine) -> None: ...
 
     def close(self) -> None: ...
 
 
-def scalars(line: dict[str, Any]) -> dict[str, float]:
+def scalars(line: MetricsLine) -> dict[str, float]:
     """The numbers of a metrics line under names with slashes: `lam/helpful`, `loss`."""
     flat = {}
     for key, value in line.items():
@@ -32,7 +33,7 @@ class _TensorBoard:
 
         self._writer = SummaryWriter(folder)
 
-    def log(self, line: dict[str, Any]) -> None:
+    def log(self, line: MetricsLine) -> None:
         for name, value in scalars(line).items():
             self._writer.add_scalar(name, value, line["step"])
 
@@ -50,7 +51,7 @@ class _MLflow:
         self._mlflow.start_run(run_name=name)
         self._mlflow.log_dict(config.model_dump(), "config.yaml")
 
-    def log(self, line: dict[str, Any]) -> None:
+    def log(self, line: MetricsLine) -> None:
         self._mlflow.log_metrics(scalars(line), step=line["step"])
 
     def close(self) -> None:
@@ -63,7 +64,7 @@ class _WandB:
 
         self._run = wandb.init(project=project, name=name, config=config.model_dump())
 
-    def log(self, line: dict[str, Any]) -> None:
+    def log(self, line: MetricsLine) -> None:
         self._run.log(scalars(line), step=line["step"])
 
     def close(self) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from more_ray.objective.ranking import head_gradient_sums, ranking_loss, sum_by_source
+from more_ray.objective.ranking import head_gradient_sums, ranking_loss
 from more_ray.objective.weighting import MinNorm
 from more_ray.train.exchange import solve
+from more_ray.train.sums import SourceSums
 
 FILE = Path(__file__).parents[2] / "docs" / "examples" / "more_in_one_file.py"
 
@@ -40,10 +41,9 @@ def test_lam_and_losses_are_the_systems(example: ModuleType, seed: int) -> None:
         delta_N = chosen_N - rejected_N
         grad_KH = head_gradient_sums(delta_N, z_chosen_NH, z_rejected_NH, source_N, example.K)
         loss_N = ranking_loss(delta_N)
-        ones_N = torch.ones_like(loss_N)
-        column_N4 = torch.stack([loss_N, (delta_N > 0).float(), ones_N, ones_N], dim=1)
-        columns_K4 = sum_by_source(column_N4, source_N, example.K)
-    weight_K, stats = solve(torch.cat([grad_KH, columns_K4], dim=1), MinNorm(solver="frank_wolfe"))
+    other = {"correct_K": torch.zeros_like(loss_N), "tokens_K": torch.zeros_like(loss_N)}
+    sums = SourceSums.of(grad_KH, source_N, loss_K=loss_N, **other)
+    weight_K, stats = solve(sums, MinNorm(solver="frank_wolfe"))
     np.testing.assert_allclose(lam_K, stats.lam_K, atol=1e-5)
     np.testing.assert_allclose(loss_K, stats.loss_K, atol=1e-6)
     assert loss.item() == pytest.approx((weight_K[source_N] * loss_N).sum().item(), abs=1e-6)

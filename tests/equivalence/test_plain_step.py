@@ -24,6 +24,7 @@ from more_ray.model.loading import load_classifier
 from more_ray.objective.min_norm import min_norm_weights
 from more_ray.objective.weighting import Fixed, MinNorm
 from more_ray.train.exchange import solve
+from more_ray.train.sums import SourceSums
 
 Row = dict[str, Any]
 
@@ -129,6 +130,10 @@ def test_the_step(
         np.testing.assert_allclose(trained.weights[name], parameter.detach(), rtol=0, atol=1e-6)
 
 
+def unpacked(sums_KC: np.ndarray) -> SourceSums:
+    return SourceSums.unpack(torch.from_numpy(sums_KC))
+
+
 def sums_of_two_ranks() -> np.ndarray:
     """`[R, K, C]`, of pairs whose second source only one rank has, and it seven of them."""
     sums_RKC = np.random.default_rng(0).normal(size=(2, 3, 8)).astype(np.float32)
@@ -144,7 +149,7 @@ def test_all_ranks_have_one_lam(workers: Workers, weighting: Any) -> None:
         2, own_workers.agree, sums_RKC, weighting, "global"
     )
     np.testing.assert_array_equal(first_K, other_K)
-    weight_K, expected = solve(torch.from_numpy(sums_RKC.sum(axis=0)), weighting)
+    weight_K, expected = solve(unpacked(sums_RKC.sum(axis=0)), weighting)
     # The engine averages over the ranks what is a sum.
     np.testing.assert_allclose(first_K, 2 * weight_K, rtol=1e-6)
     np.testing.assert_allclose(stats.lam_K, expected.lam_K, rtol=1e-6)
@@ -157,8 +162,8 @@ def test_each_rank_has_a_lam_of_its_own(workers: Workers) -> None:
     (first_K, stats), (other_K, nothing) = workers(
         2, own_workers.agree, sums_RKC, MinNorm(), "rank"
     )
-    np.testing.assert_array_equal(first_K, solve(torch.from_numpy(sums_RKC[0]), MinNorm())[0])
-    np.testing.assert_array_equal(other_K, solve(torch.from_numpy(sums_RKC[1]), MinNorm())[0])
+    np.testing.assert_array_equal(first_K, solve(unpacked(sums_RKC[0]), MinNorm())[0])
+    np.testing.assert_array_equal(other_K, solve(unpacked(sums_RKC[1]), MinNorm())[0])
     assert np.abs(first_K - other_K).max() > 0.01
     assert stats.count_K.tolist() == [4, 0, 2]
     assert nothing is None

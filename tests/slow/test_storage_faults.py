@@ -28,8 +28,9 @@ from support import (
 )
 
 from more_ray.config.base import dump
-from more_ray.train.job import Job, train_loop
+from more_ray.train.job import Job
 from more_ray.train.run import run
+from more_ray.train.start import train_loop
 
 pytestmark = pytest.mark.integration
 

@@ -16,8 +16,9 @@ from support import MakeConfig, metrics, processes, scores, starts, wait_for, we
 
 from more_ray.errors import UserError
 from more_ray.train.checkpoint_record import steps_done
-from more_ray.train.job import Job, train_loop
+from more_ray.train.job import Job
 from more_ray.train.run import run
+from more_ray.train.start import train_loop
 
 pytestmark = pytest.mark.integration
 

@@ -10,16 +10,19 @@ import more_ray
 
 PACKAGE = Path(more_ray.__file__).parent
 LAYERS = [
-    {"errors", "fork_server", "environment", "metrics"},
+    {"errors", "fork_server", "environment", "metrics", "objective", "bars"},
     {"config", "storage"},
-    {"parquet", "run_folder", "cluster", "objective"},
+    {"parquet", "run_folder", "cluster"},
     {"device", "data"},
-    {"terminal", "model"},
+    {"model", "results"},
     {"evaluate"},
     {"train", "serve", "sample", "judge", "calibrate"},
     {"sweep", "align"},
     {"report"},
-    {"cli", "api", "__main__", "__init__"},
+    {"terminal"},
+    {"cli", "api"},
+    {"commands"},
+    {"__main__", "__init__"},
 ]
 """The lowest first; parts of a layer do not import each other."""
 HEIGHT = {part: height for height, parts in enumerate(LAYERS) for part in parts}

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from more_ray.align.divergence import answer_divergence, pack_samples
 from more_ray.config import ModelConfig
 from more_ray.data.formatting import encode, render, render_prompt
-from more_ray.data.records import Message
+from more_ray.data.messages import Message
 from more_ray.model.attention import PACKED_ATTENTION
 from more_ray.model.loading import load_causal_lm, load_tokenizer
 

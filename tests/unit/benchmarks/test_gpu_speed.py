@@ -9,6 +9,8 @@ from real_lengths import padded_tokens, random_batches
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from more_ray.data.layout import Segment
+
 
 def test_batches_are_as_long_as_real_ones_and_shorter_where_wanted() -> None:
     whole = random_batches(11, 16, 512, 1_000)
@@ -39,9 +41,9 @@ def test_a_step_of_the_real_mix_needs_what_arithmetic_says(shape: Shape, tflop: 
 
 def test_the_reference_is_plain_attention_of_each_answer_alone() -> None:
     torch.manual_seed(0)
-    lengths = [(3, 2, 4), (0, 5, 1)]
+    segments = [Segment(3, (2, 4)), Segment(0, (5, 1))]
     query, key, value = (torch.randn(1, heads, 15, 8, dtype=torch.float64) for heads in (4, 2, 2))
-    found = reference(query, key, value, lengths)
+    found = reference(query, key, value, segments)
     alone = [[0, 1, 2, 3, 4], [0, 1, 2, 5, 6, 7, 8], [9, 10, 11, 12, 13], [14]]
     for rows in alone:
         right = F.scaled_dot_product_attention(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from more_ray.config import ModelConfig
 from more_ray.data.formatting import encode, render
-from more_ray.data.records import Message
+from more_ray.data.messages import Message
 from more_ray.model.tokenizer import load_tokenizer
 
 PROMPT = (Message(role="user", content="Why?"),)

@@ -6,21 +6,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from more_ray.data.layout import Layout
+from more_ray.data.layout import Layout, Segment
 
 PROMPTS = st.lists(
     st.tuples(st.integers(0, 6), st.lists(st.integers(1, 7), min_size=1, max_size=5)),
     min_size=1,
     max_size=5,
-).map(lambda prompts: [(shared, *own) for shared, own in prompts])
+).map(lambda prompts: [Segment(shared, tuple(own)) for shared, own in prompts])
 
 
 @given(PROMPTS)
-def test_an_answer_sees_the_shared_tokens_and_its_own(lengths: list[tuple[int, ...]]) -> None:
-    layout = Layout.of(lengths)
+def test_an_answer_sees_the_shared_tokens_and_its_own(segments: list[Segment]) -> None:
+    layout = Layout.of(segments)
     seen, positions, last, before = [], [], [], []
     token = 0
-    for shared, *own in lengths:
+    for shared, own in segments:
         prompt = list(range(token, token + shared))
         positions += range(shared)
         token += shared
@@ -37,15 +37,15 @@ def test_an_answer_sees_the_shared_tokens_and_its_own(lengths: list[tuple[int, .
     assert layout.position_ids_T.tolist() == positions
     assert layout.last_A.tolist() == last
     assert layout.before_A.tolist() == before
-    assert layout.tokens_P.tolist() == [sum(one) for one in lengths]
-    asking = [n for shared, first, *others in lengths for n in (shared + first, *others)]
+    assert layout.tokens_P.tolist() == [sum(segment.parts) for segment in segments]
+    asking = [n for shared, (first, *others) in segments for n in (shared + first, *others)]
     assert layout.query_ends.diff().tolist() == asking
     assert layout.longest_query == max(asking)
 
 
 @given(PROMPTS)
-def test_every_copy_of_a_token_is_known_once(lengths: list[tuple[int, ...]]) -> None:
-    layout = Layout.of(lengths)
+def test_every_copy_of_a_token_is_known_once(segments: list[Segment]) -> None:
+    layout = Layout.of(segments)
     tokens = len(layout.position_ids_T)
     assert layout.seen_R[layout.first_copy_T].tolist() == list(range(tokens))
     places = [layout.first_copy_T]
@@ -57,6 +57,6 @@ def test_every_copy_of_a_token_is_known_once(lengths: list[tuple[int, ...]]) -> 
 
 
 def test_all_tensors_move() -> None:
-    moved = Layout.of([(2, 3, 4), (0, 1, 1)]).to("meta")
+    moved = Layout.of([Segment(2, (3, 4)), Segment(0, (1, 1))]).to("meta")
     assert moved.seen_R.is_meta
     assert moved.further_copies[0].place.is_meta

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from more_ray.data.formatting import shared_prefix
+from more_ray.data.layout import Segment
 from more_ray.data.packing import pack, pack_answers
 
 TOKENS = st.lists(st.integers(0, 3), min_size=1, max_size=12)
@@ -35,7 +36,7 @@ def test_layout_of_a_batch() -> None:
     batch = pack([[5, 6, 7, 8], [1]], [[5, 6, 9], [2, 3]], source=[1, 0], margin=[0.5, 0])
     assert batch.input_ids_T.tolist() == [5, 6, 7, 8, 9, 1, 2, 3]
     assert batch.position_ids_T.tolist() == [0, 1, 2, 3, 2, 0, 0, 1]
-    assert batch.lengths == ((2, 2, 1), (0, 1, 2))
+    assert batch.segments == (Segment(2, (2, 1)), Segment(0, (1, 2)))
     assert batch.last_A.tolist() == [3, 4, 5, 7]
     assert batch.tokens_N.tolist() == [5, 3]
     assert batch.source_N.tolist() == [1, 0]

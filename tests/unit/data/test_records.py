@@ -5,7 +5,8 @@ import pickle
 from hypothesis import given
 from hypothesis import strategies as st
 
-from more_ray.data.records import InvalidRecord, Reason, parse_transcript
+from more_ray.data.messages import parse_transcript
+from more_ray.data.rejects import InvalidRecord, Reason
 
 WORDS = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8)
 

@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from more_ray.data.files import read_file
-from more_ray.data.records import Pair, Reason, Reject
+from more_ray.data.records import Pair
+from more_ray.data.rejects import Reason, Reject
 from more_ray.data.shapes import unread_columns
 from more_ray.data.sources import SourceFiles, iter_pairs, locate
 from more_ray.errors import DataError

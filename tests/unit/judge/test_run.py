@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import more_ray
 from more_ray.config.judge import JudgeConfig
 from more_ray.errors import UserError
 from more_ray.judge.cache import AnswerCache
@@ -255,3 +257,16 @@ def test_the_estimate_is_of_what_is_not_answered(config: JudgeConfig) -> None:
         judge(priced, plan, cache, lambda: None)
         after = make_plan(priced, cache)
         assert (estimate(priced, after), after.cached) == (Estimate(0, 0, 0.0), 2 * PAIRS)
+
+
+def test_a_notebook_whose_loop_is_running_can_judge(
+    config: JudgeConfig, endpoint: Endpoint
+) -> None:
+    async def cell(**changes: Any) -> dict[str, Any] | None:
+        return more_ray.judge(config, **changes)
+
+    assert asyncio.run(cell(estimate_only=True)) is None
+    assert endpoint.questions == []
+    result = asyncio.run(cell())
+    assert (result["win"], result["pairs"]) == (PAIRS, PAIRS)
+    assert result == json.loads(Path(config.output_dir, "judge.json").read_text())

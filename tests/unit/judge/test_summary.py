@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from more_ray.judge.summary import summarize, win_rate_interval
+from more_ray.judge.summary import summarise, win_rate_interval
 
 COUNT = st.integers(0, 500)
 
@@ -14,7 +14,7 @@ COUNT = st.integers(0, 500)
 @given(COUNT, COUNT, COUNT, COUNT)
 def test_everything_is_counted(win: int, tie: int, lose: int, unparsable: int) -> None:
     names = ["win"] * win + ["tie"] * tie + ["lose"] * lose + ["unparsable"] * unparsable
-    result = summarize(names)
+    result = summarise(names)
     assert result["win"] + result["tie"] + result["lose"] + result["unparsable"] == len(names)
     assert result["pairs"] == len(names)
     if win + tie + lose == 0:
@@ -27,8 +27,8 @@ def test_everything_is_counted(win: int, tie: int, lose: int, unparsable: int) -
 
 
 def test_a_tie_is_half_a_win() -> None:
-    assert summarize(["win", "tie", "tie", "lose", "unparsable"])["win_rate"] == 0.5
-    assert summarize(["win", "win", "tie", "lose"])["win_rate"] == 0.625
+    assert summarise(["win", "tie", "tie", "lose", "unparsable"])["win_rate"] == 0.5
+    assert summarise(["win", "win", "tie", "lose"])["win_rate"] == 0.625
 
 
 @pytest.mark.parametrize("pairs", [20, 200])

@@ -9,7 +9,7 @@ from torchmetrics.functional.classification import (
     multiclass_calibration_error,
 )
 
-from more_ray.metrics.accuracy import accuracy, accuracy_interval
+from more_ray.metrics.accuracy import accuracy
 from more_ray.metrics.baselines import longer_answer_accuracy
 from more_ray.metrics.calibration import (
     adaptive_ece,
@@ -20,6 +20,7 @@ from more_ray.metrics.calibration import (
     sigmoid,
     true_calibration_error,
 )
+from more_ray.metrics.intervals import wilson
 
 
 def calibrated_deltas(seed: int, pairs: int = 2000, spread: float = 0.8) -> NDArray[np.float64]:
@@ -111,9 +112,8 @@ def test_a_tie_is_wrong() -> None:
 
 def test_wilson_interval() -> None:
     """8 of 10 right: the textbook's 0.490 to 0.943. All right: an interval all the same."""
-    eight_of_ten = np.array([1.0] * 8 + [-1.0] * 2)
-    assert accuracy_interval(eight_of_ten) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert accuracy_interval(np.ones(10)) == pytest.approx((0.7225, 1.0), abs=1e-4)
+    assert wilson(0.8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert wilson(1.0, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
 
 
 def test_longer_answer_accuracy_counts_equal_lengths_one_half() -> None:

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForSequenceClassification, GPTNeoXConfig, LlamaConfig
 from varlen_reference import varlen_reference
 
-from more_ray.data.layout import Layout
+from more_ray.data.layout import Layout, Segment
 from more_ray.data.packing import pack
 from more_ray.model import attention
 from more_ray.model.architecture import probe_model
@@ -55,7 +55,7 @@ def _reference(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_varlen_attention_is_packed_attention(
     prompts: list[tuple[int, list[int]]], heads: tuple[int, int], seed: int
 ) -> None:
-    layout = Layout.of([(shared, *own) for shared, own in prompts])
+    layout = Layout.of([Segment(shared, tuple(own)) for shared, own in prompts])
     tokens = len(layout.position_ids_T)
     generator = torch.Generator().manual_seed(seed)
 

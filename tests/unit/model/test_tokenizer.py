@@ -25,8 +25,8 @@ from transformers import (
 from more_ray.config import ModelConfig, RunConfig
 from more_ray.config.base import dump
 from more_ray.data.formatting import encode, render, render_prompt, rerender
+from more_ray.data.messages import Message
 from more_ray.data.packing import pack_answers
-from more_ray.data.records import Message
 from more_ray.errors import ModelError
 from more_ray.model.chat_template import with_arguments
 from more_ray.model.export import export

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from more_ray.config import ObjectiveConfig
 from more_ray.objective import weighting as weightings
-from more_ray.objective.weighting import MinNorm, Weighting, divisor, gram, make_weighting
+from more_ray.objective.schemes import make_weighting
+from more_ray.objective.weighting import MinNorm, Weighting, divisor, gram
 
 NAMES = ("helpful", "harmless", "webgpt")
 SIZES = (60, 30, 10)

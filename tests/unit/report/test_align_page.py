@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from more_ray.judge.summary import summarize
-from more_ray.report.align_page import judged_rows, measure_rows, render_page, tables, verdict
+from more_ray.judge.summary import summarise
+from more_ray.report.align_page import judged_rows, measure_rows, render_page, verdict
+from more_ray.terminal import alignment_tables
 
 
 def one(mean: float, half: float = 0.1) -> dict[str, Any]:
@@ -31,7 +32,7 @@ def policy(gain: float, kl: dict[str, Any] | None) -> dict[str, Any]:
 def judged(ours: str, theirs: str, wins: int, losses: int) -> dict[str, Any]:
     outcomes = ["win"] * wins + ["lose"] * losses + ["tie"] * 4
     names = {"policy": ours, "other": theirs, "criterion": "helpful", "said_a": 0.5}
-    return {**names, **summarize(outcomes)}
+    return {**names, **summarise(outcomes)}
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_tables(result: dict[str, Any]) -> None:
 
 def test_the_terminal_has_room_for_all(result: dict[str, Any]) -> None:
     console = Console(width=80, file=io.StringIO())
-    console.print(*tables(result))
+    console.print(*alignment_tables(result))
     shown = console.file.getvalue()
     assert "…" not in shown
     assert "0.89 (0." in shown
@@ -87,7 +88,7 @@ def test_the_page_needs_nothing_but_itself(result: dict[str, Any]) -> None:
 
 
 def test_without_a_judge_and_without_verdicts(result: dict[str, Any]) -> None:
-    nothing = {**judged("more", "base", 1, 1), **summarize(["unparsable"]), "said_a": None}
+    nothing = {**judged("more", "base", 1, 1), **summarise(["unparsable"]), "said_a": None}
     page = render_page({**result, "judgements": [nothing]}, "")
     assert "No verdict on more and base, helpful, could be read." in page
     assert "ECE and win rate" not in page

@@ -15,7 +15,7 @@ from transformers import (
 from more_ray.config import ModelConfig
 from more_ray.config.sample import SamplingConfig
 from more_ray.data.formatting import render_prompt
-from more_ray.data.records import Message
+from more_ray.data.messages import Message
 from more_ray.model.loading import load_causal_lm, load_tokenizer
 from more_ray.sample.sampler import Draws, Sampler
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from more_ray.data.records import Message
+from more_ray.data.messages import Message
 from more_ray.errors import UserError
 from more_ray.sample.selection import SAMPLE_SCHEMA, select, summarise
 

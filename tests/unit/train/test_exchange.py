@@ -7,13 +7,13 @@ import torch
 from more_ray.objective.ranking import ranking_loss
 from more_ray.objective.weighting import Fixed, MinNorm
 from more_ray.train.exchange import solve
+from more_ray.train.sums import SourceSums
 
 LOSS_K, CORRECT_K, TOKENS_K = [2.0, 6.0], [1.0, 3.0], [100.0, 300.0]
 
 
-def sums(grad_KH: list[list[float]], count_K: list[float]) -> torch.Tensor:
-    columns = torch.tensor([LOSS_K, CORRECT_K, TOKENS_K, count_K]).T
-    return torch.cat([torch.tensor(grad_KH), columns], dim=1)
+def sums(grad_KH: list[list[float]], count_K: list[float]) -> SourceSums:
+    return SourceSums(*map(torch.tensor, (grad_KH, LOSS_K, CORRECT_K, TOKENS_K, count_K)))
 
 
 def test_statistics_are_means_over_the_pairs_of_a_source() -> None:

@@ -19,6 +19,7 @@ from more_ray.train.engine import gather_weights, make_engine
 from more_ray.train.losses import RankingLosses
 from more_ray.train.skips import Skips
 from more_ray.train.step import micro_step
+from more_ray.train.sums import SourceSums
 
 POISON = 99
 """A token whose embedding is not finite."""
@@ -35,9 +36,9 @@ def batch(seed: int, token: int = 5) -> PackedBatch:
 class Trunk(RankingLosses):
     """Finite losses and head gradients, of which the trunk's gradient is not finite."""
 
-    def __call__(self, engine: DeepSpeedEngine, batch: PackedBatch) -> tuple[Tensor, Tensor]:
-        loss_N, sums_KC = super().__call__(engine, batch)
-        return loss_N + (0 * loss_N).square().sqrt(), sums_KC
+    def __call__(self, engine: DeepSpeedEngine, batch: PackedBatch) -> tuple[Tensor, SourceSums]:
+        loss_N, sums = super().__call__(engine, batch)
+        return loss_N + (0 * loss_N).square().sqrt(), sums
 
 
 GOOD, BAD = RankingLosses(2, False), Trunk(2, False)

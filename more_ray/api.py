@@ -1,0 +1,292 @@
+"""The verbs as functions: what jobs, the console script and notebooks call.
+
+Each takes a YAML file, a dict, a config or nothing, and over that sections and values by their
+names, dotted ones as well: `train("my.yaml", data={"root": "data"}, **{"optimizer.lr": 1e-4})`.
+Those that need Ray use the Ray of this process, join the cluster of `RAY_ADDRESS`, or start a local
+cluster. What the user can mend is a `UserError`; for a mistake in the settings, before Ray starts.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from more_ray import config as configs
+from more_ray.config.base import Tree, dump
+from more_ray.config.reading import ConfigT, settings
+from more_ray.errors import UserError
+from more_ray.results import Page, Trained
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from more_ray.data.prepared import Prepared
+    from more_ray.model.scorer import Scorer
+
+Given = str | Path | Tree | ConfigT | None
+"""A YAML file, a dict, a config, or nothing."""
+
+
+def train(config: Given[configs.PairsRunConfig] = None, /, **changes: Any) -> Trained:
+    """Train a reward model on several preference sources, evaluate it, and write its page.
+
+    Raises:
+        UserError: the settings or the data cannot be used, or training failed.
+    """
+    run = settings(configs.PairsRunConfig, config, changes)
+    from more_ray.cluster import session
+
+    with session(run.train.workers, run.log.verbose):
+        from more_ray import storage
+        from more_ray.report.models import read_models
+        from more_ray.report.run_page import write_report
+        from more_ray.run_folder import REPORT, model_of
+        from more_ray.train.comparison import train_all
+
+        folders = train_all(run)
+        models = read_models(folders)
+        page = storage.join(run.output_dir, REPORT)
+        write_report(models, page)
+    evaluations = {model.name: model.evaluation for model in models}
+    return Trained(run.output_dir, model_of(folders[0]), page, evaluations)
+
+
+def prepare(config: Given[configs.RunConfig] = None, /, **changes: Any) -> Prepared:
+    """Read, check, tokenise and shuffle the data of a run; training does it by itself when needed.
+
+    Raises:
+        UserError: the settings or the data cannot be used.
+    """
+    run = settings(configs.RunConfig, config, changes)
+    from more_ray.cluster import session
+
+    with session(1, run.log.verbose):
+        from more_ray.bars import RunProgress
+        from more_ray.data.prepare import prepare
+        from more_ray.model.tokenizer import training_tokenizer
+
+        with RunProgress("prepare") as progress:
+            tokenizer = training_tokenizer(run.model, run.data.max_length)
+            return prepare(run.data, tokenizer, progress.prepared)
+
+
+def load(
+    model: str | Path | Trained,
+    *,
+    device: str | None = None,
+    max_length: int | None = None,
+    **changes: Any,
+) -> Scorer:
+    """A reward model that scores answers in this process, as training and the service do.
+
+    Args:
+        model: a run's folder or its model folder, any folder or hub name of a sequence classifier
+            with one output, or what `train` gave.
+        device: "cpu" or "cuda"; unset, a GPU where there is one.
+        max_length: tokens of a prompt and its answer; unset, as it was trained.
+        changes: further settings of a `ModelConfig`, such as `revision`.
+
+    Raises:
+        UserError: there is no such model, or the settings cannot be used.
+    """
+    from more_ray.run_folder import model_at
+
+    path = model.model if isinstance(model, Trained) else model_at(str(model))
+    config = settings(configs.ModelConfig, None, {**changes, "path": path})
+    import torch
+
+    from more_ray.evaluate.temperature import model_temperature
+    from more_ray.model.loading import check_reward_model
+    from more_ray.model.scorer import Scorer
+
+    check_reward_model(config, max_length)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    temperature, _ = model_temperature(path)
+    return Scorer(config, max_length, device, temperature)
+
+
+def evaluate(config: Given[configs.EvaluationConfig] = None, /, **changes: Any) -> dict[str, Any]:
+    """Score test pairs with any reward model; returns the content of `eval.json`.
+
+    Raises:
+        UserError: the settings, the model or the data cannot be used.
+    """
+    evaluation = settings(configs.EvaluationConfig, config, changes)
+    from more_ray.cluster import session
+
+    with session(evaluation.workers, evaluation.verbose):
+        from more_ray.bars import RunProgress
+        from more_ray.evaluate.run import evaluate
+
+        with RunProgress("evaluate") as progress:
+            return evaluate(evaluation, progress.prepared, progress.scored)
+
+
+def sweep(config: Given[configs.SweepConfig] = None, /, **changes: Any) -> pd.DataFrame:
+    """Try settings on Ray Tune; returns the configurations, the best first.
+
+    The table's `attrs["failed"]` says which trials failed for good, and why.
+
+    Raises:
+        UserError: the settings or the data cannot be used, or every trial failed.
+    """
+    chosen = settings(configs.SweepConfig, config, changes)
+    from more_ray.cluster import session
+
+    workers = chosen.run.train.workers * chosen.at_once(os.cpu_count() or 1)
+    with session(workers, chosen.verbose):
+        from more_ray.report.sweep_page import write_results
+        from more_ray.sweep.run import run_sweep
+
+        failed = run_sweep(chosen)
+        ranked = write_results(chosen, failed)
+    ranked.attrs["failed"] = failed
+    return ranked
+
+
+def serve(
+    config: Given[configs.ServeConfig] = None, /, **changes: Any
+) -> AbstractContextManager[str]:
+    """Serve a reward model over HTTP while a `with` block runs; gives its address.
+
+    Raises:
+        UserError: the settings or the model cannot be used, or the port is taken.
+    """
+    return _served(settings(configs.ServeConfig, config, changes))
+
+
+@contextmanager
+def _served(config: configs.ServeConfig) -> Iterator[str]:
+    from more_ray.cluster import session
+
+    with session(config.max_replicas, config.verbose):
+        from more_ray.serve.app import serving
+
+        with serving(config) as url:
+            yield url
+
+
+def sample(
+    config: Given[configs.RejectionSamplingConfig] = None, /, **changes: Any
+) -> dict[str, Any]:
+    """Sample answers of a policy, score them, keep the best of each prompt.
+
+    Returns:
+        The content of `summary.json`.
+
+    Raises:
+        UserError: the settings, the prompts or the models cannot be used.
+    """
+    sampling = settings(configs.RejectionSamplingConfig, config, changes)
+    from more_ray.cluster import session, shared_gpus
+
+    with session(sampling.workers, sampling.verbose):
+        from more_ray.bars import SamplingProgress
+        from more_ray.sample.run import check_inputs, sample_and_select
+        from more_ray.sample.service_scoring import score_by_service
+        from more_ray.serve.app import scoring
+
+        check_inputs(sampling)
+        verb = "score" if sampling.samples_from else "sample"
+        gpus = shared_gpus(sampling.use_gpu, 0 if sampling.samples_from else sampling.workers)
+        with (
+            SamplingProgress(verb) as progress,
+            scoring(sampling.reward, sampling.output_dir, gpus) as app,
+        ):
+            return sample_and_select(sampling, partial(score_by_service, app), progress.show)
+
+
+def finetune(config: Given[configs.FineTuneConfig] = None, /, **changes: Any) -> dict[str, Any]:
+    """Fine-tune a language model on answers; returns the content of `eval.json`.
+
+    Raises:
+        UserError: the settings or the data cannot be used, or training failed.
+    """
+    tuning = settings(configs.FineTuneConfig, config, changes)
+    from more_ray.cluster import session
+
+    with session(tuning.train.workers, tuning.log.verbose):
+        from more_ray.train.run import run
+
+        return run(tuning)
+
+
+def judge(config: Given[configs.JudgeConfig] = None, /, **changes: Any) -> dict[str, Any] | None:
+    """Ask a judge which of two models answers better; returns the content of `judge.json`.
+
+    With `estimate_only` nothing is asked, and there is nothing to return.
+
+    Raises:
+        UserError: the settings or the files cannot be used, or the judge cannot be asked.
+    """
+    asked = settings(configs.JudgeConfig, config, changes)
+    _check_openai()
+    from more_ray.bars import console, judging
+    from more_ray.judge.cache import AnswerCache
+    from more_ray.judge.run import estimate, judge, make_plan
+
+    with AnswerCache(asked.cache) as cache:
+        plan = make_plan(asked, cache)
+        text = (
+            f"{len(plan.pairs):,} pairs, {len(plan.todo):,} requests, {plan.cached:,} more in the "
+            f"cache: {estimate(asked, plan)}"
+        )
+        if plan.lonely:
+            text += f"\nLeft out: {plan.lonely:,} rows that only one of the files has"
+        if asked.estimate_only:
+            console.print(text, soft_wrap=True, highlight=False)
+            return None
+        with judging(text, len(plan.todo)) as on_answer:
+            return judge(asked, plan, cache, on_answer)
+
+
+def align(config: Given[configs.AlignConfig] = None, /, **changes: Any) -> dict[str, Any]:
+    """From preferences to aligned policies: reward models, best samples, fine-tuning, a judge.
+
+    Returns:
+        The content of `align.json`.
+
+    Raises:
+        UserError: the settings cannot be used, or a part failed; what was done is kept.
+    """
+    chain = settings(configs.AlignConfig, config, changes)
+    if chain.judge:
+        _check_openai()
+    from more_ray.cluster import session
+
+    with session(chain.reward.train.workers, chain.reward.log.verbose):
+        from more_ray import storage
+        from more_ray.align.chain import align
+        from more_ray.bars import console, judging
+        from more_ray.report.align_page import render_page
+        from more_ray.run_folder import REPORT
+
+        result = align(chain, console.rule, judging)
+        page = render_page(result, dump(chain))
+        storage.write_text(storage.join(chain.output_dir, REPORT), page)
+    return result
+
+
+def report(config: Given[configs.ReportConfig] = None, /, **changes: Any) -> Page:
+    """Make one page about runs and evaluations.
+
+    Raises:
+        UserError: the settings or the folders cannot be used.
+    """
+    about = settings(configs.ReportConfig, config, changes)
+    from more_ray.report.models import read_models
+    from more_ray.report.run_page import write_report
+
+    models = read_models(about.runs)
+    write_report(models, about.output)
+    return Page(about.output, {model.name: model.evaluation for model in models})
+
+
+def _check_openai() -> None:
+    if importlib.util.find_spec("openai") is None:
+        raise UserError("judge: pip install openai first")

@@ -1,0 +1,142 @@
+"""The progress bars of a terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+console = Console()
+
+
+class RunProgress:
+    """One bar for a whole run: its phase, then loss, lam of each source, speed and time left."""
+
+    _noted: ClassVar[set[str]] = set()
+
+    def __init__(self, title: str, quiet: bool = False) -> None:
+        self._bar = Progress(
+            TextColumn("[bold]{task.fields[title]}"),
+            BarColumn(bar_width=12),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("left"),
+            console=console,
+            disable=quiet,
+        )
+        self._title = title
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> RunProgress:
+        self._bar.__enter__()
+        self._task = self._bar.add_task("", total=None, title=self._title)
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._bar.__exit__(*exception)
+
+    def phase(self, text: str) -> None:
+        assert self._task is not None
+        self._bar.update(self._task, description=text)
+
+    def scored(self, done: int, pairs: int) -> None:
+        assert self._task is not None
+        self._bar.update(self._task, completed=done, total=pairs)
+        self.phase(f"{done:,}/{pairs:,} pairs scored")
+
+    def note(self, text: str) -> None:
+        """A line that stays, above the bar; the same one is shown once."""
+        if not self._bar.disable and text not in self._noted:
+            self._noted.add(text)
+            self._bar.console.print(text, highlight=False)
+
+    def prepared(self, pairs: int) -> None:
+        self.phase(f"preparing data: {pairs:,} pairs")
+
+    def show(self, state: Mapping[str, Any], steps: int) -> None:
+        """The newest state of the run's log."""
+        assert self._task is not None
+        text, line = state["phase"], state["line"]
+        if line:
+            done = line["step"] + 1
+            self._bar.update(self._task, completed=done, total=steps)
+            if text == "training":
+                text = f"{done}/{steps}  {_learnt(line)}"
+        if state["skipped_steps"]:
+            text += f"  {state['skipped_steps']} skipped"
+        self.phase(text)
+
+
+def _learnt(line: Mapping[str, Any]) -> str:
+    if line["loss"] is None:
+        return "loss or gradient not finite"
+    lam = " ".join(f"{value:.2f}".lstrip("0") for value in line["lam"].values())
+    return f"loss {line['loss']:.3f}  lam {lam}  {line['pairs_per_s']:.0f} pairs/s"
+
+
+class SamplingProgress(Progress):
+    """A bar over prompts, with the tokens/s since the first block was done.
+
+    Args:
+        verb: what is done to the answers.
+    """
+
+    def __init__(self, verb: str = "sample") -> None:
+        super().__init__(
+            *(TextColumn(f"[bold]{verb}"), BarColumn(bar_width=12), MofNCompleteColumn()),
+            *(TextColumn("{task.description}"), TimeElapsedColumn()),
+            *(TimeRemainingColumn(compact=True), TextColumn("left")),
+            console=console,
+        )
+        self._prompts = self.add_task("prompts", total=None)
+        self._first: tuple[float, int] | None = None
+
+    def show(self, done: int, prompts: int, tokens: int) -> None:
+        now = time.monotonic()
+        text = "prompts"
+        if self._first:
+            since, before = self._first
+            text += f", {(tokens - before) / (now - since):,.0f} tokens/s"
+        elif tokens:
+            self._first = now, tokens
+        self.update(self._prompts, completed=done, total=prompts, description=text)
+
+
+class SweepProgress(Progress):
+    """A bar over the trials of a sweep, some of which are left from an earlier call."""
+
+    def __init__(self, trials: int, done: int) -> None:
+        super().__init__(
+            *(TextColumn("[bold]sweep"), BarColumn(bar_width=12), MofNCompleteColumn()),
+            *(TextColumn("{task.description}"), TimeElapsedColumn()),
+            console=console,
+        )
+        self._done_before = done
+        self._trials = self.add_task("trials", total=trials, completed=done)
+
+    def show(self, over: int, running: int, failed: int) -> None:
+        """The trials of this call."""
+        text = f"trials, {running} running" + (f", {failed} failed" if failed else "")
+        self.update(self._trials, completed=self._done_before + over, description=text)
+
+
+@contextmanager
+def judging(text: str, requests: int) -> Iterator[Callable[[], None]]:
+    """Say what a judge is asked; then a bar, which is told of each answer."""
+    console.print(text, soft_wrap=True, highlight=False)
+    with Progress(console=console) as bar:
+        task = bar.add_task("asking", total=requests)
+        yield lambda: bar.advance(task)

@@ -1,0 +1,123 @@
+"""Texts to rewards, as in training: the same messages, tokens and model.
+
+Legend: A answers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import jinja2
+import torch
+
+from more_ray.config import ModelConfig
+from more_ray.data.formatting import encode, render, rerender, shared_prefix
+from more_ray.data.messages import to_prompt
+from more_ray.data.packing import pack_answers
+from more_ray.data.rejects import InvalidRecord, Reason, text
+from more_ray.device import SCORING_TOKENS
+from more_ray.errors import ModelError, UserError
+from more_ray.metrics.calibration import sigmoid
+from more_ray.model.architecture import most_positions
+from more_ray.model.loading import load_reward_model, load_reward_tokenizer
+
+Answers = list[list[int]]
+"""Token ids of a prompt with each of its answers."""
+
+
+class Scorer:
+    """A reward model with its tokenizer.
+
+    Args:
+        max_length: tokens of a prompt and its answer; longer ones lose their beginning. Unset: as
+            the model's tokenizer says, which is as it was trained.
+        device: "cpu" or "cuda".
+        temperature: what reward differences are divided by for `preference`.
+    """
+
+    def __init__(
+        self,
+        model: ModelConfig,
+        max_length: int | None = None,
+        device: str = "cpu",
+        temperature: float = 1.0,
+    ) -> None:
+        self._device = device
+        self._tokenizer = load_reward_tokenizer(model, max_length)
+        self._model = load_reward_model(model, self._tokenizer, device)
+        positions = most_positions(self._model.classifier)
+        self.max_length: int = min(self._tokenizer.model_max_length, positions or 2**20)
+        self.temperature = temperature
+
+    def score(self, prompt: Any, answers: Sequence[str]) -> list[float]:
+        """The reward of each answer to a prompt: chat messages, a transcript, or what a user says.
+
+        Raises:
+            UserError: the prompt or an answer cannot be used.
+            ModelError: the model gives an answer no finite score.
+        """
+        if isinstance(answers, str) or not answers:
+            raise UserError(f"answers: got {answers!r}, allowed: a list of texts")
+        try:
+            tokens = self.answers(prompt, answers)
+        except InvalidRecord as error:
+            raise UserError(" ".join(str(error).split())) from error
+        scores: list[float] = []
+        at_once = max(1, SCORING_TOKENS[self._device] // max(map(len, tokens)))
+        for first in range(0, len(tokens), at_once):
+            scores += self.scores([tokens[first : first + at_once]])[0]
+        for position, score in enumerate(scores):
+            if not math.isfinite(score):
+                raise ModelError(f"the score of answer {position} is not finite: {score}")
+        return scores
+
+    def preference(self, prompt: Any, a: str, b: str) -> float:
+        """The probability that answer `a` is preferred to `b`; raises as `score` does."""
+        one, other = self.score(prompt, [a, b])
+        return float(sigmoid((one - other) / self.temperature))
+
+    def rank(self, prompt: Any, answers: Sequence[str]) -> list[str]:
+        """The answers, the best first; raises as `score` does."""
+        scores = self.score(prompt, answers)
+        order = sorted(range(len(answers)), key=lambda position: -scores[position])
+        return [answers[position] for position in order]
+
+    def answers(self, prompt: Any, responses: Sequence[str]) -> Answers:
+        """Tokens of answers to a prompt: messages, a transcript, or what a user says.
+
+        Raises:
+            InvalidRecord: a prompt that does not end with a user's turn, or that the chat template
+                refuses.
+        """
+        context = to_prompt(prompt)
+        try:
+            texts = [
+                render(self._tokenizer, context, text(one, "response").strip()) for one in responses
+            ]
+        except jinja2.TemplateError as error:
+            raise InvalidRecord(Reason.TEMPLATE, str(error)) from error
+        return encode(self._tokenizer, texts, self.max_length)
+
+    def texts(self, texts: Sequence[str], prompts: Sequence[str] | None) -> list[Answers]:
+        """Tokens of whole texts; neighbours with the same prompt are answers to one."""
+        rendered = [rerender(self._tokenizer, text(one, "query")) for one in texts]
+        tokens = iter(encode(self._tokenizer, rendered, self.max_length))
+        keys = range(len(texts)) if prompts is None else prompts
+        return [[next(tokens) for _ in same] for _, same in groupby(keys)]
+
+    def tokens(self, answers: Answers) -> int:
+        """Tokens that are computed: packed, what all answers begin with counts once; else the
+        longest answer counts for each."""
+        if not getattr(self._model, "packed", False):
+            return len(answers) * max(map(len, answers))
+        return sum(map(len, answers)) - (len(answers) - 1) * shared_prefix(*answers)
+
+    @torch.no_grad()
+    def scores(self, prompts: Sequence[Answers]) -> list[list[float]]:
+        """The reward of each answer to each prompt."""
+        reward_A, _ = self._model.score(pack_answers(prompts).to(self._device))
+        split = reward_A.cpu().split([len(answers) for answers in prompts])
+        return [rewards.tolist() for rewards in split]

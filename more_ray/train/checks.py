@@ -1,0 +1,70 @@
+"""What stops a run, or is said of it, before a worker starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from more_ray import storage
+from more_ray.config import DataConfig, RunConfig
+from more_ray.data.mixture import Mixture
+from more_ray.data.prepared import Prepared
+from more_ray.errors import UserError
+from more_ray.objective.schemes import make_weighting
+from more_ray.run_folder import ENVIRONMENT
+from more_ray.train.trackers import missing_tracker
+
+
+def doubts(data: DataConfig, prepared: Prepared) -> Iterator[str]:
+    """What a person should know of the data before it is learnt."""
+    for source, count in prepared.manifest["sources"].items():
+        if count["leaked"] and data.on_leak == "warn":
+            yield (
+                f"{source}: {count['leaked']:,} of {count['train']:,} training pairs have the "
+                "prompt of a test pair (data.on_leak)"
+            )
+        if columns := count.get("unread"):
+            yield f"{source}: columns that are not read: {', '.join(columns)}"
+
+
+def check_pairs(output_dir: str, pairs: dict[str, dict[str, int]]) -> None:
+    """A run does not go on with more or fewer pairs than it began with.
+
+    Args:
+        pairs: their numbers, by kind and source.
+
+    Raises:
+        UserError: the run in the folder has others.
+    """
+    path = storage.join(output_dir, ENVIRONMENT)
+    if not storage.exists(path):
+        return
+    before = storage.read_json(path)
+    for kind, now in pairs.items():
+        then = before.get(kind, now)
+        changed = [name for name in sorted(then | now) if then.get(name) != now.get(name)]
+        if changed:
+            raise UserError(
+                f"output_dir: {output_dir} holds a run on other data: the number of "
+                f"{kind.replace('_', ' ')} of {', '.join(changed)} has changed; choose another "
+                "folder or remove that one"
+            )
+
+
+def check_settings(config: RunConfig, mixture: Mixture) -> None:
+    """What the settings alone cannot tell.
+
+    Raises:
+        UserError: a tracker is not installed, `objective.weights` does not name the sources, or
+            a micro-batch has fewer pairs than there are workers.
+    """
+    if tracker := missing_tracker(config):
+        raise UserError(f"log.{tracker}: pip install {tracker} first")
+    try:
+        make_weighting(config.objective, mixture.names, mixture.sizes)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if mixture.fewest_pairs < config.train.workers:
+        raise UserError(
+            f"train.pairs_per_source: {config.train.pairs_per_source} given; "
+            f"{config.train.workers} workers need at least one pair each in every micro-batch"
+        )

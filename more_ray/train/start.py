@@ -1,0 +1,31 @@
+"""The function that Ray Train runs on each worker.
+
+It begins without model code, so that the stream is made while the loop is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+
+import pyarrow as pa
+import ray.train
+
+from more_ray.train.job import Job
+
+
+def train_loop(arguments: dict[str, Job]) -> None:
+    """What `TorchTrainer` calls."""
+    with ThreadPoolExecutor(1) as beside:
+        # The first batch is made while this process imports and loads the model.
+        tables = beside.submit(_start_stream)
+        from more_ray.train.worker import train
+
+        train(arguments["job"], tables.result)
+
+
+def _start_stream() -> Iterator[pa.Table]:
+    shard = ray.train.get_dataset_shard("train")
+    tables = iter(shard.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=4))
+    return chain([next(tables)], tables)

@@ -1,0 +1,80 @@
+"""What lam is solved from: sums over the pairs of each source, which ranks send as one tensor.
+
+Legend: N pairs, K sources, H numbers of the head (none where a loss makes no head gradients),
+C columns: H and one for each other sum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from more_ray.objective.ranking import sum_by_source
+from more_ray.objective.weighting import gram
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SourceSums:
+    """Sums over the pairs of each source, in fp32, without autograd history.
+
+    A further sum is a field here, and a keyword where the losses call `of`.
+    """
+
+    grad_KH: Tensor
+    loss_K: Tensor
+    correct_K: Tensor
+    tokens_K: Tensor
+    count_K: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, grad_KH: Tensor, source_N: Tensor, **value_N: Tensor) -> SourceSums:
+        """From each pair's own numbers, given by the names of their sums, and counted here.
+
+        Args:
+            source_N: which source a pair belongs to.
+        """
+        value_N["count_K"] = torch.ones_like(value_N["loss_K"])
+        column_NC = torch.stack([value_N[name] for name in cls.columns()], dim=1)
+        column_KC = sum_by_source(column_NC, source_N, len(grad_KH))
+        return cls(grad_KH, *column_KC.unbind(dim=1))
+
+    @classmethod
+    def columns(cls) -> list[str]:
+        """The names of the sums that are a number a source, in the order in which they are sent."""
+        return [field.name for field in fields(cls)][1:]
+
+    def pack(self) -> Tensor:
+        """`[K, C]`: one tensor for the one reduce."""
+        return self._beside(self.grad_KH)
+
+    @classmethod
+    def unpack(cls, packed_KC: Tensor) -> SourceSums:
+        """The inverse of `pack`, as views."""
+        count = len(cls.columns())
+        return cls(packed_KC[:, :-count], *packed_KC[:, -count:].unbind(dim=1))
+
+    @classmethod
+    def total(cls, parts: Sequence[SourceSums]) -> SourceSums:
+        """Over several micro-batches."""
+        return cls.unpack(torch.stack([part.pack() for part in parts]).sum(dim=0))
+
+    def on_host(self) -> tuple[Floats, dict[str, Floats]]:
+        """The inner products of the gradients, `[K, K]`, and the other sums by name, in float64.
+
+        Waits for the device once.
+        """
+        host = self._beside(gram(self.grad_KH)).cpu().numpy()
+        gram_KK, column_KC = np.split(host, [len(host)], axis=1)
+        return gram_KK, dict(zip(self.columns(), column_KC.T, strict=True))
+
+    def _beside(self, matrix_K: Tensor) -> Tensor:
+        column_KC = torch.stack([getattr(self, name) for name in self.columns()], dim=1)
+        return torch.cat([matrix_K, column_KC.to(matrix_K.dtype)], dim=1)

@@ -1,0 +1,171 @@
+"""What is trained, by the names that `objective.loss` takes: the model, its losses, how it is
+evaluated and exported. The loop of a worker runs any of them.
+
+A new loss is a class here with a row in `TASKS`, and a row in `objective/losses.py`.
+
+Legend: N test pairs.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from more_ray.config import RunConfig
+from more_ray.evaluate.files import write_likelihoods, write_scores
+from more_ray.evaluate.pairs import EvaluationPairs
+from more_ray.metrics.perplexity import summarise_likelihoods
+from more_ray.metrics.summary import summarise
+from more_ray.model.answer_likelihood import AnswerLikelihood
+from more_ray.model.batch_format import choose_attention, packed_attention_on
+from more_ray.model.export import export
+from more_ray.model.implicit_reward import ImplicitReward
+from more_ray.model.loading import add_lora, load_classifier, load_policy
+from more_ray.model.reward_model import RewardModel
+from more_ray.train.engine import TrainedModel
+from more_ray.train.exchange import of_first_rank
+from more_ray.train.losses import AnswerLosses, Losses, RankingLosses
+
+
+class Task(Protocol):
+    """What the loop calls: on every rank, unless a method says otherwise."""
+
+    def load_model(
+        self, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, device: torch.device
+    ) -> TrainedModel:
+        """The model as it is before training, on the CPU, ready to be run on `device`.
+
+        Raises:
+            ModelError: the settings `model` name none that can be trained so.
+        """
+        ...
+
+    def losses(self, sources: int) -> Losses:
+        """The losses of a micro-batch of that many sources."""
+        ...
+
+    def evaluate(self, pairs: EvaluationPairs, value_N2: np.ndarray, step: int) -> dict[str, Any]:
+        """Write the numbers of all test pairs into the run's folder; the content of `eval.json`.
+
+        On rank 0 alone.
+
+        Args:
+            value_N2: the two numbers that the model gives for each pair.
+            step: micro-steps done.
+        """
+        ...
+
+    def export(
+        self,
+        trained: PreTrainedModel,
+        weights: dict[str, Tensor],
+        tokenizer: PreTrainedTokenizerBase,
+        folder: Path,
+    ) -> None:
+        """Write the model as a Hugging Face checkpoint, on rank 0 alone.
+
+        Args:
+            trained: the model, whose own weights may lie on other ranks.
+            weights: all of them, gathered.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class _OfRun:
+    """What all tasks have."""
+
+    config: RunConfig
+
+    def export(
+        self,
+        trained: PreTrainedModel,
+        weights: dict[str, Tensor],
+        tokenizer: PreTrainedTokenizerBase,
+        folder: Path,
+    ) -> None:
+        export(trained, weights, self.config.model.lora, tokenizer, folder)
+
+
+class RankingTask(_OfRun):
+    """A reward head on the trunk of a language model, by the ranking loss (1)."""
+
+    def load_model(
+        self, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, device: torch.device
+    ) -> TrainedModel:
+        settings = self.config.model
+        classifier = load_classifier(settings, tokenizer, dtype, self.config.train.seed)
+        if settings.lora:
+            add_lora(classifier, settings.lora)
+        model = RewardModel(classifier)
+        wanted = settings.batch_format
+        model.use_attention(of_first_rank(lambda: choose_attention(classifier, wanted, device)))
+        return model
+
+    def losses(self, sources: int) -> Losses:
+        return RankingLosses(sources, self.config.objective.margin)
+
+    def evaluate(self, pairs: EvaluationPairs, value_N2: np.ndarray, step: int) -> dict[str, Any]:
+        scores = pairs.scores(value_N2)
+        write_scores(scores, self.config.output_dir)
+        return summarise(scores, self.config.objective.scheme, step, self.config.train.seed)
+
+
+class DpoTask(RankingTask):
+    """A policy, by the ranking loss of its implicit rewards."""
+
+    def load_model(
+        self, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, device: torch.device
+    ) -> TrainedModel:
+        policy, attention = _load_policy(self.config, tokenizer, dtype, device)
+        beta = self.config.objective.beta
+        return ImplicitReward(policy, copy.deepcopy(policy), beta, attention)
+
+
+class AnswersTask(_OfRun):
+    """A policy, by the negative log-likelihood of the chosen answers (3)."""
+
+    def load_model(
+        self, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, device: torch.device
+    ) -> TrainedModel:
+        return AnswerLikelihood(*_load_policy(self.config, tokenizer, dtype, device))
+
+    def losses(self, sources: int) -> Losses:
+        return AnswerLosses(sources)
+
+    def evaluate(self, pairs: EvaluationPairs, value_N2: np.ndarray, step: int) -> dict[str, Any]:
+        likelihoods = pairs.likelihoods(value_N2[:, 0])
+        write_likelihoods(likelihoods, self.config.output_dir)
+        scheme, seed = self.config.objective.scheme, self.config.train.seed
+        return summarise_likelihoods(likelihoods, scheme, step, seed)
+
+
+def _load_policy(
+    config: RunConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> tuple[PreTrainedModel, str]:
+    """A causal LM, and the attention that it runs packed answers with on `device`."""
+    policy = load_policy(config.model, tokenizer, dtype, config.train.seed)
+    return policy, of_first_rank(lambda: packed_attention_on(policy, device))
+
+
+TASKS: dict[str, Callable[[RunConfig], Task]] = {
+    "ranking": RankingTask,
+    "dpo": DpoTask,
+    "sft": AnswersTask,
+}
+
+
+def task_of(config: RunConfig) -> Task:
+    """The task that `config.objective.loss` names."""
+    return TASKS[config.objective.loss](config)
