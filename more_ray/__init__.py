@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from more_ray.api import (
         align,
+        calibrate,
         evaluate,
         finetune,
         judge,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "UserError",
     "align",
+    "calibrate",
     "evaluate",
     "finetune",
     "judge",
@@ -41,7 +43,17 @@ __all__ = [
     "sweep",
     "train",
 ]
-_MODULES = ("align", "evaluate", "judge", "report", "sample", "serve", "sweep", "train")
+_MODULES = (
+    "align",
+    "calibrate",
+    "evaluate",
+    "judge",
+    "report",
+    "sample",
+    "serve",
+    "sweep",
+    "train",
+)
 """Verbs that are folders of this package, too. Whatever imports such a folder sets it here, where
 it would hide a function of its name; so the folder itself can be called."""
 

@@ -127,6 +127,33 @@ def evaluate(config: Given[configs.EvaluationConfig] = None, /, **changes: Any) 
             return evaluate(evaluation, progress.prepared, progress.scored)
 
 
+def calibrate(config: Given[configs.CalibrationConfig] = None, /, **changes: Any) -> dict[str, Any]:
+    """Fit the last layer to every population: a shared reward and a drift for each source (4).
+
+    Returns:
+        The content of `eval.json`.
+
+    Raises:
+        UserError: the settings, the model or the data cannot be used.
+    """
+    calibration = settings(configs.CalibrationConfig, config, changes)
+    from more_ray.cluster import session
+
+    with session(calibration.workers, calibration.verbose):
+        from more_ray import storage
+        from more_ray.bars import RunProgress
+        from more_ray.calibrate.run import Progress, calibrate
+        from more_ray.report.models import read_models
+        from more_ray.report.run_page import write_report
+        from more_ray.run_folder import REPORT
+
+        with RunProgress("calibrate") as bar:
+            result = calibrate(calibration, Progress(bar.prepared, bar.scored, bar.phase))
+        folder = calibration.output_dir
+        write_report(read_models([folder]), storage.join(folder, REPORT))
+    return result
+
+
 def sweep(config: Given[configs.SweepConfig] = None, /, **changes: Any) -> pd.DataFrame:
     """Try settings on Ray Tune; returns the configurations, the best first.
 

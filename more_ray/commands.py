@@ -97,6 +97,22 @@ def evaluate(config: configs.EvaluationConfig) -> None:
     console.print(f"Results in {config.output_dir}")
 
 
+def calibrate(config: configs.CalibrationConfig) -> None:
+    """Fit the last layer of any reward model, or of a language model, to every population.
+
+    more-ray calibrate model.path=HuggingFaceTB/SmolLM2-135M-Instruct data.root=FOLDER
+    """
+    result = api.calibrate(config)
+    from more_ray.bars import console
+    from more_ray.run_folder import REPORT
+    from more_ray.terminal import results_table
+
+    by_head = {"own head": result, "own, less sure": result["posterior"]}
+    by_head |= {"shared head": result["shared"], "left out": result["left_out"]}
+    console.print(results_table(by_head))
+    console.print(f"Results in {config.output_dir}, with figures in {config.output_dir}/{REPORT}")
+
+
 def sweep(config: configs.SweepConfig) -> None:
     """Try learning rates, schemes, seeds and combinations of sources; ECE versus K.
 
@@ -209,6 +225,7 @@ VERBS: dict[str, tuple[type[configs.Section], Callable[[Any], None]]] = {
     "train": (configs.PairsRunConfig, train),
     "prepare": (configs.RunConfig, prepare),
     "evaluate": (configs.EvaluationConfig, evaluate),
+    "calibrate": (configs.CalibrationConfig, calibrate),
     "sweep": (configs.SweepConfig, sweep),
     "serve": (configs.ServeConfig, serve),
     "sample": (configs.RejectionSamplingConfig, sample),

@@ -33,6 +33,8 @@ LIKELIHOODS = "likelihoods.parquet"
 """After fine-tuning: the likelihoods of the held-out answers."""
 REPORT = "report.html"
 """The page."""
+HEADS = "heads.safetensors"
+"""After calibration: the shared head, the drifts, and how sure they are."""
 MODEL = "model"
 """The exported model: a folder."""
 CHECKPOINTS = "checkpoints"
@@ -108,6 +110,24 @@ def settings_of(model_path: str) -> dict[str, Any] | None:
     Args:
         model_path: path or URI of a run's folder `model`.
     """
+    settings = _settings(model_path)
+    return settings if settings and settings.keys() >= {"objective", "optimizer", "data"} else None
+
+
+def learnt_with(model_path: str) -> tuple[dict[str, Any], str | None] | None:
+    """What `config.yaml` says of the data that a run or a calibration learnt a model from, and the
+    path of the model that it began with; None for a model of another kind.
+    """
+    settings = _settings(model_path)
+    if settings and settings.keys() >= {"features", "folds", "data"}:
+        return settings["data"], settings["model"]["path"]
+    if settings := settings_of(model_path):
+        initial = settings.get("init_from")
+        return settings["data"], model_of(initial) if initial else None
+    return None
+
+
+def _settings(model_path: str) -> dict[str, Any] | None:
     run = run_of(model_path)
     if run is None or not storage.exists(storage.join(run, CONFIG)):
         return None
@@ -115,8 +135,7 @@ def settings_of(model_path: str) -> dict[str, Any] | None:
         settings = yaml.safe_load(storage.read_text(storage.join(run, CONFIG)))
     except (yaml.YAMLError, UnicodeDecodeError):
         return None
-    ours = isinstance(settings, dict) and settings.keys() >= {"objective", "optimizer", "data"}
-    return settings if ours else None
+    return settings if isinstance(settings, dict) else None
 
 
 def data_of(model_path: str) -> dict[str, dict[str, Any]]:

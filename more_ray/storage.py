@@ -94,6 +94,16 @@ def upload(folder: Path, uri: str, last: str) -> None:
     write_text(join(uri, last), text)
 
 
+def upload_file(file: Path, uri: str) -> None:
+    """Copy a local file to a path or URI: aside first, then renamed."""
+    filesystem, path = locate(uri)
+    aside = f"{path}.partial"
+    fs.copy_files(
+        str(file), aside, source_filesystem=fs.LocalFileSystem(), destination_filesystem=filesystem
+    )
+    filesystem.move(aside, path)
+
+
 def sync_copy(folder: Path, uri: str) -> None:
     """Wait until what was copied from a local folder to a path is on the disk, and not only in the
     system's cache. A URI stands for a store that looks after that itself."""

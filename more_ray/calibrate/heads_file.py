@@ -8,6 +8,7 @@ Version 1, all tensors float64, K sources in the order of the names, H hidden si
 | `drift` | K, H | d_i: source i's reward is `z (w + d_i)` |
 | `posterior.shared` | H, H | C, lower: the variance of `dz w` is `|dz C|^2` |
 | `posterior.own` | K, H, H | the same of each `w + d_i` |
+| `ridge` | 2 | a0 and a1, by which they were fitted |
 | `drift_variance` | | tau^2 |
 | `unknown_factor` | | c: the variance of an unknown population is `|dz C|^2 + c tau^2 |dz|^2` |
 | `temperature` | K + 1 | T of the shared head, then of each own one: `w / T` is calibrated |
@@ -27,7 +28,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from more_ray.calibrate.heads import Heads
+from more_ray.calibrate.heads import Heads, Ridge
 from more_ray.calibrate.pairs import Floats
 from more_ray.calibrate.posterior import Posterior
 from more_ray.errors import ModelError
@@ -42,12 +43,23 @@ class Calibration:
     names: tuple[str, ...]
     trunk: str
     """A name or fingerprint: heads fit no other trunk."""
+    ridge: Ridge
     heads: Heads
     posterior: Posterior
     drift_variance: float
     unknown_factor: float
     shared_temperature: float
     temperature_K: Floats
+
+    @property
+    def folded_H(self) -> Floats:
+        """The shared head over its temperature, which is what `model/` has."""
+        return self.heads.shared_H / self.shared_temperature
+
+    @property
+    def folded_KH(self) -> Floats:
+        """The same of every own head."""
+        return self.heads.own_KH / self.temperature_K[:, None]
 
 
 def write_heads(path: Path, calibration: Calibration) -> None:
@@ -58,6 +70,7 @@ def write_heads(path: Path, calibration: Calibration) -> None:
         "drift": heads.drift_KH,
         "posterior.shared": posterior.shared_HH,
         "posterior.own": posterior.own_KHH,
+        "ridge": (calibration.ridge.shared, calibration.ridge.drift),
         "drift_variance": calibration.drift_variance,
         "unknown_factor": calibration.unknown_factor,
         "temperature": np.append(calibration.shared_temperature, calibration.temperature_K),
@@ -98,6 +111,7 @@ def read_heads(path: Path, trunk: str, hidden_size: int) -> Calibration:
     return Calibration(
         names,
         trunk,
+        Ridge(*map(float, tensors["ridge"])),
         Heads(tensors["shared"], tensors["drift"]),
         Posterior(tensors["posterior.shared"], tensors["posterior.own"]),
         float(tensors["drift_variance"]),
@@ -113,6 +127,7 @@ def _check_shapes(path: Path, tensors: dict[str, Floats], sources: int, hidden: 
         "drift": (sources, hidden),
         "posterior.shared": (hidden, hidden),
         "posterior.own": (sources, hidden, hidden),
+        "ridge": (2,),
         "drift_variance": (),
         "unknown_factor": (),
         "temperature": (sources + 1,),

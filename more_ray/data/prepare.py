@@ -118,6 +118,14 @@ def source_names(data: DataConfig) -> list[str]:
     return Simulator(data.simulator.sources).names()
 
 
+def counted(data: DataConfig, prepared: Prepared) -> dict[str, dict[str, Any]]:
+    """What was counted of each source, and the file that it came from."""
+    located = locate(data.sources, data.root) if data.sources or data.root else []
+    files = {source.name: storage.absolute(source.train) for source in located if source.train}
+    counts = prepared.manifest["sources"].items()
+    return {name: {**count, "file": files.get(name)} for name, count in counts}
+
+
 def _file_shards(files: list[SourceFiles]) -> list[Shard]:
     return [
         Shard(source, split, file)

@@ -30,7 +30,7 @@ from more_ray.model.loading import (
     load_reward_model,
     load_reward_tokenizer,
 )
-from more_ray.run_folder import SCORES, data_of, model_of, settings_of, write_evaluation
+from more_ray.run_folder import SCORES, data_of, learnt_with, write_evaluation
 
 
 def evaluate(
@@ -86,15 +86,14 @@ def _split(config: EvaluationConfig) -> tuple[DataConfig, list[str]]:
     }
     learnt: set[str] = set()
     path: str | None = config.model.path
-    while path and (settings := settings_of(path)):
+    while path and (found := learnt_with(path)):
         known = {one.get("file") for one in data_of(path).values()}
         # Runs of earlier versions do not say which files they read.
         if mine := {name for name, file in files.items() if file in known or not known}:
             learnt |= mine
-            of_run = settings["data"]
+            of_run = found[0]
             data = data.changed(test_fraction=of_run["test_fraction"], seed=of_run["seed"])
-        initial = settings.get("init_from")
-        path = model_of(initial) if initial else None
+        path = found[1]
     return data, [name for name in files if name not in learnt]
 
 

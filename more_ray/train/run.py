@@ -16,9 +16,8 @@ from more_ray.cluster import uses_gpu, worker_environment
 from more_ray.config import RunConfig
 from more_ray.config.base import dump
 from more_ray.data.mixture import Mixture
-from more_ray.data.prepare import prepare
+from more_ray.data.prepare import counted, prepare
 from more_ray.data.prepared import Prepared
-from more_ray.data.sources import locate
 from more_ray.device import begun_on_gpu
 from more_ray.environment import environment
 from more_ray.errors import UserError, last_line
@@ -88,7 +87,7 @@ def run(
         storage.write_text(_config_path(config), dump(config))
         storage.write_json(
             _environment_path(config),
-            {**(made_with or environment()), **pairs, "data": _data(config, prepared)},
+            {**(made_with or environment()), **pairs, "data": counted(config.data, prepared)},
         )
         run_log = start_run_log(config.output_dir, config)
         progress.phase("starting workers")
@@ -100,14 +99,6 @@ def run(
     if stopped:
         raise UserError(f"training stopped: {stopped}")
     return evaluation_of(config.output_dir)
-
-
-def _data(config: RunConfig, prepared: Prepared) -> dict[str, dict[str, Any]]:
-    """What was counted of each source, and the file that it came from."""
-    data, sources = config.data, prepared.manifest["sources"]
-    located = locate(data.sources, data.root) if data.sources or data.root else []
-    files = {one.name: storage.absolute(one.train) for one in located if one.train}
-    return {name: {**count, "file": files.get(name)} for name, count in sources.items()}
 
 
 def with_initial_model(config: RunConfig) -> RunConfig:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from more_ray.calibrate.heads import Heads
+from more_ray.calibrate.heads import Heads, Ridge
 from more_ray.calibrate.heads_file import Calibration, read_heads, write_heads
 from more_ray.calibrate.posterior import Posterior
 from more_ray.errors import ModelError
@@ -22,6 +22,7 @@ def calibration() -> Calibration:
     return Calibration(
         names=("helpful", "harmless", "größer"),
         trunk="trunk@1a2b",
+        ridge=Ridge(0.1, 2.0),
         heads=Heads(rng.standard_normal(HIDDEN), rng.standard_normal((SOURCES, HIDDEN))),
         posterior=Posterior(
             np.tril(rng.standard_normal((HIDDEN, HIDDEN))),
@@ -51,7 +52,14 @@ def test_what_is_written_is_read(path: Path, calibration: Calibration) -> None:
         (found.temperature_K, calibration.temperature_K),
     ):
         np.testing.assert_array_equal(one, other)
-    for name in ("names", "trunk", "drift_variance", "unknown_factor", "shared_temperature"):
+    for name in (
+        "names",
+        "trunk",
+        "ridge",
+        "drift_variance",
+        "unknown_factor",
+        "shared_temperature",
+    ):
         assert getattr(found, name) == getattr(calibration, name)
 
 
@@ -62,6 +70,7 @@ def test_the_file_is_as_documented(path: Path) -> None:
         "drift": (3, 4),
         "posterior.shared": (4, 4),
         "posterior.own": (3, 4, 4),
+        "ridge": (2,),
         "drift_variance": (),
         "unknown_factor": (),
         "temperature": (4,),

@@ -1,0 +1,202 @@
+"""A calibration: hidden states -> ridges -> heads -> temperatures -> a run's folder.
+
+Legend: N pairs, K sources, H hidden size.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase
+
+from more_ray import storage
+from more_ray.calibrate.choose import choose_ridge
+from more_ray.calibrate.coordinates import pooled_spectrum
+from more_ray.calibrate.features import Features, extract
+from more_ray.calibrate.heads import fit_heads
+from more_ray.calibrate.heads_file import Calibration, write_heads
+from more_ray.calibrate.pairs import Floats, Pairs, make_pairs
+from more_ray.calibrate.posterior import laplace, variances, widened
+from more_ray.calibrate.temperature import with_temperature
+from more_ray.calibrate.trunk import given_head, load_model, trunk_tokenizer, trunk_version
+from more_ray.calibrate.unknown import (
+    drift_variance,
+    leave_out,
+    squared_lengths,
+    unknown_factor,
+)
+from more_ray.config import CalibrationConfig
+from more_ray.config.base import dump
+from more_ray.data.prepare import counted, prepare
+from more_ray.environment import environment
+from more_ray.errors import UserError
+from more_ray.evaluate.files import write_scores
+from more_ray.evaluate.pairs import EvaluationPairs
+from more_ray.metrics.scores import SourceScores
+from more_ray.metrics.summary import summarise
+from more_ray.model.export import export
+from more_ray.model.tokenizer import prepared_tokenizer
+from more_ray.run_folder import CONFIG, ENVIRONMENT, HEADS, check_same, model_of, write_evaluation
+
+Scores = Mapping[str, SourceScores]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Who is told how far a calibration is."""
+
+    prepared: Callable[[int], None] = lambda pairs: None
+    passed: Callable[[int, int], None] = lambda done, pairs: None
+    phase: Callable[[str], None] = lambda text: None
+
+
+def calibrate(config: CalibrationConfig, progress: Progress = Progress()) -> dict[str, Any]:
+    """Fit a shared head and a drift for each source (4), and write a run's folder.
+
+    Returns:
+        The content of `eval.json`: `sources` and `mean` by each population's own head; the same
+        under `shared` by the shared head, under `posterior` by the own heads less sure by their
+        posterior, and under `left_out` by the other sources' shared head, less sure by its
+        posterior and by the variance of a drift that nobody knows.
+
+    Raises:
+        DataError, ModelError: the inputs cannot be used.
+        UserError: the folder belongs to something else, or there is only one source.
+    """
+    config = config.changed(output_dir=storage.absolute(config.output_dir))
+    check_same(storage.join(config.output_dir, CONFIG), "a calibration", config)
+    tokenizer = trunk_tokenizer(config.model, config.data.max_length)
+    prepared = prepare(config.data, tokenizer, progress.prepared)
+    if len(prepared.names) < 2:
+        raise UserError(f"data.sources: two or more are needed; there is {prepared.names[0]}")
+    storage.write_text(storage.join(config.output_dir, CONFIG), dump(config))
+    counts = {"data": counted(config.data, prepared)}
+    storage.write_json(storage.join(config.output_dir, ENVIRONMENT), {**environment(), **counts})
+    progress.phase("starting workers")
+    features = extract(prepared, config, progress.passed)
+    progress.phase("fitting heads")
+    tokenizer = prepared_tokenizer(prepared)
+    classifier = load_model(config.model, tokenizer, torch.float32)
+    prior_H = given_head(config.model, classifier) if config.near_given else None
+    pairs, prompt_N = _training_pairs(config, features)
+    fitted = _fit(config, pairs, prompt_N, prior_H, str(trunk_version(config.model)))
+    progress.phase("evaluating")
+    result = _evaluate(config, features, pairs, fitted, prior_H)
+    write_evaluation(config.output_dir, result)
+    progress.phase("writing the model")
+    _write_model(config, fitted, classifier, tokenizer)
+    return result
+
+
+def _training_pairs(
+    config: CalibrationConfig, features: Features
+) -> tuple[Pairs, NDArray[np.uint64]]:
+    """The pairs that heads are fitted on, and the hash of each one's prompt."""
+    prepared = features.prepared
+    sizes = prepared.sizes("train")
+    prompts = [
+        prepared.file(name, "train").take(np.arange(size), ["prompt"])["prompt"].to_numpy()
+        for name, size in zip(prepared.names, sizes, strict=True)
+    ]
+    dz_NH = np.concatenate([features.differences(name, "train") for name in prepared.names])
+    source_N = np.repeat(np.arange(len(sizes)), sizes)
+    pairs = make_pairs(dz_NH, source_N, prepared.names, config.weights)
+    return pairs, np.concatenate(prompts)
+
+
+def _fit(
+    config: CalibrationConfig,
+    pairs: Pairs,
+    prompt_N: NDArray[np.uint64],
+    prior_H: Floats | None,
+    trunk: str,
+) -> Calibration:
+    spectrum = pooled_spectrum(pairs)
+    choice = choose_ridge(pairs, prompt_N, config.folds, config.seed, prior_H, spectrum)
+    heads = fit_heads(pairs, choice.ridge, prior_H, spectrum=spectrum)
+    _, shared_temperature = with_temperature(heads.shared_H, choice.shared_N)
+    temperature_K = [
+        with_temperature(own_H, choice.own_N[pairs.source_N == source])[1]
+        for source, own_H in enumerate(heads.own_KH)
+    ]
+    return Calibration(
+        names=pairs.names,
+        trunk=trunk,
+        ridge=choice.ridge,
+        heads=heads,
+        posterior=laplace(pairs, heads, choice.ridge),
+        drift_variance=drift_variance(heads.drift_KH),
+        unknown_factor=unknown_factor(pairs, choice.ridge, prior_H, heads, spectrum),
+        shared_temperature=shared_temperature,
+        temperature_K=np.array(temperature_K),
+    )
+
+
+def _evaluate(
+    config: CalibrationConfig,
+    features: Features,
+    pairs: Pairs,
+    fitted: Calibration,
+    prior_H: Floats | None,
+) -> dict[str, Any]:
+    """Write `scores.parquet`; the content of `eval.json`."""
+    own, shared, unsure, left_out = {}, {}, {}, {}
+    about = EvaluationPairs(features.prepared, 1).scores
+    for source, name in enumerate(fitted.names):
+        z_N2H = np.stack(features.of(name, "test"), axis=1).astype(np.float64)
+        dz_NH = z_N2H[:, 0] - z_N2H[:, 1]
+        own_H = fitted.folded_KH[source]
+        own[name], shared[name] = z_N2H @ own_H, z_N2H @ fitted.folded_H
+        doubt_N = variances(dz_NH, fitted.posterior.own_KHH[source])
+        scale = fitted.temperature_K[source]
+        unsure[name] = _alone(widened(dz_NH @ own_H, doubt_N / scale**2))
+        others = leave_out(pairs, source, fitted.ridge, prior_H, fitted.heads)
+        doubt_N = variances(dz_NH, others.factor_HH)
+        doubt_N += fitted.unknown_factor * others.drift_variance * squared_lengths(dz_NH)
+        left_out[name] = _alone(widened(dz_NH @ others.heads.shared_H, doubt_N))
+
+    def measured(by_source: dict[str, Floats]) -> dict[str, Any]:
+        scores = about(np.concatenate(list(by_source.values())).astype(np.float32))
+        if by_source is own:
+            write_scores(scores, config.output_dir)
+        return summarise(scores, "drift", None, config.seed, config.bins, config.resamples)
+
+    def parts(by_source: dict[str, Floats]) -> dict[str, Any]:
+        whole = measured(by_source)
+        return {"sources": whole["sources"], "mean": whole["mean"]}
+
+    return {
+        **measured(own),
+        "shared": parts(shared),
+        "posterior": parts(unsure),
+        "left_out": parts(left_out),
+    }
+
+
+def _alone(delta_N: Floats) -> Floats:
+    """`[N, 2]` scores with these differences: the rejected answers get 0."""
+    return np.stack([delta_N, np.zeros_like(delta_N)], axis=1)
+
+
+def _write_model(
+    config: CalibrationConfig,
+    fitted: Calibration,
+    classifier: Any,
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    """`heads.safetensors`, and the checkpoint with the shared head."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_heads(Path(folder, HEADS), fitted)
+        storage.upload_file(Path(folder, HEADS), storage.join(config.output_dir, HEADS))
+    weights = dict(classifier.state_dict())
+    weights["score.weight"] = torch.from_numpy(fitted.folded_H[None]).float()
+    with tempfile.TemporaryDirectory() as folder:
+        export(classifier, weights, None, tokenizer, Path(folder))
+        storage.upload(Path(folder), model_of(config.output_dir), last="config.json")
