@@ -1,0 +1,113 @@
+"""Heads fitted on the hidden states of a trunk that stays as it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from more_ray.calibrate.heads_file import read_heads
+from more_ray.calibrate.run import calibrate
+from more_ray.calibrate.trunk import trunk_version
+from more_ray.config import CalibrationConfig, ModelConfig
+from more_ray.data.formatting import render
+from more_ray.data.simulated import Simulator
+from more_ray.errors import UserError
+
+pytestmark = pytest.mark.integration
+SOURCES, HIDDEN = 3, 128
+
+
+def make_config(folder: Path, prepared: str, **changes: Any) -> CalibrationConfig:
+    simulator = {"sources": SOURCES, "pairs": 700, "test_pairs": 120, "drift": 2.0}
+    values = {
+        "output_dir": str(folder / "run"),
+        "features": str(folder / "features"),
+        "data": {"simulator": simulator, "prepared": prepared},
+        "resamples": 100,
+    }
+    return CalibrationConfig.model_validate(values | changes)
+
+
+@pytest.fixture(scope="module")
+def config(
+    cluster: None, prepared_folder: str, tmp_path_factory: pytest.TempPathFactory
+) -> CalibrationConfig:
+    config = make_config(tmp_path_factory.mktemp("calibration"), prepared_folder)
+    calibrate(config)
+    return config
+
+
+def evaluation(config: CalibrationConfig) -> dict[str, Any]:
+    return json.loads((Path(config.output_dir) / "eval.json").read_text())
+
+
+def test_own_heads_know_their_people_better_than_the_shared_one(config: CalibrationConfig) -> None:
+    found = evaluation(config)
+    assert list(found["sources"]) == [f"population_{number}" for number in (1, 2, 3)]
+    assert found["mean"]["accuracy"] > found["shared"]["mean"]["accuracy"] + 0.03
+    assert found["mean"]["nll"] < found["shared"]["mean"]["nll"] < 0.7
+    assert found["left_out"]["mean"]["nll"] < 0.7  # a coin has 0.693
+
+
+def test_the_checkpoint_scores_by_the_shared_head_in_plain_transformers(
+    config: CalibrationConfig,
+) -> None:
+    folder = Path(config.output_dir) / "model"
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    fitted = read_heads(
+        folder.parent / "heads.safetensors", str(trunk_version(ModelConfig())), HIDDEN
+    )
+    np.testing.assert_allclose(model.score.weight.detach()[0], fitted.folded_H, rtol=1e-6)
+    pairs = list(Simulator(sources=SOURCES, drift=2.0).pairs("population_1", "test", 0, 120))
+    delta = []
+    with torch.no_grad():
+        for pair in pairs:
+            texts = [
+                render(tokenizer, pair.prompt, answer) for answer in (pair.chosen, pair.rejected)
+            ]
+            batch = tokenizer(texts, padding=True, return_tensors="pt")
+            chosen, rejected = model(**batch).logits[:, 0].double().tolist()
+            delta.append(chosen - rejected)
+    right = float(np.mean(np.array(delta) > 0))
+    shared = evaluation(config)["shared"]["sources"]["population_1"]
+    assert shared["accuracy"] == pytest.approx(right)
+    assert shared["nll"] == pytest.approx(np.logaddexp(0, -np.array(delta)).mean(), abs=1e-5)
+
+
+def test_scores_are_those_of_the_own_heads(config: CalibrationConfig) -> None:
+    table = pq.read_table(Path(config.output_dir) / "scores.parquet")
+    delta = table["chosen"].to_numpy() - table["rejected"].to_numpy()
+    accuracy = [np.mean(delta[part : part + 120] > 0) for part in range(0, 360, 120)]
+    found = [source["accuracy"] for source in evaluation(config)["sources"].values()]
+    assert found == pytest.approx(accuracy)
+
+
+def test_only_blocks_that_are_missing_are_computed(config: CalibrationConfig) -> None:
+    parts = sorted(Path(config.features).rglob("*.parquet"))
+    times = [part.stat().st_mtime_ns for part in parts]
+    before = evaluation(config)
+    parts[1].unlink()
+    calibrate(config)
+    assert [part.stat().st_mtime_ns == time for part, time in zip(parts, times, strict=True)] == [
+        number != 1 for number in range(len(parts))
+    ]
+    assert evaluation(config) == before
+
+
+def test_one_source_is_too_few(cluster: None, prepared_folder: str, tmp_path: Path) -> None:
+    data = {"simulator": {"sources": 1, "pairs": 40, "test_pairs": 20}, "prepared": prepared_folder}
+    with pytest.raises(UserError, match=r"data\.sources: two or more are needed"):
+        calibrate(make_config(tmp_path, prepared_folder, data=data))
+
+
+def test_a_folder_belongs_to_its_settings(config: CalibrationConfig) -> None:
+    with pytest.raises(UserError, match="holds a calibration with folds=5, not 3"):
+        calibrate(config.changed(folds=3))
