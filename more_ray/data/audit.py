@@ -5,13 +5,15 @@ Legend: N training pairs of one source.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 Keys = NDArray[np.uint64]
 
-AUDITED = {
+AUDITED: dict[Literal["leaked", "repeated", "contradicted", "contradicted_elsewhere"], str] = {
     "leaked": "leaked",
     "repeated": "twice",
     "contradicted": "contradicted",

@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,7 +21,14 @@ from more_ray import storage
 from more_ray.config import DataConfig
 from more_ray.data.audit import Audit
 from more_ray.data.files import read_records
-from more_ray.data.prepared import PAIR_SCHEMA, PairWriter, Prepared
+from more_ray.data.prepared import (
+    PAIR_SCHEMA,
+    Identity,
+    Manifest,
+    PairWriter,
+    Prepared,
+    SourceCounts,
+)
 from more_ray.data.reading import ReadShard, Shard
 from more_ray.data.shapes import unread_columns
 from more_ray.data.simulated import Simulator
@@ -63,7 +70,7 @@ def prepare(
         data.simulator.sources, data.simulator.drift, data.simulator.noise, data.simulator.seed
     )
     names = [file.name for file in files] if files else simulator.names()
-    identity = {
+    identity: Identity = {
         "format": FORMAT,
         "chosen_only": chosen_only,
         "whole": [sorted(whole), "test_pairs" in data.model_fields_set] if whole else [],
@@ -97,7 +104,7 @@ def prepare(
     counts = _write(rows, names, folder, data, whole, progress)
     for file in files or []:
         counts[file.name]["unread"] = _unread(file)
-    manifest = {"sources": counts, **identity}
+    manifest: Manifest = {"sources": counts, **identity}
     _check_counts(counts, data, whole)
     storage.write_json(storage.join(folder, "manifest.json"), manifest)
     return Prepared.open(folder)
@@ -144,7 +151,7 @@ def _write(
     data: DataConfig,
     whole: Sequence[str],
     progress: Callable[[int], None],
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, SourceCounts]:
     """Stream the sorted rows into their files; returns counts for each source."""
     filesystem, path = storage.locate(folder)
     limits = {
@@ -155,9 +162,9 @@ def _write(
     }
     counts = {
         name: dict.fromkeys(("train", "test", "train_read", "test_read", "leaked"), 0)
-        | {"rejected": Counter()}
         for name in names
     }
+    rejected: dict[str, Counter[str]] = {name: Counter() for name in names}
     audit = Audit()
     with ExitStack() as stack:
         rejects = stack.enter_context(filesystem.open_output_stream(f"{path}/rejects.jsonl"))
@@ -175,7 +182,7 @@ def _write(
                 part = table.filter((pc.field("source") == source) & (pc.field("split") == split))
                 bad = part.filter(pc.field("reason").is_valid())
                 for reject in bad.select(["reason", "where", "detail"]).to_pylist():
-                    count["rejected"][reject["reason"]] += 1
+                    rejected[name][reject["reason"]] += 1
                     line = {"source": name, "split": split, **reject}
                     rejects.write(json.dumps(line).encode() + b"\n")
                 good = part.filter(pc.field("reason").is_null())
@@ -193,16 +200,17 @@ def _write(
                 writers[name, split].write(good.select(PAIR_SCHEMA.names).cast(PAIR_SCHEMA))
                 count[split] += len(good)
             progress(sum(count["train"] + count["test"] for count in counts.values()))
-    for name in names:
-        counts[name] |= audit.repeats(name)
-    return counts
+    return {
+        name: cast(
+            SourceCounts, {**counts[name], "rejected": rejected[name], **audit.repeats(name)}
+        )
+        for name in names
+    }
 
 
-def _check_counts(
-    counts: dict[str, dict[str, Any]], data: DataConfig, whole: Sequence[str]
-) -> None:
+def _check_counts(counts: dict[str, SourceCounts], data: DataConfig, whole: Sequence[str]) -> None:
     for name, count in counts.items():
-        rejected = count["rejected"].total()
+        rejected = sum(count["rejected"].values())
         share = rejected / max(1, rejected + count["train_read"] + count["test_read"])
         reasons = ", ".join(f"{number} {reason}" for reason, number in count["rejected"].items())
         for split in ("train", "test"):

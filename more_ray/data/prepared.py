@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Literal, TypedDict
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
+from typing_extensions import NotRequired
 
 from more_ray import storage
 from more_ray.data.mixture import GROUP
@@ -33,6 +34,47 @@ PAIR_SCHEMA = pa.schema(
 sequences; `tokens` is the length of all three lists."""
 
 TOKENS = ["shared", "chosen", "rejected"]
+
+Split = Literal["train", "test"]
+
+
+class SourceCounts(TypedDict):
+    """Pairs of a source."""
+
+    train: int
+    test: int
+    """Those that were kept of each split."""
+    train_read: int
+    test_read: int
+    leaked: int
+    """Training pairs with the prompt of a test pair of any source."""
+    rejected: dict[str, int]
+    """By reason."""
+    repeated: int
+    contradicted: int
+    contradicted_elsewhere: int
+    """See `Audit.repeats`; manifests of earlier versions have none of the three."""
+    unread: NotRequired[list[str]]
+    """The columns that nothing is made of; simulated sources have none."""
+
+
+class Identity(TypedDict):
+    """What a prepared folder is made from, and named by: another value makes another folder."""
+
+    format: int
+    chosen_only: bool
+    whole: list
+    data: dict
+    inputs: list | dict
+    """Fingerprints of the sources' files, or the simulator."""
+    tokenizer: str
+
+
+class Manifest(Identity):
+    """The content of `manifest.json`."""
+
+    sources: dict[str, SourceCounts]
+    """By name, in order."""
 
 
 class PairWriter:
@@ -87,7 +129,7 @@ class Prepared:
     """A prepared folder: `manifest.json`, `tokenizer/`, `<source>.<split>.parquet`."""
 
     folder: str
-    manifest: dict[str, Any]
+    manifest: Manifest
 
     @classmethod
     def open(cls, folder: str) -> Prepared:
@@ -98,11 +140,11 @@ class Prepared:
     def names(self) -> tuple[str, ...]:
         return tuple(self.manifest["sources"])
 
-    def sizes(self, split: str) -> tuple[int, ...]:
+    def sizes(self, split: Split) -> tuple[int, ...]:
         """Pairs of each source."""
         return tuple(source[split] for source in self.manifest["sources"].values())
 
-    def file(self, source: str, split: str) -> PreparedFile:
+    def file(self, source: str, split: Split) -> PreparedFile:
         return PreparedFile(storage.join(self.folder, f"{source}.{split}.parquet"))
 
     @property
