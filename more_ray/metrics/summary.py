@@ -164,7 +164,8 @@ def _source(
     estimates = {key: measure(delta_N) for key, measure in measures.items()}
     if scores.probability_N is not None:
         arrays = (delta_N, scores.probability_N.astype(np.float64))
-        truth = {row.key: row.function for row in MEASURES.values() if row.needs_truth}
+        rows = [row for row in MEASURES.values() if row.needs_truth]
+        truth = {row.key: row.function for row in rows if row.function}
         values |= replicates(truth, arrays, seed, resamples)
         estimates |= {key: measure(*arrays) for key, measure in truth.items()}
     result: dict[str, Any] = {"n": len(delta_N)}

@@ -66,8 +66,8 @@ def metrics_line(
 ) -> MetricsLine:
     """The line of a step that took `seconds`, `waited` of them for data."""
 
-    def finite(values: Any) -> Any:
-        return np.where(np.isfinite(values), values, None).tolist()
+    def finite(values: np.ndarray | float) -> Any:
+        return np.where(np.isfinite(values), values, np.array(None)).tolist()
 
     def by_name(value_K: np.ndarray) -> BySource:
         return dict(zip(names, finite(value_K), strict=True))

@@ -9,7 +9,6 @@ Legend: N test pairs.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -159,11 +158,7 @@ def _load_policy(
     return policy, of_first_rank(lambda: packed_attention_on(policy, device))
 
 
-TASKS: dict[str, Callable[[RunConfig], Task]] = {
-    "ranking": RankingTask,
-    "dpo": DpoTask,
-    "sft": AnswersTask,
-}
+TASKS = {"ranking": RankingTask, "dpo": DpoTask, "sft": AnswersTask}
 
 
 def task_of(config: RunConfig) -> Task:
