@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
+from more_ray.metrics.evaluation import Evaluation
+
 if TYPE_CHECKING:
     from more_ray.train.exchange import SourceStats
 
@@ -48,7 +50,7 @@ class RunState(TypedDict):
     phase: str
     line: MetricsLine | None
     """The newest."""
-    evaluation: dict[str, Any] | None
+    evaluation: Evaluation | None
     """The content of the newest `eval.json`."""
     skipped_steps: int
     stopped: str | None
