@@ -10,7 +10,8 @@ from more_ray.config.base import Section
 from more_ray.objective.losses import LOSSES
 from more_ray.objective.schemes import SCHEMES
 
-if TYPE_CHECKING:  # a type checker cannot read the names out of the registries
+# A type checker cannot read the names out of the registries.
+if TYPE_CHECKING:
     SchemeName = LossName = str
 else:
     SchemeName, LossName = Literal[tuple(SCHEMES)], Literal[tuple(LOSSES)]

@@ -36,7 +36,6 @@ sequences; `tokens` is the length of all three lists."""
 
 TOKENS = ["shared", "chosen", "rejected"]
 
-
 Split = Literal["train", "test"]
 
 

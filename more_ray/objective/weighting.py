@@ -73,8 +73,7 @@ class MinNorm:
     def weights(self, gram_KK: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor) -> Floats:
         scale_K = 1 / divisor(gram_KK, loss_K, self.normalize)
         if self.momentum:
-            average_KH = self._average(sum_KH, scale_K, count_K)
-            gram_KK = gram(average_KH).cpu().numpy()
+            gram_KK = gram(self._average(sum_KH, scale_K, count_K)).cpu().numpy()
         else:
             gram_KK = gram_KK * np.outer(scale_K, scale_K)
         lam_K = np.zeros(len(count_K))
