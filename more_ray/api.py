@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from more_ray.data.prepared import Prepared
+    from more_ray.metrics.evaluation import Evaluation
     from more_ray.model.scorer import Scorer
 
 Given = str | Path | Tree | ConfigT | None
@@ -110,7 +111,7 @@ def load(
     return Scorer(config, max_length, device, temperature)
 
 
-def evaluate(config: Given[configs.EvaluationConfig] = None, /, **changes: Any) -> dict[str, Any]:
+def evaluate(config: Given[configs.EvaluationConfig] = None, /, **changes: Any) -> Evaluation:
     """Score test pairs with any reward model; returns the content of `eval.json`.
 
     Raises:
@@ -228,7 +229,7 @@ def sample(
             return sample_and_select(sampling, partial(score_by_service, app), progress.show)
 
 
-def finetune(config: Given[configs.FineTuneConfig] = None, /, **changes: Any) -> dict[str, Any]:
+def finetune(config: Given[configs.FineTuneConfig] = None, /, **changes: Any) -> Evaluation:
     """Fine-tune a language model on answers; returns the content of `eval.json`.
 
     Raises:

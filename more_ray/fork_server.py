@@ -75,7 +75,7 @@ def serve(path: str, listener: socket.socket) -> None:
                 if os.fork() == 0:
                     listener.close()
                     connection.close()
-                    _run(request, files)
+                    _run(files, **request)
                 connection.sendall(b"forked")
             finally:
                 for file in files:
@@ -96,13 +96,13 @@ def ask(path: str, worker: list[str]) -> None:
     os.execv(sys.executable, [sys.executable, *worker])
 
 
-def _receive(connection: socket.socket) -> tuple[dict[str, object], list[int]]:
+def _receive(connection: socket.socket) -> tuple[dict, list[int]]:
     size, files, *_ = socket.recv_fds(connection, 4, 3)
     with connection.makefile("rb") as stream:
         return json.loads(stream.read(int.from_bytes(size, "big"))), files
 
 
-def _run(request: dict[str, object], files: list[int]) -> None:
+def _run(files: list[int], argv: list[str], environment: dict[str, str], folder: str) -> None:
     """Become the worker; does not return."""
     import random
     import runpy
@@ -119,10 +119,10 @@ def _run(request: dict[str, object], files: list[int]) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setpgid(0, 0)
-        os.chdir(request["folder"])
+        os.chdir(folder)
         os.environ.clear()
-        os.environ.update(request["environment"])
-        sys.argv = request["argv"]
+        os.environ.update(environment)
+        sys.argv = argv
         random.seed()  # not as in every other fork
         np.random.seed()
         runpy.run_path(sys.argv[0], run_name="__main__")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass, field
-from typing import Any
 
-Evaluations = dict[str, dict[str, Any]]
+from more_ray.metrics.evaluation import Evaluation
+
+Evaluations = dict[str, Evaluation]
 """The content of `eval.json` of each model, by name."""
 
 

@@ -14,6 +14,7 @@ import yaml
 from more_ray import storage
 from more_ray.config.base import Section, differences, read
 from more_ray.errors import UserError
+from more_ray.metrics.evaluation import Evaluation
 
 CONFIG = "config.yaml"
 """All settings."""
@@ -63,11 +64,11 @@ def check_same(uri: str, what: str, config: Section, model: type[Section] | None
         )
 
 
-def evaluation_of(folder: str) -> dict[str, Any]:
+def evaluation_of(folder: str) -> Evaluation:
     return storage.read_json(storage.join(folder, EVALUATION))
 
 
-def write_evaluation(folder: str, evaluation: dict[str, Any]) -> None:
+def write_evaluation(folder: str, evaluation: Evaluation) -> None:
     storage.write_json(storage.join(folder, EVALUATION), evaluation)
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from more_ray.data.audit import AUDITED
 from more_ray.data.prepared import Prepared
 from more_ray.judge.summary import DECIDED
+from more_ray.metrics.evaluation import Evaluation, SourceMeasures
 from more_ray.metrics.measures import MEASURES, Measure, drawn, ranked
 from more_ray.metrics.written import interval_text, plus_minus, with_interval
 
@@ -48,14 +49,14 @@ def prepared_table(prepared: Prepared) -> Table:
     return table
 
 
-def evaluation_tables(evaluations: Mapping[str, Mapping[str, Any]]) -> list[Table]:
+def evaluation_tables(evaluations: Mapping[str, Evaluation]) -> list[Table]:
     """What fits the number of models: all measures of few, or accuracy and ECE of many."""
     if len(evaluations) <= SIDE_BY_SIDE:
         return [results_table(evaluations)]
     return [matrix_table(evaluations, measure) for measure in drawn()]
 
 
-def results_table(evaluations: Mapping[str, Mapping[str, Any]]) -> Table:
+def results_table(evaluations: Mapping[str, Evaluation]) -> Table:
     """Accuracy and calibration of each source, a row per run, with 95% intervals.
 
     Args:
@@ -84,7 +85,7 @@ def results_table(evaluations: Mapping[str, Mapping[str, Any]]) -> Table:
     return table
 
 
-def matrix_table(evaluations: Mapping[str, Mapping[str, Any]], measure: Measure) -> Table:
+def matrix_table(evaluations: Mapping[str, Evaluation], measure: Measure) -> Table:
     """One measure of many models: a row per model, a column per source (the paper's Table 2)."""
     sources = next(iter(evaluations.values()))["sources"]
     table = _table(measure.heading, *sources, "mean", "95% interval")
@@ -124,7 +125,7 @@ def ranking_table(ranking: pd.DataFrame, rows: int = 20) -> Table:
     return table
 
 
-def calibration_table(evaluation: Mapping[str, Any]) -> Table:
+def calibration_table(evaluation: Evaluation) -> Table:
     """What else was measured of a model: by other definitions, and after a fitted temperature."""
     columns = [
         measure
@@ -140,12 +141,12 @@ def calibration_table(evaluation: Mapping[str, Any]) -> Table:
     return table
 
 
-def differences_table(evaluation: Mapping[str, Any]) -> Table:
+def differences_table(evaluation: Evaluation) -> Table:
     """One model less another on the same pairs, with 95% intervals and p-values."""
     against = evaluation["against"]
     table = _table("source", "measure", "difference", "95% interval", "p")
-    for source, rows in _by_source({"": against}):
-        for position, (key, row) in enumerate(rows[""].items()):
+    for source, rows in [*against["sources"].items(), ("mean", against["mean"])]:
+        for position, (key, row) in enumerate(rows.items()):
             table.add_row(
                 *(source if position == 0 else "", key, f"{row['difference']:+.3f}"),
                 *(interval_text(row["ci"], "+.3f", " to "), f"{row['p']:.3f}"),
@@ -173,7 +174,7 @@ def samples_table(summary: Mapping[str, Any]) -> Table:
     return table
 
 
-def perplexity_table(evaluations: Mapping[str, Mapping[str, Any]]) -> Table:
+def perplexity_table(evaluations: Mapping[str, Evaluation]) -> Table:
     """Perplexities of held-out answers, from the `eval.json` of each policy."""
     columns = ("perplexity", "of an answer, mean", "median", "outliers", "answers")
     table = _table("source", "policy", right=columns, wrap=True)
@@ -227,8 +228,8 @@ def alignment_tables(result: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def _by_source(
-    named: Mapping[str, Mapping[str, Any]],
-) -> Iterator[tuple[str, dict[str, Mapping[str, Any]]]]:
+    named: Mapping[str, Evaluation],
+) -> Iterator[tuple[str, dict[str, SourceMeasures]]]:
     """Each source and what every evaluation says of it, the mean last."""
     for source in next(iter(named.values()))["sources"]:
         yield source, {name: one["sources"][source] for name, one in named.items()}

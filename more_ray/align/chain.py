@@ -26,6 +26,7 @@ from more_ray.config.sample import RejectionSamplingConfig, SamplingConfig
 from more_ray.environment import environment
 from more_ray.judge.cache import AnswerCache
 from more_ray.judge.run import estimate, judge, make_plan
+from more_ray.metrics.evaluation import Evaluation
 from more_ray.parquet import read_table, write_table
 from more_ray.run_folder import evaluation_of, model_of
 from more_ray.sample.prompts import read_prompts
@@ -99,7 +100,7 @@ class _Chain:
     def _folder(self, *parts: str) -> str:
         return storage.join(self._config.output_dir, *parts)
 
-    def train_reward_models(self) -> dict[str, dict[str, Any]]:
+    def train_reward_models(self) -> dict[str, Evaluation]:
         """Their evaluations."""
         folders = dict(zip(self._names, train_all(self._config.reward), strict=True))
         self._rewards = {name: _model(folder) for name, folder in folders.items()}
@@ -110,7 +111,7 @@ class _Chain:
         policies = {self._folder(BEST): config.policy}
         self._sample(policies, config.prompts, config.limit, config.sampling)
 
-    def finetune(self) -> dict[str, dict[str, Any]]:
+    def finetune(self) -> dict[str, Evaluation]:
         """The evaluations of the base and of the policies."""
         first = self._names[0]
         evaluations = {BASE: run(self._finetuning(BASE, first, max_steps=0))}

@@ -11,8 +11,10 @@ from more_ray.objective.losses import LOSSES
 from more_ray.objective.schemes import SCHEMES
 
 # A type checker cannot read the names out of the registries.
-SchemeName = str if TYPE_CHECKING else Literal[tuple(SCHEMES)]
-LossName = str if TYPE_CHECKING else Literal[tuple(LOSSES)]
+if TYPE_CHECKING:
+    SchemeName = LossName = str
+else:
+    SchemeName, LossName = Literal[tuple(SCHEMES)], Literal[tuple(LOSSES)]
 
 
 class ObjectiveConfig(Section):

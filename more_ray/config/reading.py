@@ -104,8 +104,8 @@ def parse_yaml(text: str, where: str) -> Any:
         json.dumps(value, default=str)  # refuses what is YAML but no tree: `&a [*a]`
         return value
     except Exception as error:  # not only YAMLError: `2024-99-99` and `!!bool x` raise others
-        mark = getattr(error, "problem_mark", None)
-        reason = f"line {mark.line + 1}, {error.problem}" if mark else error
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        reason = f"line {mark.line + 1}, {problem}" if mark else error
         raise mistakes(f"{where}: not YAML: {reason}") from error
 
 

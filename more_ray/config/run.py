@@ -16,7 +16,10 @@ from more_ray.objective.schemes import SCHEMES
 
 WITHOUT_WEIGHTS = tuple(name for name, scheme in SCHEMES.items() if not scheme.takes_weights)
 """Schemes that need no more than their name."""
-ComparedName = str if TYPE_CHECKING else Literal[(*WITHOUT_WEIGHTS, "raw", "single", "averaging")]
+if TYPE_CHECKING:  # a type checker cannot read the names out of the registry
+    ComparedName = str
+else:
+    ComparedName = Literal[(*WITHOUT_WEIGHTS, "raw", "single", "averaging")]
 
 
 class LogConfig(Section):

@@ -5,7 +5,7 @@ Legend: N training pairs of one source.
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,7 @@ class Repeats(TypedDict):
     """By a pair of another source."""
 
 
-AUDITED = {
+AUDITED: dict[Literal["leaked", "repeated", "contradicted", "contradicted_elsewhere"], str] = {
     "leaked": "leaked",
     "repeated": "twice",
     "contradicted": "contradicted",

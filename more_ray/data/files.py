@@ -6,7 +6,7 @@ import codecs
 import csv
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import count
 from typing import Any
 
@@ -38,7 +38,7 @@ def read_file(url: str, source: str) -> Iterator[Pair | Reject]:
     yield from read_pairs(read_records(url), source, url)
 
 
-def read_records(url: str) -> Iterator[Row | Reject]:
+def read_records(url: str) -> Generator[Row | Reject, None, None]:
     """The raw records of one file, each with where it was found, and what cannot be read.
 
     Raises:

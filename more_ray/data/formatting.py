@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 SPEAKER = {"system": "System", "user": "Human", "assistant": "Assistant"}
 """Of a transcript."""
-TURNS = [
-    {"role": role, "content": word}
-    for role, word in (("user", "one"), ("assistant", "two"), ("user", "three"))
+TURNS: list[Message] = [
+    {"role": "user", "content": "one"},
+    {"role": "assistant", "content": "two"},
+    {"role": "user", "content": "three"},
 ]
 """Of a conversation that shows what a template writes."""
 ANSWER = "four"

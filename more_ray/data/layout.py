@@ -28,6 +28,7 @@ class Segment(NamedTuple):
         return [self.shared, *self.answers]
 
 
+@dataclass(frozen=True)
 class Tensors:
     """A frozen dataclass whose tensors move together."""
 

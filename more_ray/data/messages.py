@@ -8,23 +8,24 @@ import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import pairwise
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, get_args
 
 from more_ray.data.rejects import InvalidRecord, Reason, text, wrong_type
 
-ROLES = ("system", "user", "assistant")
+Role = Literal["system", "user", "assistant"]
+ROLES: tuple[Role, ...] = get_args(Role)
 
 _TURN = re.compile(r"(?:\A\s*|\n\n)(?:## )?(Human|Assistant):")
 _TURN_BY_LINE = re.compile(r"(?:\A\s*|\n)(?:## )?(Human|Assistant):")
 _SYSTEM = re.compile(r"\A\s*(?:## )?System:")
-_TURN_ROLE = {"Human": "user", "Assistant": "assistant"}
+_TURN_ROLE: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
 _SHAREGPT_ROLE = {"human": "user", "gpt": "assistant"}
 
 
 class Message(TypedDict):
     """One turn of a dialogue."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Role
     content: str
 
 
@@ -82,7 +83,7 @@ def parse_transcript(text: str) -> tuple[Message, ...]:
         first, *by_line = _TURN_BY_LINE.split(text)
         if len(by_line) > len(turns) and _alternate(by_line[::2]):
             before, turns = first, by_line
-    opening = "user"
+    opening: Role = "user"
     if turns and _SYSTEM.match(before):
         opening, before = "system", _SYSTEM.sub("", before)
     roles = (_TURN_ROLE[mark] for mark in turns[::2])
@@ -182,7 +183,7 @@ def _is_turn(value: Any) -> bool:
     )
 
 
-def _merge(turns: Iterable[tuple[str, str]]) -> tuple[Message, ...]:
+def _merge(turns: Iterable[tuple[Role, str]]) -> tuple[Message, ...]:
     """Messages from (role, content): empty ones dropped, neighbours of one role joined."""
     merged: list[Message] = []
     for role, content in turns:

@@ -20,7 +20,14 @@ from more_ray import storage
 from more_ray.config import DataConfig
 from more_ray.data.audit import Audit
 from more_ray.data.files import read_records
-from more_ray.data.prepared import PAIR_SCHEMA, Manifest, PairWriter, Prepared, SourceCounts
+from more_ray.data.prepared import (
+    PAIR_SCHEMA,
+    Identity,
+    Manifest,
+    PairWriter,
+    Prepared,
+    SourceCounts,
+)
 from more_ray.data.reading import ReadShard, Shard
 from more_ray.data.shapes import unread_columns
 from more_ray.data.simulated import Simulator
@@ -62,7 +69,7 @@ def prepare(
         data.simulator.sources, data.simulator.drift, data.simulator.noise, data.simulator.seed
     )
     names = [file.name for file in files] if files else simulator.names()
-    identity = {
+    identity: Identity = {
         "format": FORMAT,
         "chosen_only": chosen_only,
         "whole": [sorted(whole), "test_pairs" in data.model_fields_set] if whole else [],
@@ -183,7 +190,7 @@ def _write(
                     line = {"source": name, "split": split, **reject}
                     rejects.write(json.dumps(line).encode() + b"\n")
                 good = part.filter(pc.field("reason").is_null())
-                count[f"{split}_read"] += len(good)
+                count["train_read" if split == "train" else "test_read"] += len(good)
                 if split == "train" and data.on_leak == "drop":
                     kept = good.filter(pa.array(~audit.leaked(good)))
                     count["leaked"] += len(good) - len(kept)
@@ -197,9 +204,7 @@ def _write(
                 writers[name, split].write(good.select(PAIR_SCHEMA.names).cast(PAIR_SCHEMA))
                 count[split] += len(good)
             progress(sum(count["train"] + count["test"] for count in counts.values()))
-    for name in names:
-        counts[name].update(audit.repeats(name))
-    return counts
+    return {name: {**count, **audit.repeats(name)} for name, count in counts.items()}
 
 
 def _nothing_counted() -> SourceCounts:

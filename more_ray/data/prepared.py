@@ -37,7 +37,6 @@ tokens come first in both sequences; `tokens` is the length of all three lists."
 
 TOKENS = ["shared", "chosen", "rejected"]
 
-
 Split = Literal["train", "test"]
 
 
@@ -58,10 +57,9 @@ class SourceCounts(Repeats):
     """Columns of its files of which nothing is made; the simulator has none."""
 
 
-class Manifest(TypedDict):
-    """`manifest.json`: what was prepared, and from what."""
+class Identity(TypedDict):
+    """What data was prepared from, and how: its folder's name is a digest of this."""
 
-    sources: dict[str, SourceCounts]
     format: int
     chosen_only: bool
     whole: list[Any]
@@ -72,6 +70,12 @@ class Manifest(TypedDict):
     """Fingerprints of the files, or the simulator's settings."""
     tokenizer: str
     """A digest."""
+
+
+class Manifest(Identity):
+    """`manifest.json`."""
+
+    sources: dict[str, SourceCounts]
 
 
 class PairWriter:

@@ -6,7 +6,6 @@ Legend: N test pairs of all sources.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +22,7 @@ from more_ray.device import SCORING_TOKENS, use_threads
 from more_ray.errors import UserError
 from more_ray.evaluate.files import read_scores, write_scores
 from more_ray.evaluate.pairs import EvaluationPairs, pack_rows
+from more_ray.metrics.evaluation import Evaluation
 from more_ray.metrics.scores import SourceScores
 from more_ray.metrics.summary import compare, summarise
 from more_ray.model.loading import (
@@ -37,7 +37,7 @@ def evaluate(
     config: EvaluationConfig,
     preparing: Callable[[int], None] = lambda pairs: None,
     scoring: Callable[[int, int], None] = lambda done, pairs: None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Score, write `scores.parquet` and `eval.json`, and return the latter's content.
 
     With `config.against`, `against` holds the differences from that model.
@@ -59,7 +59,7 @@ def evaluate(
     scores = score(prepared, config, scoring)
     try:
         result = summarise(scores, _name(config), None, config.seed, config.bins, config.resamples)
-        if others:
+        if others and config.against:
             differences = compare([scores], [others], config.seed, config.bins, config.resamples)
             result["against"] = {"path": config.against, **differences}
     except ValueError as error:

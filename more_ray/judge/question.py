@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 from more_ray.config.judge import Criterion
 from more_ray.data.formatting import SPEAKER
@@ -65,7 +65,7 @@ def read_verdict(criterion: Criterion, text: str) -> Verdict | None:
         for line in text.splitlines()
         if (found := re.fullmatch(rf"\W*{label}([AB])\W*", line))
     }
-    return letters.pop() if len(letters) == 1 else None
+    return cast(Verdict, letters.pop()) if len(letters) == 1 else None
 
 
 def outcome(shown_first: Verdict | None, shown_second: Verdict | None) -> Outcome:

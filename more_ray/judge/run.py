@@ -166,7 +166,7 @@ def _finished(work: Coroutine[Any, Any, Refused]) -> Refused:
     except RuntimeError:
         return asyncio.run(work)
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, work).result()
+        return thread.submit(lambda: asyncio.run(work)).result()
 
 
 async def _ask(

@@ -11,15 +11,17 @@ Legend: N pairs, M bins.
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Number = TypeVar("Number", Floats, float)
 
 
-def sigmoid(x_N: Floats) -> Floats:
+def sigmoid(x_N: Number) -> Number:
     """The logistic function of `x_N`, `[N]`, without overflow."""
     return np.exp(-np.logaddexp(0.0, -x_N))
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from more_ray.metrics.calibration import sigmoid
+from more_ray.metrics.evaluation import Difference
 from more_ray.metrics.measures import Function
 
 Floats = NDArray[np.float64]
@@ -92,7 +92,7 @@ def calibration_interval(estimate: float, value_R: Floats, calibrated_R: Floats)
 
 def paired_difference(
     measure: Function, pairs: Sequence[tuple[Floats, Floats]], seed: int, resamples: int = 1_000
-) -> dict[str, Any]:
+) -> Difference:
     """What a measure of two models on the same pairs differs by, one less the other.
 
     Args:

@@ -48,7 +48,7 @@ class Measure:
     """It has a column in tables of all measures."""
     needs_truth: bool = False
     """Only simulated pairs have it."""
-    mark: str | None = None
+    mark: str = ""
     """The key of what its figure marks beside it; a measure without a mark has no figure."""
     title: str = ""
     """The title of its figure, or its name in the legend of another's."""

@@ -5,13 +5,11 @@ Legend: N pairs.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 
-def outliers(delta_N: NDArray[np.float64]) -> dict[str, Any]:
+def outliers(delta_N: NDArray[np.float64]) -> dict[str, float | None]:
     """Counts and means of positive and negative outliers, by Tukey's rule.
 
     An outlier lies more than 1.5 interquartile ranges above the third quartile or below the first;

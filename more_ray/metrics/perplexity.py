@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from more_ray.metrics.evaluation import Evaluation, SourceMeasures
 from more_ray.metrics.intervals import interval, replicates
 
 Floats = NDArray[np.float64]
@@ -46,7 +46,7 @@ def summarise_likelihoods(
     step: int | None,
     seed: int,
     resamples: int = 1_000,
-) -> dict[str, Any]:
+) -> Evaluation:
     """The content of the `eval.json` of a policy.
 
     `KEY_ci` is a 95% bootstrap interval over answers, of the logarithm. `outliers` counts the
@@ -66,7 +66,7 @@ def summarise_likelihoods(
     return {"scheme": scheme, "step": step, "seed": seed, "sources": sources, "mean": mean}
 
 
-def _measure(name: str, one: Likelihoods, seed: int, resamples: int) -> dict[str, Any]:
+def _measure(name: str, one: Likelihoods, seed: int, resamples: int) -> SourceMeasures:
     nll_N, tokens_N = one.nll_N.astype(np.float64), one.tokens_N.astype(np.float64)
     if not len(nll_N):
         raise ValueError(f"{name}: no test answers")
@@ -75,7 +75,7 @@ def _measure(name: str, one: Likelihoods, seed: int, resamples: int) -> dict[str
     drawn = replicates(MEASURES, (nll_N, tokens_N), seed, resamples)
     own_N = nll_N / tokens_N
     first, third = np.quantile(own_N, [0.25, 0.75])
-    result: dict[str, Any] = {"n": len(nll_N), "tokens": int(tokens_N.sum())}
+    result: SourceMeasures = {"n": len(nll_N), "tokens": int(tokens_N.sum())}
     for key, measure in MEASURES.items():
         result[key] = measure(nll_N, tokens_N)
         result[f"{key}_ci"] = np.exp(interval(np.log(result[key]), np.log(drawn[key]))).tolist()

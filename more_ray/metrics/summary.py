@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from more_ray.metrics.accuracy import accuracy
 from more_ray.metrics.baselines import longer_answer_accuracy
 from more_ray.metrics.calibration import ece, nll
+from more_ray.metrics.evaluation import Comparison, Differences, Evaluation, SourceMeasures
 from more_ray.metrics.intervals import (
     Z_95,
     calibrated_replicates,
@@ -31,6 +32,8 @@ from more_ray.metrics.scores import SourceScores
 from more_ray.metrics.temperature import temperature_scaled
 
 Floats = NDArray[np.float64]
+Content = TypeVar("Content", bound=Mapping[str, Any])
+"""An evaluation or a part of it."""
 
 
 def summarise(
@@ -40,7 +43,7 @@ def summarise(
     seed: int,
     bins: int = 10,
     resamples: int = 1_000,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Returns the `eval.json` of one model: plain floats, ready for `json.dumps`.
 
     `KEY_ci` is the 95% interval of KEY. `ece_at_temperature` and `nll_at_temperature` are those of
@@ -73,7 +76,7 @@ def compare(
     seed: int,
     bins: int = 10,
     resamples: int = 1_000,
-) -> dict[str, Any]:
+) -> Comparison:
     """This model less the other, measure by measure, with intervals and p-values.
 
     Args:
@@ -94,7 +97,7 @@ def compare(
     measures = {row.key: _over_seeds(functions(bins)[row.key]) for row in compared()}
     pairs = {name: _aligned(name, seeds) for name in scores[0]}
 
-    def differences(of: Sequence[tuple[Floats, Floats]]) -> dict[str, Any]:
+    def differences(of: Sequence[tuple[Floats, Floats]]) -> Differences:
         return {
             key: paired_difference(measure, of, seed, resamples)
             for key, measure in measures.items()
@@ -106,13 +109,13 @@ def compare(
     }
 
 
-def mean_over_seeds(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def mean_over_seeds(evaluations: Sequence[Content]) -> Content:
     """One evaluation out of those of a model's seeds: every float is their mean.
 
     So are the ends of intervals; the interval of a mean of seeds is no wider than that. Counts and
     names are those of the first.
     """
-    result = {}
+    result: dict[str, Any] = {}
     for key, first in evaluations[0].items():
         # Evaluations of earlier versions do not know every key.
         values = [one[key] for one in evaluations if one.get(key) is not None]
@@ -126,7 +129,7 @@ def mean_over_seeds(evaluations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             result[key] = fmean(values)
         else:
             result[key] = first
-    return result
+    return cast(Content, result)
 
 
 def _over_seeds(measure: Function) -> Function:
@@ -154,7 +157,7 @@ def _aligned(
 
 def _source(
     name: str, scores: SourceScores, seed: int, bins: int, resamples: int
-) -> tuple[dict[str, Any], dict[str, Floats], dict[str, Floats]]:
+) -> tuple[SourceMeasures, dict[str, Floats], dict[str, Floats]]:
     """The measures of one source; their values `[R]` on resampled pairs, and if calibrated."""
     delta_N = _delta(name, scores)
     measures = functions(bins)
@@ -164,10 +167,11 @@ def _source(
     estimates = {key: measure(delta_N) for key, measure in measures.items()}
     if scores.probability_N is not None:
         arrays = (delta_N, scores.probability_N.astype(np.float64))
-        truth = {row.key: row.function for row in MEASURES.values() if row.needs_truth}
+        rows = [row for row in MEASURES.values() if row.needs_truth]
+        truth = {row.key: row.function for row in rows if row.function}
         values |= replicates(truth, arrays, seed, resamples)
         estimates |= {key: measure(*arrays) for key, measure in truth.items()}
-    result: dict[str, Any] = {"n": len(delta_N)}
+    result: SourceMeasures = {"n": len(delta_N)}
     for key, estimate in estimates.items():
         result[key] = estimate
         if MEASURES[key].interval == "wilson":
@@ -193,7 +197,7 @@ def _source(
     return result, values, calibrated
 
 
-def _subset(delta_N: Floats, bins: int) -> dict[str, Any]:
+def _subset(delta_N: Floats, bins: int) -> SourceMeasures:
     """What few pairs can tell."""
     return {
         "n": len(delta_N),
@@ -221,13 +225,13 @@ def _delta(name: str, scores: SourceScores) -> Floats:
 
 
 def _mean(
-    sources: Mapping[str, dict[str, Any]],
+    sources: Mapping[str, SourceMeasures],
     values: Mapping[str, dict[str, Floats]],
     calibrated: Mapping[str, dict[str, Floats]],
-) -> dict[str, Any]:
+) -> SourceMeasures:
     """Means over sources, also of the resamples: those of different sources are independent."""
     each = sources.values()
-    mean: dict[str, Any] = {"n": sum(one["n"] for one in each)}
+    mean: SourceMeasures = {"n": sum(one["n"] for one in each)}
     mean_values, mean_calibrated = _mean_values(values), _mean_values(calibrated)
     measured = [row for row in MEASURES.values() if row.key in mean_values]
     for row in measured:

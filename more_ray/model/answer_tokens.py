@@ -57,7 +57,8 @@ class HeadInputs:
 
     def by_answer(self, value_M: Tensor) -> Tensor:
         """`[A]` sums over the tokens of each answer, in the same order every time."""
-        return torch.segment_reduce(value_M, "sum", lengths=self.tokens.tokens_A, unsafe=True)
+        # Torch's stubs leave it out.
+        return torch.segment_reduce(value_M, "sum", lengths=self.tokens.tokens_A, unsafe=True)  # ty: ignore[missing-attribute]
 
 
 def head_inputs(model: PreTrainedModel, batch: PackedAnswers, tokens: AnswerTokens) -> HeadInputs:

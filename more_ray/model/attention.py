@@ -9,6 +9,8 @@ its attention interface can run them.
 from __future__ import annotations
 
 import inspect
+from functools import partial
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +30,9 @@ VARLEN_ATTENTION = "more_ray_varlen"
 """One call for all answers: what a GPU can do in half precision."""
 
 # torch 2.11 takes fewer heads of keys without being told.
-_GROUPED = {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
+_GROUPED: dict[str, Any] = (
+    {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
+)
 
 
 @torch.compiler.disable
@@ -54,7 +58,12 @@ def packed_attention(
     half = dtype in (torch.bfloat16, torch.float16)
     if half and query.requires_grad and query.device.type == "cpu":  # its backward is slow in them
         query, key, value = query.float(), key.float(), value.float()
-    options = {"scale": scaling, "dropout_p": dropout, "enable_gqa": query.shape[1] != key.shape[1]}
+    attend = partial(
+        F.scaled_dot_product_attention,
+        scale=scaling,
+        dropout_p=dropout,
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
     # Split once: the backward of a slice fills a tensor of the whole batch, that of a split not.
     cuts = [
         tokens
@@ -65,21 +74,16 @@ def packed_attention(
     outputs = []
     for shared, (_, *others) in packed.segments:
         first_query, first_key, first_value = next(parts)
-        outputs.append(
-            F.scaled_dot_product_attention(
-                first_query, first_key, first_value, is_causal=True, **options
-            )
-        )
+        outputs.append(attend(first_query, first_key, first_value, is_causal=True))
         for own in others:
             own_query, own_key, own_value = next(parts)
             visible = torch.ones(own, shared + own, dtype=torch.bool, device=query.device)
             outputs.append(
-                F.scaled_dot_product_attention(
+                attend(
                     own_query,
                     torch.cat([first_key[:, :, :shared], own_key], dim=2),
                     torch.cat([first_value[:, :, :shared], own_value], dim=2),
                     attn_mask=visible.tril(shared),
-                    **options,
                 )
             )
     return torch.cat(outputs, dim=2).to(dtype).transpose(1, 2).contiguous(), None
@@ -117,7 +121,7 @@ def varlen_attention(
         window_size=(-1, 0),  # causal: an answer's last token sees all that it is given
         **(_GROUPED if query.shape[1] != key.shape[1] else {}),
     )
-    return output[None], None
+    return cast(Tensor, output)[None], None  # a tuple with `return_aux` only
 
 
 class Seen(torch.autograd.Function):
@@ -125,12 +129,13 @@ class Seen(torch.autograd.Function):
     a kernel that adds up duplicates in any order is not used."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, value: Tensor, packed: Layout) -> Tensor:
+    def forward(ctx: Any, value: Tensor, packed: Layout) -> Tensor:
         ctx.packed = packed
         return value.index_select(0, packed.seen_R)
 
+    # Torch gives a gradient per output; its stub asks for any number.
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # ty: ignore[incompatible-method-override]
         total = grad.index_select(0, ctx.packed.first_copy_T)
         for copies in ctx.packed.further_copies:
             total.index_add_(0, copies.token, grad.index_select(0, copies.place))

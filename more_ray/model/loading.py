@@ -80,7 +80,7 @@ def load_policy(
 
 def load_reward_model(
     config: ModelConfig, tokenizer: PreTrainedTokenizerBase, device: str = "cpu"
-) -> nn.Module:
+) -> RewardModel | PaddedClassifier:
     """A trained reward model, ours or another's, ready to score pairs in its own precision.
 
     Raises:

@@ -97,7 +97,8 @@ class RewardModel(nn.Module):
 class ScoreHead(nn.Linear):
     """A bias-free head that computes in fp32: in bf16 many rewards would be the same number."""
 
-    def forward(self, z_AH: Tensor) -> Tensor:
+    # Torch calls it by position.
+    def forward(self, z_AH: Tensor) -> Tensor:  # ty: ignore[lost-keyword-for-regular-parameter]
         return F.linear(z_AH.float(), self.weight.float())
 
 

@@ -73,8 +73,7 @@ class MinNorm:
     def weights(self, gram_KK: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor) -> Floats:
         scale_K = 1 / divisor(gram_KK, loss_K, self.normalize)
         if self.momentum:
-            self._average(sum_KH, scale_K, count_K)
-            gram_KK = gram(self.average_KH).cpu().numpy()
+            gram_KK = gram(self._average(sum_KH, scale_K, count_K)).cpu().numpy()
         else:
             gram_KK = gram_KK * np.outer(scale_K, scale_K)
         lam_K = np.zeros(len(count_K))
@@ -82,7 +81,7 @@ class MinNorm:
         lam_K[present] = min_norm_weights(gram_KK[np.ix_(present, present)], self.solver)
         return lam_K
 
-    def _average(self, sum_KH: Tensor, scale_K: Floats, count_K: Floats) -> None:
+    def _average(self, sum_KH: Tensor, scale_K: Floats, count_K: Floats) -> Tensor:
         if self.average_KH is None or self.seen_K is None:
             self.average_KH = torch.zeros_like(sum_KH)
             self.seen_K = np.zeros(len(count_K), dtype=bool)
@@ -93,6 +92,7 @@ class MinNorm:
         keep_K1, share_K1 = (torch.from_numpy(one).to(sum_KH)[:, None] for one in (keep_K, share_K))
         self.average_KH = keep_K1 * self.average_KH.to(sum_KH) + share_K1 * sum_KH
         self.seen_K = self.seen_K | present_K
+        return self.average_KH
 
     def state_dict(self) -> dict[str, Tensor]:
         if self.average_KH is None or self.seen_K is None:

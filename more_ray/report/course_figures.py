@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from more_ray.report.drawing import Figure, colour, heatmap, legend, marker, panels, svg
 from more_ray.report.models import Model
 
 
-def over_time(model: Model, key: str, title: str) -> Figure:
+def over_time(model: Model, key: Literal["lam", "source_loss"], title: str) -> Figure:
     """A value of each source over the steps, averaged over a twentieth of the run."""
     names = list(model.first.metrics[0][key])
     value_SK = np.array([[line[key][name] for name in names] for line in model.first.metrics])

@@ -16,9 +16,11 @@ from more_ray.config import RunConfig
 from more_ray.config.base import without_free
 from more_ray.errors import UserError
 from more_ray.evaluate.files import read_scores
+from more_ray.metrics.evaluation import Evaluation
 from more_ray.metrics.scores import SourceScores
 from more_ray.metrics.summary import mean_over_seeds
 from more_ray.run_folder import CONFIG, ENVIRONMENT, EVALUATION, METRICS, SCORES
+from more_ray.train.metrics_line import MetricsLine
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,9 @@ class RunFiles:
     """What a folder holds; an evaluation of another's model has no metrics and no config."""
 
     name: str
-    evaluation: dict[str, Any]
+    evaluation: Evaluation
     scores: dict[str, SourceScores]
-    metrics: list[dict[str, Any]]
+    metrics: list[MetricsLine]
     config: str | None
     environment: dict[str, Any] | None
 
@@ -39,7 +41,7 @@ class Model:
 
     name: str
     runs: Sequence[RunFiles]
-    evaluation: dict[str, Any]
+    evaluation: Evaluation
 
     @property
     def first(self) -> RunFiles:
@@ -125,7 +127,7 @@ def read_run(folder: str) -> RunFiles:
     )
 
 
-def _name(evaluation: dict[str, Any], config: str | None) -> str:
+def _name(evaluation: Evaluation, config: str | None) -> str:
     """The scheme, or what else a run was: untrained, or trained on some sources only."""
     if evaluation["step"] == 0:
         return "raw"

@@ -6,12 +6,12 @@ Legend: N pairs, K sources.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from more_ray.metrics.accuracy import accuracy
 from more_ray.metrics.calibration import sigmoid
+from more_ray.metrics.evaluation import SourceMeasures
 from more_ray.metrics.intervals import wilson
 from more_ray.metrics.measures import MEASURES, Measure, drawn
 from more_ray.report.course_figures import conflicts, over_time
@@ -177,5 +177,5 @@ def single_sources(models: Sequence[Model], measure: Measure) -> Figure:
     )  # fmt: skip
 
 
-def _measures(model: Model | RunFiles, source: str) -> dict[str, Any]:
+def _measures(model: Model | RunFiles, source: str) -> SourceMeasures:
     return model.evaluation["mean"] if source == "mean" else model.evaluation["sources"][source]

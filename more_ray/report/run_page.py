@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from more_ray import storage
 from more_ray.data.audit import AUDITED
 from more_ray.errors import UserError
 from more_ray.metrics.baselines import with_temperature
+from more_ray.metrics.evaluation import Differences, SourceMeasures
 from more_ray.metrics.measures import MEASURES, Measure, shown
 from more_ray.metrics.outliers import outliers
 from more_ray.metrics.summary import compare
 from more_ray.metrics.written import interval_text, with_interval
+from more_ray.report.drawing import Rows
 from more_ray.report.models import Model, mixtures
 from more_ray.report.run_figures import make_figures
 from more_ray.report.templates import render
 
 RESAMPLES = 500
 """Draws of each comparison."""
-
-Differences = dict[str, dict[str, Any]]
-"""The first model less another, by the other's name and the measure."""
 
 
 def write_report(models: Sequence[Model], uri: str) -> None:
@@ -74,8 +73,11 @@ def render_page(models: Sequence[Model]) -> str:
     )
 
 
-def _differences(models: Sequence[Model]) -> Differences:
-    """Comparisons of the means over sources; MultiTask also with a temperature per source."""
+def _differences(models: Sequence[Model]) -> dict[str, Differences]:
+    """The first model less each other, by name: of the means over sources.
+
+    MultiTask is compared with a temperature per source, too.
+    """
     others = {model.name: model.scores for model in models[1:]}
     if "proportional" in others:
         others["proportional + temperature"] = [
@@ -136,7 +138,7 @@ def _subset_row(model: Model, source: str, subset: str) -> dict[str, Any]:
     }
 
 
-def _data_rows(model: Model) -> list[dict[str, Any]]:
+def _data_rows(model: Model) -> Rows:
     """What preparation counted; nothing of runs that did not keep it."""
     sources = (model.first.environment or {}).get("data") or {}
     unread = any(count.get("unread") for count in sources.values())
@@ -153,13 +155,13 @@ def _data_rows(model: Model) -> list[dict[str, Any]]:
     ]
 
 
-def _cell(measures: Mapping[str, Any], row: Measure) -> str | float:
+def _cell(measures: SourceMeasures, row: Measure) -> str | float:
     """What has a figure has its interval here, too."""
     value = measures[row.key]
     return with_interval(value, measures[f"{row.key}_ci"]) if row.mark else value
 
 
-def _verdict(model: Model, differences: Mapping[str, Mapping[str, Any]]) -> str:
+def _verdict(model: Model, differences: dict[str, Differences]) -> str:
     """What can be said, and no more than that."""
     mean = model.evaluation["mean"]
     sentence = (
@@ -186,7 +188,7 @@ def _verdict(model: Model, differences: Mapping[str, Mapping[str, Any]]) -> str:
     return sentence
 
 
-def _comparison(measures: Mapping[str, Any], level: float) -> str:
+def _comparison(measures: Differences, level: float) -> str:
     """In words what differs with p < `level`."""
     return _listed(
         [

@@ -6,7 +6,6 @@ import itertools
 import os
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any
 
 import ray
 from ray import tune
@@ -99,13 +98,13 @@ def said(point: Point) -> str:
     return ", ".join(f"{key}={value}" for key, value in decoded(point).items())
 
 
-def _trainable(config: SweepConfig, concurrent: int) -> Callable[[dict[str, Any]], None]:
+def _trainable(config: SweepConfig, concurrent: int) -> Callable[[Point], None]:
     made_with = environment()
     threads = None
     if _is_local():
         threads = max(1, _cores() // (concurrent * config.run.train.workers))
 
-    def trial(drawn: dict[str, Any]) -> None:
+    def trial(drawn: Point) -> None:
         run_trial(drawn["point"], config, threads, made_with)
 
     return trial

@@ -10,6 +10,7 @@ from more_ray import storage
 from more_ray.config import RunConfig
 from more_ray.config.sweep import SweepConfig, trial_config
 from more_ray.data.prepare import source_names
+from more_ray.metrics.evaluation import Evaluation
 from more_ray.metrics.measures import compared
 from more_ray.run_folder import holds_model, is_evaluated
 from more_ray.sweep.space import Point, decoded, trial_name
@@ -47,7 +48,7 @@ def run_trial(
     description = describe(point, one)
     storage.write_json(storage.join(one.output_dir, DESCRIPTION), description)
 
-    def report(evaluation: dict[str, Any]) -> None:
+    def report(evaluation: Evaluation) -> None:
         means = {row.key: evaluation["mean"][row.key] for row in compared()}
         tune.report({**evaluation, **means, "trial": description})
 

@@ -59,7 +59,7 @@ def solve(sums: SourceSums, weighting: Weighting) -> tuple[Tensor, SourceStats]:
     """
     # The one wait for the device before the update (the DPO loss has some of its own).
     gram_KK, sum_K = sums.on_host()
-    finite_K = np.isfinite([gram_KK.diagonal(), *sum_K.values()]).all(axis=0)
+    finite_K = np.logical_and.reduce(np.isfinite([gram_KK.diagonal(), *sum_K.values()]))
     count_K = sum_K["count_K"]
     pairs_K = np.maximum(count_K, 1)
     gram_KK, loss_K = gram_KK / np.outer(pairs_K, pairs_K), sum_K["loss_K"] / pairs_K

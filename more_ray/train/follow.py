@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import ray
 
 from more_ray.bars import RunProgress
+from more_ray.metrics.evaluation import Evaluation
 from more_ray.train.metrics_line import RunState
 
 
@@ -18,7 +18,7 @@ def followed(
     run_log: ray.actor.ActorHandle,
     progress: RunProgress,
     steps: int,
-    on_evaluation: Callable[[dict[str, Any]], None],
+    on_evaluation: Callable[[Evaluation], None],
 ) -> Iterator[None]:
     """Follow a run until the block ends.
 

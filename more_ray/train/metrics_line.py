@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
+from more_ray.metrics.evaluation import Evaluation
+
 if TYPE_CHECKING:
     from more_ray.train.exchange import SourceStats
 
@@ -48,7 +50,7 @@ class RunState(TypedDict):
     phase: str
     line: MetricsLine | None
     """The newest."""
-    evaluation: dict[str, Any] | None
+    evaluation: Evaluation | None
     """The content of the newest `eval.json`."""
     skipped_steps: int
     stopped: str | None
@@ -66,8 +68,8 @@ def metrics_line(
 ) -> MetricsLine:
     """The line of a step that took `seconds`, `waited` of them for data."""
 
-    def finite(values: Any) -> Any:
-        return np.where(np.isfinite(values), values, None).tolist()
+    def finite(values: np.ndarray | float) -> Any:
+        return np.where(np.isfinite(values), values, np.array(None)).tolist()
 
     def by_name(value_K: np.ndarray) -> BySource:
         return dict(zip(names, finite(value_K), strict=True))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 
@@ -27,7 +27,7 @@ class MasterAdamW(torch.optim.AdamW):
     def __init__(self, parameters: Sequence[nn.Parameter], clip: float, **options: Any) -> None:
         self._parameters = parameters
         self._clip = clip
-        self._rounded = [one for one in parameters if one.dtype is not torch.float32]
+        self._rounded: list[Tensor] = [one for one in parameters if one.dtype is not torch.float32]
         for parameter in self._rounded:
             parameter.grad_dtype = torch.float32
         weights = [
@@ -39,7 +39,8 @@ class MasterAdamW(torch.optim.AdamW):
         super().__init__(weights, fused=True, **options)
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    # No closure is ever given: gradients are there when the engine steps.
+    def step(self, closure: None = None) -> None:  # ty: ignore[incompatible-method-override]
         norm = get_total_norm([one.grad for one in self._parameters if one.grad is not None])
         self.overflow = not torch.isfinite(norm)  # the one wait for the device
         if self.overflow:

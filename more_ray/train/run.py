@@ -21,6 +21,7 @@ from more_ray.data.prepared import Prepared
 from more_ray.device import begun_on_gpu
 from more_ray.environment import environment
 from more_ray.errors import UserError, last_line
+from more_ray.metrics.evaluation import Evaluation
 from more_ray.model.loading import check_model
 from more_ray.model.tokenizer import training_tokenizer
 from more_ray.objective.losses import LOSSES
@@ -45,10 +46,10 @@ from more_ray.train.training_data import TrainingData
 
 def run(
     config: RunConfig,
-    on_evaluation: Callable[[dict[str, Any]], None] = lambda evaluation: None,
+    on_evaluation: Callable[[Evaluation], None] = lambda evaluation: None,
     quiet: bool = False,
     made_with: dict[str, Any] | None = None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Train as `config` says and return its evaluation (the content of `eval.json`).
 
     A run whose folder holds checkpoints of the same config goes on from the newest; a finished one
@@ -158,7 +159,7 @@ def _pairs(prepared: Prepared) -> dict[str, dict[str, int]]:
     }
 
 
-def _finished(config: RunConfig, steps: int) -> dict[str, Any] | None:
+def _finished(config: RunConfig, steps: int) -> Evaluation | None:
     folder = config.output_dir
     if holds_model(folder) and is_evaluated(folder):
         evaluation = evaluation_of(folder)

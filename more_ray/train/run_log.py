@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import time
 from datetime import datetime, timezone
-from typing import Any
 
 import ray
 
 from more_ray import storage
 from more_ray.config import RunConfig
+from more_ray.metrics.evaluation import Evaluation
 from more_ray.run_folder import METRICS, STARTS
 from more_ray.train.metrics_line import MetricsLine, RunState
 from more_ray.train.trackers import Tracker, make_trackers
@@ -65,7 +65,7 @@ class RunLog:
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
 
-    def evaluated(self, evaluation: dict[str, Any]) -> None:
+    def evaluated(self, evaluation: Evaluation) -> None:
         """The content of a new `eval.json`."""
         self._state["evaluation"] = evaluation
 

@@ -9,10 +9,9 @@ Legend: N test pairs.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from more_ray.config import RunConfig
 from more_ray.evaluate.files import write_likelihoods, write_scores
 from more_ray.evaluate.pairs import EvaluationPairs
+from more_ray.metrics.evaluation import Evaluation
 from more_ray.metrics.perplexity import summarise_likelihoods
 from more_ray.metrics.summary import summarise
 from more_ray.model.answer_likelihood import AnswerLikelihood
@@ -52,7 +52,7 @@ class Task(Protocol):
         """The losses of a micro-batch of that many sources."""
         ...
 
-    def evaluate(self, pairs: EvaluationPairs, value_N2: np.ndarray, step: int) -> dict[str, Any]:
+    def evaluate(self, pairs: EvaluationPairs, value_N2: np.ndarray, step: int) -> Evaluation:
         """Write the numbers of all test pairs into the run's folder; the content of `eval.json`.
 
         On rank 0 alone.
@@ -113,7 +113,7 @@ class RankingTask(_OfRun):
     def losses(self, sources: int) -> Losses:
         return RankingLosses(sources, self.config.objective.margin)
 
-    def evaluate(self, pairs: EvaluationPairs, value_N2: np.ndarray, step: int) -> dict[str, Any]:
+    def evaluate(self, pairs: EvaluationPairs, value_N2: np.ndarray, step: int) -> Evaluation:
         scores = pairs.scores(value_N2)
         write_scores(scores, self.config.output_dir)
         return summarise(scores, self.config.objective.scheme, step, self.config.train.seed)
@@ -141,7 +141,7 @@ class AnswersTask(_OfRun):
     def losses(self, sources: int) -> Losses:
         return AnswerLosses(sources)
 
-    def evaluate(self, pairs: EvaluationPairs, value_N2: np.ndarray, step: int) -> dict[str, Any]:
+    def evaluate(self, pairs: EvaluationPairs, value_N2: np.ndarray, step: int) -> Evaluation:
         likelihoods = pairs.likelihoods(value_N2[:, 0])
         write_likelihoods(likelihoods, self.config.output_dir)
         scheme, seed = self.config.objective.scheme, self.config.train.seed
@@ -159,11 +159,7 @@ def _load_policy(
     return policy, of_first_rank(lambda: packed_attention_on(policy, device))
 
 
-TASKS: dict[str, Callable[[RunConfig], Task]] = {
-    "ranking": RankingTask,
-    "dpo": DpoTask,
-    "sft": AnswersTask,
-}
+TASKS = {"ranking": RankingTask, "dpo": DpoTask, "sft": AnswersTask}
 
 
 def task_of(config: RunConfig) -> Task:
