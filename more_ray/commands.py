@@ -105,11 +105,16 @@ def calibrate(config: configs.CalibrationConfig) -> None:
     result = api.calibrate(config)
     from more_ray.bars import console
     from more_ray.run_folder import REPORT
-    from more_ray.terminal import results_table
+    from more_ray.terminal import heads_table, results_table
 
-    by_head = {"own head": result, "own, less sure": result["posterior"]}
-    by_head |= {"shared head": result["shared"], "left out": result["left_out"]}
-    console.print(results_table(by_head))
+    console.print(results_table({"own head": result, "shared head": result["shared"]}))
+    by_head = {
+        "own head": result,
+        "own head, less sure by its posterior": result["posterior"],
+        "shared head": result["shared"],
+        "shared head of the other sources, for people never seen": result["left_out"],
+    }
+    console.print(heads_table(by_head))
     console.print(f"Results in {config.output_dir}, with figures in {config.output_dir}/{REPORT}")
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from more_ray.data.audit import AUDITED
 from more_ray.data.prepared import Prepared
 from more_ray.judge.summary import DECIDED
-from more_ray.metrics.evaluation import Evaluation, SourceMeasures
+from more_ray.metrics.evaluation import Evaluation, Measured, SourceMeasures
 from more_ray.metrics.measures import MEASURES, Measure, drawn, ranked
 from more_ray.metrics.written import interval_text, plus_minus, with_interval
 
@@ -56,7 +56,7 @@ def evaluation_tables(evaluations: Mapping[str, Evaluation]) -> list[Table]:
     return [matrix_table(evaluations, measure) for measure in drawn()]
 
 
-def results_table(evaluations: Mapping[str, Evaluation]) -> Table:
+def results_table(evaluations: Mapping[str, Measured]) -> Table:
     """Accuracy and calibration of each source, a row per run, with 95% intervals.
 
     Args:
@@ -82,6 +82,21 @@ def results_table(evaluations: Mapping[str, Evaluation]) -> Table:
         "would show on as many."
         + (" to truth: mean distance to the true preference probability." if truth else "")
     )
+    return table
+
+
+def heads_table(by_head: Mapping[str, Measured]) -> Table:
+    """Means over sources by each way to score: a row per way."""
+    shown = [MEASURES[key] for key in ("ece_noise_floor", "brier", "nll")]
+    table = _table("mean over sources", "accuracy", "ECE", *(measure.name for measure in shown))
+    for name, measured in by_head.items():
+        mean = measured["mean"]
+        table.add_row(
+            name,
+            plus_minus(mean["accuracy"], mean["accuracy_ci"]),
+            with_interval(mean["ece"], mean["ece_ci"]),
+            *(measure.format(mean[measure.key]) for measure in shown),
+        )
     return table
 
 
@@ -228,7 +243,7 @@ def alignment_tables(result: Mapping[str, Any]) -> Iterator[Table]:
 
 
 def _by_source(
-    named: Mapping[str, Evaluation],
+    named: Mapping[str, Measured],
 ) -> Iterator[tuple[str, dict[str, SourceMeasures]]]:
     """Each source and what every evaluation says of it, the mean last."""
     for source in next(iter(named.values()))["sources"]:

@@ -38,7 +38,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, lapack
+from scipy.linalg import cho_factor, cholesky, lapack
 
 from more_ray.calibrate.heads import Heads, Ridge
 from more_ray.calibrate.objective import GRAM_BLOCK, curvature, loss_and_gradient
@@ -60,7 +60,7 @@ def laplace(pairs: Pairs, heads: Heads, ridge: Ridge) -> Posterior:
     Memory: K and about six matrices `[H, H]` (134 MB each for H = 4,096).
     """
     parts = _eliminated(pairs, heads, ridge)
-    shared_HH = np.linalg.cholesky(parts.shared_HH)
+    shared_HH = cholesky(parts.shared_HH, lower=True)
     if np.isinf(ridge.drift):
         own_KHH = np.broadcast_to(shared_HH, (len(pairs.names), *shared_HH.shape))
         return Posterior(shared_HH, own_KHH)
@@ -72,13 +72,13 @@ def laplace(pairs: Pairs, heads: Heads, ridge: Ridge) -> Posterior:
         if scatter_K[source] != scatter:
             cross_HH = held_HH @ parts.inverse_HH @ free_HH @ held_HH
             own_HH += (scatter_K[source] - scatter) * (cross_HH + cross_HH.T)
-        parts.held_KHH[source] = np.linalg.cholesky(own_HH)
+        parts.held_KHH[source] = cholesky(own_HH, lower=True)
     return Posterior(shared_HH, parts.held_KHH)
 
 
 def shared_laplace(pairs: Pairs, heads: Heads, ridge: Ridge) -> Floats:
     """`[H, H]`, the factor of the shared head alone."""
-    return np.linalg.cholesky(_eliminated(pairs, heads, ridge).shared_HH)
+    return cholesky(_eliminated(pairs, heads, ridge).shared_HH, lower=True)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from more_ray.environment import environment
 from more_ray.errors import UserError
 from more_ray.evaluate.files import write_scores
 from more_ray.evaluate.pairs import EvaluationPairs
+from more_ray.metrics.evaluation import Evaluation, HeadsEvaluation, Measured
 from more_ray.metrics.scores import SourceScores
 from more_ray.metrics.summary import summarise
 from more_ray.model.export import export
@@ -57,14 +58,11 @@ class Progress:
     phase: Callable[[str], None] = lambda text: None
 
 
-def calibrate(config: CalibrationConfig, progress: Progress = Progress()) -> dict[str, Any]:
+def calibrate(config: CalibrationConfig, progress: Progress = Progress()) -> HeadsEvaluation:
     """Fit a shared head and a drift for each source (4), and write a run's folder.
 
     Returns:
-        The content of `eval.json`: `sources` and `mean` by each population's own head; the same
-        under `shared` by the shared head, under `posterior` by the own heads less sure by their
-        posterior, and under `left_out` by the other sources' shared head, less sure by its
-        posterior and by the variance of a drift that nobody knows.
+        The content of `eval.json`.
 
     Raises:
         DataError, ModelError: the inputs cannot be used.
@@ -145,7 +143,7 @@ def _evaluate(
     pairs: Pairs,
     fitted: Calibration,
     prior_H: Floats | None,
-) -> dict[str, Any]:
+) -> HeadsEvaluation:
     """Write `scores.parquet`; the content of `eval.json`."""
     own, shared, unsure, left_out = {}, {}, {}, {}
     about = EvaluationPairs(features.prepared, 1).scores
@@ -162,13 +160,13 @@ def _evaluate(
         doubt_N += fitted.unknown_factor * others.drift_variance * squared_lengths(dz_NH)
         left_out[name] = _alone(widened(dz_NH @ others.heads.shared_H, doubt_N))
 
-    def measured(by_source: dict[str, Floats]) -> dict[str, Any]:
+    def measured(by_source: dict[str, Floats]) -> Evaluation:
         scores = about(np.concatenate(list(by_source.values())).astype(np.float32))
         if by_source is own:
             write_scores(scores, config.output_dir)
         return summarise(scores, "drift", None, config.seed, config.bins, config.resamples)
 
-    def parts(by_source: dict[str, Floats]) -> dict[str, Any]:
+    def parts(by_source: dict[str, Floats]) -> Measured:
         whole = measured(by_source)
         return {"sources": whole["sources"], "mean": whole["mean"]}
 

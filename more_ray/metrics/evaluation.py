@@ -38,8 +38,15 @@ class Against(Comparison):
     path: str
 
 
-class Evaluation(TypedDict):
+class Measured(TypedDict):
     """How good a model is, by source and in the mean over sources."""
+
+    sources: dict[str, SourceMeasures]
+    mean: SourceMeasures
+
+
+class Evaluation(Measured):
+    """What `eval.json` says of a model."""
 
     scheme: str
     step: int | None
@@ -48,6 +55,16 @@ class Evaluation(TypedDict):
     """Of the ECE; an evaluation of pairs has them."""
     seed: NotRequired[int]
     """Of the resampling; an evaluation of a policy's likelihoods has it."""
-    sources: dict[str, SourceMeasures]
-    mean: SourceMeasures
     against: NotRequired[Against]
+
+
+class HeadsEvaluation(Evaluation):
+    """After calibration: `sources` and `mean` are those of each population's own head."""
+
+    shared: Measured
+    """By the shared head."""
+    posterior: Measured
+    """By the own heads, less sure by their posterior."""
+    left_out: Measured
+    """By the shared head of the other sources, less sure by its posterior and by the variance of
+    a drift that nobody knows."""
