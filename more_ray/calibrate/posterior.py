@@ -21,8 +21,7 @@ truth is noise: `e_i`, with covariance `t_i H_i`, of source i's pairs, for its d
 
     S            = a0 + sum_i a1 C_i
     cov(w)       = S^-1 (t a0 + sum_i a1 (t_i G_i + t C_i) C_i) S^-1
-    cov(w + d_i) = G_i cov(w) G_i + (t_i C_i + t G_i) G_i / a1 + (t_i - t) (X_i + X_i^T),
-                   X_i = G_i S^-1 C_i G_i
+    cov(w + d_i) = G_i (cov(w) + (t_i - t) (S^-1 C_i + C_i S^-1)) G_i + (t_i C_i + t G_i) G_i / a1
 
 and for `t_i = t` just `cov(w) = t S^-1`, `cov(w + d_i) = t G_i / a1 + G_i cov(w) G_i`: the shared
 head as prior mean, and how unsure that is. S is not `a0 + sum_i H_i`, as it would be if the drifts
@@ -67,11 +66,9 @@ def laplace(pairs: Pairs, heads: Heads, ridge: Ridge) -> Posterior:
     scatter_K, scatter = _scatter(pairs)
     for source, held_HH in enumerate(parts.held_KHH):
         free_HH = np.eye(len(held_HH)) - held_HH
-        own_HH = held_HH @ parts.shared_HH @ held_HH
+        together_HH = (scatter_K[source] - scatter) * (parts.inverse_HH @ free_HH)
+        own_HH = held_HH @ (parts.shared_HH + together_HH + together_HH.T) @ held_HH
         own_HH += (scatter_K[source] * free_HH + scatter * held_HH) @ held_HH / ridge.drift
-        if scatter_K[source] != scatter:
-            cross_HH = held_HH @ parts.inverse_HH @ free_HH @ held_HH
-            own_HH += (scatter_K[source] - scatter) * (cross_HH + cross_HH.T)
         parts.held_KHH[source] = cholesky(own_HH, lower=True)
     return Posterior(shared_HH, parts.held_KHH)
 
