@@ -38,7 +38,9 @@ class ScoreRequest(Strict):
         if self.messages is not None and [turn.role for turn in self.messages[-1:]] != [
             "assistant"
         ]:
-            raise ValueError("messages: one that ends with the assistant's turn is allowed")
+            raise ValueError(
+                "messages: a conversation that ends with the assistant's turn is allowed"
+            )
         return self
 
     def question(self) -> str | list[dict[str, str]]:
