@@ -1,4 +1,4 @@
-"""The precision of a run's weights and products: decided at its first start, and kept."""
+"""The precision of a run's weights and matrix products: decided at its first start, then kept."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from more_ray.train.checkpoint_record import steps_done
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SMALL = 256
-"""Below this hidden size a step is not made of products, and bf16 gains nothing on a CPU."""
+"""Below this hidden size other work outweighs matrix products, and bf16 gains nothing on a CPU."""
 WORTH_IT = 0.6
-"""bf16 is chosen on a CPU that takes at most this share of fp32's time."""
+"""bf16 is chosen on a CPU where it takes at most this share of fp32's time."""
 
 
 def kept_dtype(config: RunConfig, device: torch.device) -> torch.dtype:
-    """The precision that a run was begun in; at its first start what `train.precision` says."""
+    """The precision that a run started in; at its first start, what `train.precision` says."""
     file = storage.join(config.output_dir, DEVICE)
     if storage.exists(file):
         return DTYPES[storage.read_json(file)["precision"]]
@@ -33,13 +33,13 @@ def kept_dtype(config: RunConfig, device: torch.device) -> torch.dtype:
 
 
 def _bf16_pays(config: RunConfig) -> bool:
-    # A run that has done steps, but without this file, is an earlier version's, in fp32 on a CPU.
+    # A run with steps done but without this file is an earlier version's: fp32 on a CPU.
     new = steps_done(config.output_dir) == 0
     return new and hidden_size(config.model) >= SMALL and computes_bf16_fast()
 
 
 def computes_bf16_fast() -> bool:
-    """Whether this CPU takes much less time for two products, forward and backward, in bf16."""
+    """Whether this CPU computes two matrix products, forward and backward, much faster in bf16."""
     return _seconds(torch.bfloat16) <= WORTH_IT * _seconds(torch.float32)
 
 
