@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import numpy as np
 
 if TYPE_CHECKING:
+    from more_ray.metrics.evaluation import Evaluation
     from more_ray.train.exchange import SourceStats
 
 BySource = dict[str, float | None]
