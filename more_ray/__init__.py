@@ -1,7 +1,7 @@
 """Reward-model training from several human-preference sources on Ray.
 
-The verbs of `more_ray.api` are here as well: `more_ray.train(...)`. Importing this package imports
-none of what they need.
+The verbs of `more_ray.api` are attributes of this package: `more_ray.train(...)`. Importing it
+loads nothing of what they need.
 """
 
 from __future__ import annotations
@@ -44,27 +44,20 @@ __all__ = [
     "train",
 ]
 _MODULES = (
-    "align",
-    "calibrate",
-    "evaluate",
-    "judge",
-    "report",
-    "sample",
-    "serve",
-    "sweep",
-    "train",
+    *("align", "calibrate", "evaluate", "judge", "report"),
+    *("sample", "serve", "sweep", "train"),
 )
-"""Verbs that are folders of this package, too. Whatever imports such a folder sets it here, where
-it would hide a function of its name; so the folder itself can be called."""
+"""Verbs that share their name with a folder of this package. Importing the folder sets it as an
+attribute here, which would hide the function; so the folder itself can be called."""
 
 
 class _Package(ModuleType):
     def __reduce__(self) -> tuple[Any, ...]:
-        return import_module, (self.__name__,)  # pickle knows plain modules only
+        return import_module, (self.__name__,)  # pickle handles plain modules only
 
 
 class _Verb(_Package):
-    """A folder that is called like the function of its name in `more_ray.api`."""
+    """A folder that can be called: calls go to the function of the same name in `more_ray.api`."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._function()(*args, **kwargs)

@@ -1,9 +1,9 @@
 """The verbs as functions: what jobs, the console script and notebooks call.
 
-Each takes a YAML file, a dict, a config or nothing, and over that sections and values by their
-names, dotted ones as well: `train("my.yaml", data={"root": "data"}, **{"optimizer.lr": 1e-4})`.
-Those that need Ray use the Ray of this process, join the cluster of `RAY_ADDRESS`, or start a local
-cluster. What the user can mend is a `UserError`; for a mistake in the settings, before Ray starts.
+Each takes a YAML file, a dict, a config or nothing, and sections or values that override it, by
+name or dotted key: `train("my.yaml", data={"root": "data"}, **{"optimizer.lr": 1e-4})`.
+Verbs that need Ray use the Ray of this process, join the cluster of `RAY_ADDRESS`, or start a local
+cluster. Mistakes that the user can fix raise `UserError`; those in settings, before Ray starts.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def train(config: Given[configs.PairsRunConfig] = None, /, **changes: Any) -> Tr
 
 
 def prepare(config: Given[configs.RunConfig] = None, /, **changes: Any) -> Prepared:
-    """Read, check, tokenise and shuffle the data of a run; training does it by itself when needed.
+    """Read, check, tokenise and shuffle the data of a run; training does so itself when needed.
 
     Raises:
         UserError: the settings or the data cannot be used.
@@ -87,9 +87,9 @@ def load(
 
     Args:
         model: a run's folder or its model folder, any folder or hub name of a sequence classifier
-            with one output, or what `train` gave.
+            with one output, or the result of `train`.
         device: "cpu" or "cuda"; unset, a GPU where there is one.
-        max_length: tokens of a prompt and its answer; unset, as it was trained.
+        max_length: tokens of a prompt and its answer; unset, as in its training.
         changes: further settings of a `ModelConfig`, such as `revision`.
 
     Raises:
@@ -204,7 +204,7 @@ def _served(config: configs.ServeConfig) -> Iterator[str]:
 def sample(
     config: Given[configs.RejectionSamplingConfig] = None, /, **changes: Any
 ) -> dict[str, Any]:
-    """Sample answers of a policy, score them, keep the best of each prompt.
+    """Sample answers of a policy, score them, keep the best answer to each prompt.
 
     Returns:
         The content of `summary.json`.
@@ -249,7 +249,7 @@ def finetune(config: Given[configs.FineTuneConfig] = None, /, **changes: Any) ->
 def judge(config: Given[configs.JudgeConfig] = None, /, **changes: Any) -> dict[str, Any] | None:
     """Ask a judge which of two models answers better; returns the content of `judge.json`.
 
-    With `estimate_only` nothing is asked, and there is nothing to return.
+    With `estimate_only` nothing is asked; prints the estimate and returns None.
 
     Raises:
         UserError: the settings or the files cannot be used, or the judge cannot be asked.
@@ -266,8 +266,8 @@ def judge(config: Given[configs.JudgeConfig] = None, /, **changes: Any) -> dict[
             f"{len(plan.pairs):,} pairs, {len(plan.todo):,} requests, {plan.cached:,} more in the "
             f"cache: {estimate(asked, plan)}"
         )
-        if plan.lonely:
-            text += f"\nLeft out: {plan.lonely:,} rows that only one of the files has"
+        if plan.unmatched:
+            text += f"\nLeft out: {plan.unmatched:,} rows that only one of the files has"
         if asked.estimate_only:
             console.print(text, soft_wrap=True, highlight=False)
             return None
@@ -282,7 +282,7 @@ def align(config: Given[configs.AlignConfig] = None, /, **changes: Any) -> dict[
         The content of `align.json`.
 
     Raises:
-        UserError: the settings cannot be used, or a part failed; what was done is kept.
+        UserError: the settings cannot be used, or a stage failed; finished work is kept.
     """
     chain = settings(configs.AlignConfig, config, changes)
     if chain.judge:

@@ -58,7 +58,7 @@ class RunProgress:
         self.phase(f"{done:,}/{pairs:,} pairs scored")
 
     def note(self, text: str) -> None:
-        """A line that stays, above the bar; the same one is shown once."""
+        """Print a line that stays above the bar; repeated lines are shown once."""
         if not self._bar.disable and text not in self._noted:
             self._noted.add(text)
             self._bar.console.print(text, highlight=False)
@@ -67,7 +67,7 @@ class RunProgress:
         self.phase(f"preparing data: {pairs:,} pairs")
 
     def show(self, state: Mapping[str, Any], steps: int) -> None:
-        """The newest state of the run's log."""
+        """Show the newest state of the run's log."""
         assert self._task is not None
         text, line = state["phase"], state["line"]
         if line:
@@ -88,10 +88,10 @@ def _learnt(line: Mapping[str, Any]) -> str:
 
 
 class SamplingProgress(Progress):
-    """A bar over prompts, with the tokens/s since the first block was done.
+    """A bar over prompts, with tokens per second since the first block was done.
 
     Args:
-        verb: what is done to the answers.
+        verb: what is done with the answers, such as "score".
     """
 
     def __init__(self, verb: str = "sample") -> None:
@@ -116,7 +116,7 @@ class SamplingProgress(Progress):
 
 
 class SweepProgress(Progress):
-    """A bar over the trials of a sweep, some of which are left from an earlier call."""
+    """A bar over the trials of a sweep, some of which an earlier call has done."""
 
     def __init__(self, trials: int, done: int) -> None:
         super().__init__(
@@ -128,14 +128,14 @@ class SweepProgress(Progress):
         self._trials = self.add_task("trials", total=trials, completed=done)
 
     def show(self, over: int, running: int, failed: int) -> None:
-        """The trials of this call."""
+        """Show the trials of this call: numbers that are over, running and failed."""
         text = f"trials, {running} running" + (f", {failed} failed" if failed else "")
         self.update(self._trials, completed=self._done_before + over, description=text)
 
 
 @contextmanager
 def judging(text: str, requests: int) -> Iterator[Callable[[], None]]:
-    """Say what a judge is asked; then a bar, which is told of each answer."""
+    """Print what a judge is asked, then show a bar; gives the function to call for each answer."""
     console.print(text, soft_wrap=True, highlight=False)
     with Progress(console=console) as bar:
         task = bar.add_task("asking", total=requests)

@@ -43,7 +43,7 @@ def load_config(
     `--help` prints every key and exits with 0; any mistake is printed and exits with 2.
 
     Args:
-        program: how it was called; unset, as a script.
+        program: the command as the user typed it; unset, `python SCRIPT`.
     """
     if HELP & set(argv):
         _print_help(model, description, program or f"python {sys.argv[0]}")
@@ -55,7 +55,7 @@ def load_config(
 
 
 def refuse(error: UserError) -> NoReturn:
-    """A mistake on the command line: told, and exit status 2."""
+    """Print a mistake on the command line and exit with status 2."""
     for line in str(error).splitlines():
         print(f"error: {line}", file=sys.stderr)
     raise SystemExit(2) from None
@@ -63,7 +63,7 @@ def refuse(error: UserError) -> NoReturn:
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """A UserError within is told without a traceback, with exit status 1."""
+    """Show a UserError of the `with` block without a traceback, and exit with status 1."""
     try:
         yield
     except UserError as error:
@@ -71,7 +71,7 @@ def user_errors() -> Iterator[None]:
 
 
 def _trees(model: type[BaseModel], argv: list[str]) -> list[Tree]:
-    """What the file and the overrides say."""
+    """The settings in the file and in the overrides."""
     fields = {key: field for key, field, _ in walk(model)}
     files: list[str] = []
     overrides: list[Tree] = []
@@ -102,7 +102,7 @@ def _value(key: str, text: str, field: FieldInfo | None) -> object:
     value = parse_yaml(text, f"{key}={text}")
     is_text = field is not None and str in members(field.annotation)
     if is_text and not isinstance(value, str | list | dict | None):
-        return text  # a commit such as 12e4567 is no number
+        return text  # a commit such as 12e4567 is not a number
     return value
 
 

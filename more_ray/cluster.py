@@ -1,6 +1,6 @@
-"""Connecting to Ray: the cluster that is there, or a local one.
+"""Connecting to Ray: to a running cluster, or to a local cluster that it starts.
 
-A job is one verb in a process of its own; in a notebook several verbs follow each other, and share
+A job runs a single verb in its own process. In a notebook several verbs follow each other and share
 a cluster while it is large enough.
 """
 
@@ -37,29 +37,29 @@ WORKER_ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
 }
 ON_CPU = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
-"""For work that is given no GPU: Ray hides none from it, and DeepSpeed would take one."""
+"""For work without a GPU: Ray does not hide GPUs from it, and DeepSpeed would take one."""
 ON_GPU = {"PYTORCH_ALLOC_CONF": "expandable_segments:True"}
-"""The tokens of a step differ, and blocks of fixed sizes would not fit the next one's."""
+"""Steps differ in their number of tokens, so memory blocks of fixed size would not be reused."""
 
 _sessions: list[int] = []
-"""Workers of what is under way."""
+"""The number of workers of each session under way."""
 _own: set[str] = set()
 """Addresses of the local clusters that this process has started."""
 
 
 @contextmanager
 def session(workers: int, verbose: bool) -> Iterator[None]:
-    """What a verb does around its work: quiet libraries, a cluster.
+    """The surroundings of a verb's work: quiet libraries and a cluster.
 
-    Import the libraries inside: importing them makes noise, and takes seconds that a wrong key on
-    the command line should not.
+    Import the libraries inside the `with` block: importing them prints messages and takes seconds,
+    which a wrong key on the command line should not.
 
     Raises:
         UserError: as `connect` does.
     """
     if not verbose:
         quieten()
-    # Almost every verb needs it, it takes seconds, and a cluster that starts is mostly waited for.
+    # Almost every verb needs this import of seconds; it can run while the cluster starts.
     threading.Thread(target=import_module, args=["more_ray.model.loading"]).start()
     connect(workers, verbose)
     _sessions.append(workers)
@@ -69,26 +69,26 @@ def session(workers: int, verbose: bool) -> Iterator[None]:
         _sessions.pop()
 
 
-@cache  # filters would pile up
+@cache  # or filters would pile up
 def quieten() -> None:
-    """Keep the libraries' chatter off the terminal; call it before they are imported."""
-    # As filters: these set their logger's level themselves.
+    """Keep the libraries' messages off the terminal; call it before they are imported."""
+    # Filters, as these libraries set the level of their loggers themselves.
     for name in ("DeepSpeed", "ray.serve"):
         logging.getLogger(name).addFilter(lambda record: record.levelno >= logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     logging.getLogger("ray.train").setLevel(logging.ERROR)
-    # The one way to say how often a data actor's task is tried again, until Ray has another.
+    # It is the only way to set the retries of a data actor's task, until Ray has another.
     warnings.filterwarnings("ignore", message="`ray_remote_args_fn` is deprecated")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's new output says much at verbose=0
-    # Asks about a default that is going to change; nothing here depends on it.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # Tune's new output ignores verbose=0
+    # Ray warns that a default will change; nothing here depends on it.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 
 def cluster_address() -> str | None:
-    """The cluster that jobs join; None, also for an empty `RAY_ADDRESS`, for one of their own."""
+    """The cluster that jobs join; None (also for an empty `RAY_ADDRESS`) for a local cluster."""
     return os.environ.get("RAY_ADDRESS") or None
 
 
@@ -96,24 +96,24 @@ def connect(workers: int, verbose: bool, **local: Any) -> None:
     """Use the Ray of this process, join the cluster of `RAY_ADDRESS` (as `ray job submit` sets it)
     or start a local one.
 
-    A local cluster declares enough CPUs for the workers and the data tasks beside them, also on a
-    machine that has fewer: otherwise the two would wait for each other. It asks for a token, kept
-    in a file that only its user can read. A later call that needs more replaces it; a cluster that
-    somebody else started is used as it is.
+    A local cluster declares enough CPUs for the workers and their data tasks, even on a machine
+    that has fewer: otherwise the two would wait for each other. It asks for a token, kept in a
+    file that only its user can read. A later call that needs more CPUs replaces it; a cluster that
+    somebody else started is never changed.
 
     Args:
-        local: of `ray.init`, for a local cluster.
+        local: further options of `ray.init`, for a local cluster.
 
     Raises:
-        UserError: there is no cluster at `RAY_ADDRESS`, or it refuses the token; or work under way,
-            such as a reward service, is on a local cluster that is too small for both.
+        UserError: there is no cluster at `RAY_ADDRESS`, or it refuses the token; or the local
+            cluster is too small and has work under way, such as a reward service.
     """
     cpus = max(os.cpu_count() or 1, sum(_sessions) + workers + 3)
     if ray.is_initialized() and _is_too_small(cpus):
         if _sessions:
             raise UserError(
-                f"a local Ray of {cpus} CPUs is needed for this beside the work under way, which "
-                "has a smaller one: end that work first"
+                f"a local Ray of {cpus} CPUs is needed; the work under way, such as a reward "
+                "service, runs on a smaller cluster: end that work first"
             )
         ray.shutdown()
     if not ray.is_initialized():
@@ -122,7 +122,7 @@ def connect(workers: int, verbose: bool, **local: Any) -> None:
 
 
 def _is_too_small(cpus: int) -> bool:
-    """Never of a cluster that is not this process's own."""
+    """Whether the local cluster has too few CPUs; never true for a cluster of somebody else."""
     own = ray.get_runtime_context().gcs_address in _own
     return own and ray.cluster_resources()["CPU"] < cpus
 
@@ -138,47 +138,47 @@ def _start(cpus: int, verbose: bool, local: dict[str, Any]) -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN_PATH", str(_token_file()))
         # Data tasks ask for parts of a CPU; Ray would warn of more processes than real CPUs.
         os.environ.setdefault("RAY_worker_maximum_startup_concurrency", str(4 * cpus))
-        # Nobody takes this machine away with a warning: no process need watch for one.
+        # This machine is not preempted, so no process need watch for that.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
         if _can_fork_workers():
-            # What Ray starts in advance would import for itself.
+            # Workers that Ray starts in advance would not be forks.
             os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
             options["runtime_env"] = {"py_executable": _forks()}
-        # "local": without it Ray would try to join what a `ray start` has left on this machine.
+        # Without "local", Ray would try to join a cluster that `ray start` left on this machine.
         ray.init("local", num_cpus=cpus, include_dashboard=False, **options, **local)
         _own.add(ray.get_runtime_context().gcs_address)
 
 
-@cache  # a server serves every cluster of this process
+@cache  # a single server serves every cluster of this process
 def _forks() -> str:
     return fork_server.start(WORKER_ENVIRONMENT)
 
 
 def _can_fork_workers() -> bool:
-    """CUDA does not survive a fork once it has been looked for; macOS's own libraries neither."""
+    """Whether workers can be forks: CUDA once probed, and macOS's libraries, do not survive it."""
     return sys.platform == "linux" and not any(Path("/dev").glob("nvidia*"))
 
 
 def uses_gpu(wanted: bool | None, workers: int) -> bool:
-    """What `use_gpu` means: unset, a GPU for each worker where the cluster has that many."""
+    """Whether workers use GPUs: `wanted`; if None, whether the cluster has a GPU per worker."""
     return ray.cluster_resources().get("GPU", 0) >= workers if wanted is None else wanted
 
 
 def shared_gpus(wanted: bool | None, workers: int) -> float:
-    """GPUs of each of some workers and of a service beside them: half a one each where the cluster
-    has not enough whole ones, 0 where `use_gpu` (or, unset, the cluster) says so."""
+    """GPUs for each of `workers` and for a service that runs with them: half a GPU each where the
+    cluster has too few for a full GPU each, 0 where `uses_gpu` says no."""
     if not uses_gpu(wanted, -(-(workers + 1) // 2)):
         return 0
     return 1 if ray.cluster_resources().get("GPU", 0) > workers else 0.5
 
 
 def worker_environment(use_gpu: bool) -> dict[str, str]:
-    """Variables of a process that runs a model."""
+    """The environment variables of a process that runs a model."""
     return WORKER_ENVIRONMENT | (ON_GPU if use_gpu else ON_CPU)
 
 
 def worker_options(gpus: float) -> dict[str, Any]:
-    """Options of a Ray task or actor that runs a model on `gpus` GPUs, or on a CPU with 0."""
+    """The options of a Ray task or actor that runs a model on `gpus` GPUs, or on a CPU if 0."""
     return {
         "num_gpus": gpus,
         "num_cpus": int(not gpus),
@@ -189,13 +189,13 @@ def worker_options(gpus: float) -> dict[str, Any]:
 def _join(address: str, options: dict[str, Any]) -> None:
     if address.startswith("http"):
         raise UserError(
-            f"RAY_ADDRESS: {address} is where `ray job submit` sends jobs; a script of its own "
-            "joins HOST:PORT of the head"
+            f"RAY_ADDRESS: {address} is where `ray job submit` sends jobs; a script that "
+            "runs here joins HOST:PORT of the head"
         )
     host, _, port = address.rpartition(":")
     try:
         if port.isdigit() and "/" not in host:
-            # Ray itself would try for a quarter of an hour.
+            # Ray itself would retry for a quarter of an hour.
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(**options)
     except (OSError, ValueError, ray.exceptions.AuthenticationError) as error:
@@ -203,7 +203,7 @@ def _join(address: str, options: dict[str, Any]) -> None:
         if refused or "InvalidAuthToken" in str(error.__cause__):
             raise UserError(
                 f"RAY_ADDRESS: {address} asks for another token; RAY_AUTH_MODE=token and "
-                "RAY_AUTH_TOKEN_PATH=FILE name the one of the cluster"
+                "RAY_AUTH_TOKEN_PATH=FILE name the cluster's token"
             ) from error
         raise UserError(f"RAY_ADDRESS: cannot join {address}: {error}") from error
 

@@ -1,6 +1,7 @@
-"""The verbs of the command line: what each takes, and what is printed at the end.
+"""The verbs of the command line: the settings of each, and what it prints at the end.
 
-`more-ray VERB` and the scripts in `jobs/` are the same; the docstrings here are the former's help.
+`more-ray VERB` and the scripts in `jobs/` run the same code; the docstrings here are the help of
+`more-ray VERB`.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ def main() -> None:
 
 
 def job(verb: str, description: str) -> None:
-    """A script that does what `more-ray VERB` does.
+    """Run a script of `jobs/`, which does the same as `more-ray VERB`.
 
     Args:
-        description: what its help begins with.
+        description: the start of its help.
     """
     _run(verb, sys.argv[1:], description, f"python {sys.argv[0]}")
 
@@ -145,13 +146,13 @@ def serve(config: configs.ServeConfig) -> None:
         from more_ray.bars import console
         from more_ray.serve.app import serving
 
-        # After Ray, which sets its own.
+        # After Ray, which sets handlers of its own.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stopped.set())
         with serving(config) as url:
             console.print(f"Serving at {url} (documentation: {url}/docs)", soft_wrap=True)
             stopped.wait()
-            console.print("Finishing what has begun")
+            console.print("Finishing the requests under way")
 
 
 def sample(config: configs.RejectionSamplingConfig) -> None:
@@ -239,4 +240,4 @@ VERBS: dict[str, tuple[type[configs.Section], Callable[[Any], None]]] = {
     "align": (configs.AlignConfig, align),
     "report": (configs.ReportConfig, report),
 }
-"""By name: its settings, and what does it."""
+"""By name: the type of the settings, and the function that runs the verb."""

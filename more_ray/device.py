@@ -1,5 +1,5 @@
-"""What a process computes on: its share of the cores, batches that fill a device, and the kind of
-device that work was begun on."""
+"""The device of a process: its share of the cores, batches that fill it, and the kind of device
+that work was started on."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from more_ray.errors import UserError
 from more_ray.run_folder import DEVICE
 
 SCORING_TOKENS = {"cpu": 8_192, "cuda": 32_768}
-"""Tokens of one scoring batch: fewer would not fill a GPU."""
+"""Tokens of a scoring batch, by device: fewer would not fill a GPU."""
 
 
 def use_threads(processes: int, threads: int | None = None) -> None:
     """Let torch use `threads` CPU threads, or a fair share of the cores of this machine.
 
     Args:
-        processes: that compute on this machine.
+        processes: number of processes that compute on this machine.
     """
     import torch
 
@@ -25,13 +25,13 @@ def use_threads(processes: int, threads: int | None = None) -> None:
 
 
 def begun_on_gpu(folder: str, key: str, wanted: bool | None, available: bool) -> bool:
-    """Whether work in `folder` uses GPUs: as it was begun, or what is `available`.
+    """Whether work in `folder` uses GPUs: as when it was started; for new work, if `available`.
 
     Args:
-        key: of the setting `wanted`, for errors.
+        key: name of the setting `wanted`, for errors.
 
     Raises:
-        UserError: it was begun on another kind, or on GPUs that the cluster has not.
+        UserError: it was started on another kind, or on GPUs that the cluster lacks.
     """
     file = storage.join(folder, DEVICE)
     if not storage.exists(file):
@@ -40,12 +40,12 @@ def begun_on_gpu(folder: str, key: str, wanted: bool | None, available: bool) ->
     if wanted not in (None, began):
         kind = "GPUs" if began else "CPUs"
         raise UserError(
-            f"{key}: what {folder} holds was begun on {kind}; choose another folder or remove that "
-            "one"
+            f"{key}: the work in {folder} was begun on {kind}; choose another folder or "
+            "delete this one"
         )
     if began and not available:
         raise UserError(
-            f"{key}: what {folder} holds was begun on GPUs, of which the cluster has too few; "
+            f"{key}: the work in {folder} was begun on GPUs, of which the cluster has too few; "
             f"{key}=true waits for them"
         )
     return began

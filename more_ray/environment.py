@@ -1,4 +1,4 @@
-"""What a result was made with: the command, the code, the machine."""
+"""The origin of a result: the command, the code, the machine."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def environment(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """With a `+` where tracked files differ from it."""
+    """The commit of this code, with a `+` where tracked files differ from it; None outside git."""
     folder = Path(__file__).parent
 
     def git(*arguments: str) -> str:

@@ -1,10 +1,10 @@
-"""Errors that are the user's to mend."""
+"""Errors that the user can fix."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """One line: what, where, what is allowed. Jobs show it without a traceback."""
+    """A mistake in one line: what, where, what is allowed. Jobs show it without a traceback."""
 
 
 class DataError(UserError):
@@ -12,10 +12,10 @@ class DataError(UserError):
 
 
 class ModelError(UserError):
-    """A model that cannot be loaded, or not for this."""
+    """A model that cannot be loaded, or not for this purpose."""
 
 
 def last_line(error: BaseException) -> str:
-    """What an error says, out of the report that Ray makes around it."""
+    """The message of an error, from the report that Ray makes around it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -1,13 +1,13 @@
-"""Processes of a local cluster, forked from one that has imported what they need.
+"""Worker processes of a local cluster, forked from a process that has imported what they need.
 
 Ray starts a new Python for every actor and every worker, and importing torch, transformers and
-DeepSpeed takes each of them seconds of processor time. Here one process imports them, once; a
+DeepSpeed takes each of them seconds of processor time. Here a server process imports them once; a
 worker is a fork of it, which costs milliseconds and shares its memory. Ray is not imported before
-the fork: it reads its settings when it is.
+the fork: it reads its settings at import.
 
 Ray starts this file in place of Python (`py_executable`), as `fork_server.py SOCKET WORKER.py ...`.
-It asks the server at SOCKET for a fork that runs WORKER.py in its stead, or runs it itself where
-there is no server. Hence no import at the top that takes time.
+It asks the server at SOCKET for a fork that runs WORKER.py, or runs WORKER.py itself where there is
+no server. Hence no import at the top that takes time.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ MODULES = ("pandas", "more_ray.train.step", "more_ray.model.export")
 
 
 def start(environment: dict[str, str]) -> str:
-    """Start a server that ends with this process; returns what runs workers by it.
+    """Start a server that ends with this process; returns the `py_executable` that uses it.
 
     Args:
-        environment: variables that only count when a process starts, such as an allocator's.
+        environment: variables that are only read when a process starts, such as an allocator's.
     """
     import shlex
     import subprocess
@@ -59,16 +59,16 @@ def serve(path: str, listener: socket.socket) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all processes of a job
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the workers
-    # It warns where there is no GPU.
+    # DeepSpeed warns where there is no GPU.
     logging.getLogger("DeepSpeed").addFilter(lambda record: record.levelno >= logging.ERROR)
     for name in MODULES:
         importlib.import_module(name)
     sys.path.pop(0)  # this process's folder
     gc.collect()
-    gc.freeze()  # what is never looked at stays shared
+    gc.freeze()  # objects that the collector never touches stay shared
     while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
         connection, _ = listener.accept()
-        # Where the one who asks has gone, or there is no room for a process, nothing is forked.
+        # Nothing is forked if the client has gone, or no further process can be started.
         with connection, suppress(OSError, ValueError):
             request, files = _receive(connection)
             try:

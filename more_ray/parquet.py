@@ -1,4 +1,4 @@
-"""Parquet files at a path or URI, whole or not there."""
+"""Parquet files at a path or URI, written atomically."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
 
 
 def write_tables(uri: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
-    """Write aside, then rename: there is a whole file or none."""
+    """Write under another name, then rename: readers see a complete file or none."""
     filesystem, path = storage.locate(uri)
     filesystem.create_dir(posixpath.dirname(path), recursive=True)
     aside = f"{path}.partial"

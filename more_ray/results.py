@@ -1,4 +1,4 @@
-"""What verbs hand back that a notebook shows."""
+"""Results of verbs that a notebook can show."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Evaluations = dict[str, Evaluation]
 
 @dataclass(frozen=True)
 class Page:
-    """A report, which a notebook shows in place."""
+    """A report, which a notebook shows inline."""
 
     path: str
     evaluations: Evaluations = field(repr=False)
@@ -24,13 +24,13 @@ class Page:
 
 @dataclass(frozen=True, repr=False)
 class Trained:
-    """A training run, and with `compare` those beside it."""
+    """A training run and, with `compare`, the runs it is compared with."""
 
     folder: str
     model: str
-    """Path of the trained model; with `compare`, that of the run's own scheme."""
+    """Path of the trained model; with `compare`, the model of the run's own scheme."""
     report: str
-    """Path of the page."""
+    """Path of the report page."""
     evaluations: Evaluations
 
     def __repr__(self) -> str:
@@ -45,7 +45,7 @@ class Trained:
 
 
 def inline(path: str) -> str:
-    """A page in a frame of its own, so that its styles stay within."""
+    """A page as HTML in a frame, so that its styles do not leak into the notebook."""
     from more_ray import storage
 
     page = html.escape(storage.read_text(path))

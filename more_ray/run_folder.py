@@ -1,7 +1,6 @@
-"""What the folder of a run or an evaluation holds, and where: no other file spells these names.
+"""The contents of the folder of a run or an evaluation: no other file spells these names.
 
-Apart from the model folder everything is below the folder itself; `model/` is a Hugging Face
-checkpoint, from whose path a run is found again.
+`model/` is a Hugging Face checkpoint; from its path the folder of the run can be found.
 """
 
 from __future__ import annotations
@@ -21,37 +20,37 @@ CONFIG = "config.yaml"
 ENVIRONMENT = "environment.json"
 """Command, commit, machine, versions and numbers of pairs."""
 DEVICE = "device.json"
-"""What work was begun on."""
+"""The kind of device that work was started on."""
 METRICS = "metrics.jsonl"
-"""A line a step."""
+"""A line per step."""
 STARTS = "starts.jsonl"
-"""A line each time the workers start."""
+"""A line per start of the workers."""
 EVALUATION = "eval.json"
-"""Measures of each source."""
+"""The measures of each source."""
 SCORES = "scores.parquet"
 """The scores of each test pair."""
 LIKELIHOODS = "likelihoods.parquet"
 """After fine-tuning: the likelihoods of the held-out answers."""
 REPORT = "report.html"
-"""The page."""
+"""The report page."""
 HEADS = "heads.safetensors"
-"""After calibration: the shared head, the drifts, and how sure they are."""
+"""After calibration: the shared head, the drifts, and their posterior."""
 MODEL = "model"
 """The exported model: a folder."""
 CHECKPOINTS = "checkpoints"
-"""What resuming needs, and Ray Train's records: a folder."""
+"""Checkpoints to resume from, and Ray Train's records: a folder."""
 
 
 def check_same(uri: str, what: str, config: Section, model: type[Section] | None = None) -> None:
-    """That a file of settings, where there is one, holds those of `config`, but for settings that
-    may change when work goes on.
+    """Check that a file of settings, if it exists, agrees with `config`, except for settings that
+    may change when work is resumed.
 
     Args:
-        what: is in the folder, for the error: "a run".
-        model: of the settings in the file, where it is not that of `config`.
+        what: the content of the folder, for the error: "a run".
+        model: type of the settings in the file, if it is not the type of `config`.
 
     Raises:
-        UserError: it holds others.
+        UserError: the file holds other settings.
     """
     if not storage.exists(uri):
         return
@@ -60,7 +59,7 @@ def check_same(uri: str, what: str, config: Section, model: type[Section] | None
     for key, before, now in differences(then, config.fixed()):
         raise UserError(
             f"output_dir: {posixpath.dirname(uri)} holds {what} with {key}={before}, not {now}; "
-            "choose another folder or remove that one"
+            "choose another folder or delete this one"
         )
 
 
@@ -78,7 +77,7 @@ def model_of(folder: str) -> str:
 
 
 def model_at(path: str) -> str:
-    """The path of the model in a run's folder; any other path, or name on the hub, as it is.
+    """The path of the model in a run's folder; other paths and hub names are returned unchanged.
 
     Raises:
         UserError: it is a folder of several runs.
@@ -91,7 +90,7 @@ def model_at(path: str) -> str:
 
 
 def holds_model(folder: str) -> bool:
-    """Whether a run has exported its model; of all its files the config comes last."""
+    """Whether a run has exported its model; `config.json` is written last."""
     return storage.exists(storage.join(folder, MODEL, "config.json"))
 
 
@@ -106,7 +105,7 @@ def run_of(model_path: str) -> str | None:
 
 
 def settings_of(model_path: str) -> dict[str, Any] | None:
-    """What `config.yaml` says of the run that exported a model; None for a model of another kind.
+    """The `config.yaml` of the run that exported a model; None for a model from elsewhere.
 
     Args:
         model_path: path or URI of a run's folder `model`.
@@ -140,7 +139,7 @@ def _settings(model_path: str) -> dict[str, Any] | None:
 
 
 def data_of(model_path: str) -> dict[str, dict[str, Any]]:
-    """What was counted of the sources of the run that exported a model, by name."""
+    """The counts of the sources of the run that exported a model, by source."""
     run = run_of(model_path)
     if run is None or not storage.exists(storage.join(run, ENVIRONMENT)):
         return {}

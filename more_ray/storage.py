@@ -1,4 +1,4 @@
-"""Small files in a folder that may be a path or any URI that pyarrow's filesystems open."""
+"""Small files at a path, or at any URI that pyarrow's filesystems open."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def join(uri: str, *parts: str) -> str:
 
 
 def absolute(uri: str) -> str:
-    """A path made absolute, so that every process means the same folder; URIs as they are."""
+    """A path made absolute, so that every process means the same folder; URIs stay unchanged."""
     return uri if "://" in uri else locate(uri)[1]
 
 
 def short_name(uri: str) -> str:
-    """What stands for a path or URI in another name: 12 hexadecimal digits."""
+    """A short name for a path or URI: 12 hexadecimal digits of its hash."""
     return hashlib.sha256(uri.encode()).hexdigest()[:12]
 
 
@@ -41,15 +41,15 @@ def exists(uri: str) -> bool:
 
 
 def read_text(uri: str) -> str:
-    """Raises FileNotFoundError where there is no such file."""
+    """The content of a file; raises FileNotFoundError if it does not exist."""
     filesystem, path = locate(uri)
     with filesystem.open_input_stream(path) as stream:
         return stream.read().decode()
 
 
 def write_text(uri: str, text: str) -> None:
-    """Write aside, then rename: a reader sees the old file or the new one, never a part, also after
-    a power cut."""
+    """Write under another name, then rename: a reader sees the old or the new file, never a part of
+    it, even after a power cut."""
     filesystem, path = locate(uri)
     filesystem.create_dir(posixpath.dirname(path), recursive=True)
     aside = f"{path}.partial"
@@ -69,7 +69,7 @@ def write_json(uri: str, value: Any) -> None:
 
 
 def remove(uri: str) -> None:
-    """A file or a folder with all in it; nothing where there is neither."""
+    """Remove a file, or a folder with all its content; does nothing if neither exists."""
     filesystem, path = locate(uri)
     kind = filesystem.get_file_info(path).type
     if kind is fs.FileType.Directory:
@@ -79,9 +79,9 @@ def remove(uri: str) -> None:
 
 
 def upload(folder: Path, uri: str, last: str) -> None:
-    """Move a local folder to a path or URI, the file `last` when all others are there.
+    """Move a local folder to a path or URI; the file `last` is written after all others.
 
-    Where that is, the folder is whole.
+    So the folder is complete once that file exists.
     """
     filesystem, path = locate(uri)
     filesystem.create_dir(path, recursive=True)
@@ -105,19 +105,19 @@ def upload_file(file: Path, uri: str) -> None:
 
 
 def sync_copy(folder: Path, uri: str) -> None:
-    """Wait until what was copied from a local folder to a path is on the disk, and not only in the
-    system's cache. A URI stands for a store that looks after that itself."""
+    """Wait until a copy of the local `folder` at a path is on disk, not only in the system's cache.
+    A URI stands for a store that ensures this itself."""
     filesystem, path = locate(uri)
     if isinstance(filesystem, fs.LocalFileSystem):
-        for one in folder.rglob("*"):
-            _sync(Path(path, one.relative_to(folder)))
+        for file in folder.rglob("*"):
+            _sync(Path(path, file.relative_to(folder)))
         _sync(Path(path))
-        for above in Path(path).parents[:2]:
-            _sync(above)
+        for parent in Path(path).parents[:2]:
+            _sync(parent)
 
 
 def _sync(path: Path) -> None:
-    """A file's content, or a folder's list of names."""
+    """Sync a file's content, or a folder's list of names, to disk."""
     handle = os.open(path, os.O_RDONLY)
     os.fsync(handle)
     os.close(handle)
@@ -132,11 +132,11 @@ def download(uri: str, folder: Path) -> None:
 
 
 def folders(uri: str) -> list[str]:
-    """The folders in a folder, in order of their names; none where it is not there."""
+    """The folders in a folder, in order of their names; empty if it does not exist."""
     filesystem, path = locate(uri)
     found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
     return [
-        join(uri, one.base_name)
-        for one in sorted(found, key=lambda one: one.path)
-        if one.type is fs.FileType.Directory
+        join(uri, entry.base_name)
+        for entry in sorted(found, key=lambda entry: entry.path)
+        if entry.type is fs.FileType.Directory
     ]

@@ -1,4 +1,4 @@
-"""The tables that a person sees at the end of a job; its progress bars are in `bars`."""
+"""The tables that a job prints at its end; progress bars are in `bars`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SIDE_BY_SIDE = 3
-"""More models than these are shown as a row each."""
+"""Up to so many models share a table; with more, each model is a row."""
 
 
 def _table(*left: str, right: Sequence[str] = (), wrap: bool = False) -> Table:
-    """Without lines; `left` and `right` are its columns, by the side that their cells stand on."""
+    """A table without lines; `left` and `right` are its columns, by the alignment of cells."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), caption_justify="left")
     for column in (*left, *right):
         table.add_column(column, no_wrap=not wrap, justify="right" if column in right else "left")
@@ -31,7 +31,7 @@ def _table(*left: str, right: Sequence[str] = (), wrap: bool = False) -> Table:
 
 
 def prepared_table(prepared: Prepared) -> Table:
-    """Pairs, rejects, and what is doubtful of the training pairs of each source."""
+    """Pairs, rejects, and doubtful training pairs of each source."""
     table = _table("source", right=("train", "test", "rejected", *AUDITED.values()))
     unread = ""
     for name, count in prepared.manifest["sources"].items():
@@ -42,15 +42,15 @@ def prepared_table(prepared: Prepared) -> Table:
             unread += f"\nColumns of {name} that are not read: {', '.join(columns)}"
     table.caption = (
         "leaked: training pairs with the prompt of a test pair (data.on_leak).\n"
-        "twice: given before. contradicted: the other answer is preferred, in this source or by "
-        "others.\n"
+        "twice: repeats of an earlier pair. contradicted: the other answer is preferred, in this "
+        "or another source.\n"
         f"Each reject with its reason: {prepared.folder}/rejects.jsonl{unread}"
     )
     return table
 
 
 def evaluation_tables(evaluations: Mapping[str, Evaluation]) -> list[Table]:
-    """What fits the number of models: all measures of few, or accuracy and ECE of many."""
+    """The tables that suit the number of models: all measures of few, accuracy and ECE of many."""
     if len(evaluations) <= SIDE_BY_SIDE:
         return [results_table(evaluations)]
     return [matrix_table(evaluations, measure) for measure in drawn()]
@@ -101,16 +101,16 @@ def heads_table(by_head: Mapping[str, Measured]) -> Table:
 
 
 def matrix_table(evaluations: Mapping[str, Evaluation], measure: Measure) -> Table:
-    """One measure of many models: a row per model, a column per source (the paper's Table 2)."""
+    """A measure of many models: a row per model, a column per source (the paper's Table 2)."""
     sources = next(iter(evaluations.values()))["sources"]
     table = _table(measure.heading, *sources, "mean", "95% interval")
     for column in table.columns[1 : 1 + len(sources)]:
         column.no_wrap = False
     for column in table.columns:
         column.overflow = "fold"
-    for name, one in evaluations.items():
-        values = [*one["sources"].values(), one["mean"]]
-        ends = interval_text(one["mean"][f"{measure.key}_ci"])
+    for name, evaluation in evaluations.items():
+        values = [*evaluation["sources"].values(), evaluation["mean"]]
+        ends = interval_text(evaluation["mean"][f"{measure.key}_ci"])
         table.add_row(name, *(measure.format(value[measure.key]) for value in values), ends)
     return table
 
@@ -127,7 +127,8 @@ def ranking_table(ranking: pd.DataFrame, rows: int = 20) -> Table:
     names = [column.rpartition(".")[2] for column in varied]
     table = _table(*names, "seeds", *(measure.name for measure in measures))
     for column in table.columns[: len(varied)]:
-        column.no_wrap, column.max_width, column.overflow = False, 20, "fold"  # of many names
+        # Lists of sources are long.
+        column.no_wrap, column.max_width, column.overflow = False, 20, "fold"
     for row in ranking.head(rows).to_dict("records"):
         values = [
             f"{row[key]:.3g}" if isinstance(row[key], float) else str(row[key]).replace("+", " ")
@@ -141,7 +142,7 @@ def ranking_table(ranking: pd.DataFrame, rows: int = 20) -> Table:
 
 
 def calibration_table(evaluation: Evaluation) -> Table:
-    """What else was measured of a model: by other definitions, and after a fitted temperature."""
+    """Further measures of calibration: other definitions, and after a fitted temperature."""
     columns = [
         measure
         for measure in MEASURES.values()
@@ -152,12 +153,12 @@ def calibration_table(evaluation: Evaluation) -> Table:
     for source, rows in _by_source({"": evaluation}):
         row = rows[""]
         table.add_row(source, *(measure.format(row[measure.key]) for measure in columns))
-    table.caption = "T: the temperature fitted to a source's other half, what one scalar gives."
+    table.caption = "T: the temperature fitted to a source's other half."
     return table
 
 
 def differences_table(evaluation: Evaluation) -> Table:
-    """One model less another on the same pairs, with 95% intervals and p-values."""
+    """A model minus another on the same pairs, with 95% intervals and p-values."""
     against = evaluation["against"]
     table = _table("source", "measure", "difference", "95% interval", "p")
     for source, rows in [*against["sources"].items(), ("mean", against["mean"])]:
@@ -167,7 +168,7 @@ def differences_table(evaluation: Evaluation) -> Table:
                 *(interval_text(row["ci"], "+.3f", " to "), f"{row['p']:.3f}"),
             )
         table.add_section()
-    table.caption = f"Less those of {against['path']}, pair by pair."
+    table.caption = f"Minus the values of {against['path']}, pair by pair."
     return table
 
 
@@ -195,15 +196,16 @@ def perplexity_table(evaluations: Mapping[str, Evaluation]) -> Table:
     table = _table("source", "policy", right=columns, wrap=True)
     for source in next(iter(evaluations.values()))["sources"]:
         for name, evaluation in evaluations.items():
-            one = evaluation["sources"][source]
+            measures = evaluation["sources"][source]
             table.add_row(
-                *(source, name, with_interval(one["perplexity"], one["perplexity_ci"], ".2f")),
-                *(f"{one['answer_perplexity']:.2f}", f"{one['median_perplexity']:.2f}"),
-                *(f"{one['outliers']}", f"{one['n']:,}"),
+                *(source, name),
+                with_interval(measures["perplexity"], measures["perplexity_ci"], ".2f"),
+                *(f"{measures['answer_perplexity']:.2f}", f"{measures['median_perplexity']:.2f}"),
+                *(f"{measures['outliers']}", f"{measures['n']:,}"),
             )
     table.caption = (
-        "perplexity: over all tokens, with its 95% interval; of an answer: each answer's own; "
-        "outliers: answers far above the others' (Tukey's fence)."
+        "perplexity: over all tokens, with its 95% interval; of an answer: each answer's own "
+        "perplexity; outliers: answers far above the others (Tukey's fence)."
     )
     return table
 
@@ -230,10 +232,10 @@ def alignment_tables(result: Mapping[str, Any]) -> Iterator[Table]:
     if result["judgements"]:
         columns = (*DECIDED, "unread", "win rate")
         table = _table("policy", "against", "more", right=columns, wrap=True)
-        for one in result["judgements"]:
-            counts = (str(one[name]) for name in (*DECIDED, "unparsable"))
-            names = (one["policy"], one["other"], one["criterion"])
-            table.add_row(*names, *counts, win_rate(one))
+        for judgement in result["judgements"]:
+            counts = (str(judgement[name]) for name in (*DECIDED, "unparsable"))
+            names = (judgement["policy"], judgement["other"], judgement["criterion"])
+            table.add_row(*names, *counts, win_rate(judgement))
         yield table
     rows = measure_rows(result)
     table = _table("", *(row["policy"] for row in rows), wrap=True)
@@ -247,5 +249,5 @@ def _by_source(
 ) -> Iterator[tuple[str, dict[str, SourceMeasures]]]:
     """Each source and what every evaluation says of it, the mean last."""
     for source in next(iter(named.values()))["sources"]:
-        yield source, {name: one["sources"][source] for name, one in named.items()}
-    yield "mean", {name: one["mean"] for name, one in named.items()}
+        yield source, {name: evaluation["sources"][source] for name, evaluation in named.items()}
+    yield "mean", {name: evaluation["mean"] for name, evaluation in named.items()}

@@ -3,8 +3,8 @@
 python docs/examples/more_in_one_file.py
 
 Three populations share a reward and drift from it; a small reward model learns from pairs of all of
-them. Equation numbers are the paper's. Shapes: K populations, N pairs of a batch, B pairs of each
-population in it, W words of an answer, V vocabulary, H hidden size.
+them. Equation numbers are the paper's. Shapes: K populations, N pairs of a batch, B of them per
+population, W words of an answer, V vocabulary, H hidden size.
 """
 
 import torch
@@ -15,7 +15,7 @@ STEPS = 300
 
 
 class RewardModel(torch.nn.Module):
-    """The mean of the words' embeddings through a small network, and a head without bias."""
+    """The mean of word embeddings through a small network, with a linear head without bias."""
 
     def __init__(self):
         super().__init__()
@@ -31,13 +31,13 @@ class RewardModel(torch.nn.Module):
 
 
 def make_populations(drift=0.8):
-    """`[K, V]`: what each population finds a word worth, the shared reward plus its drift (4)."""
+    """`[K, V]`: the worth of each word to each population, a shared reward plus its drift (4)."""
     return torch.randn(V) + drift * torch.randn(K, V)
 
 
 def draw_pairs(worth, population, count):
-    """Pairs of random answers; the population prefers by Bradley-Terry: chosen, rejected, each
-    `[count, W]`."""
+    """Chosen and rejected answers, `[count, W]` each: pairs of random answers, which the population
+    compares by Bradley-Terry."""
     pairs = torch.randint(V, (count, 2, W))
     reward = worth[population][pairs].mean(dim=2) * 3
     second_wins = torch.rand(count) < torch.sigmoid(reward[:, 1] - reward[:, 0])
@@ -46,7 +46,7 @@ def draw_pairs(worth, population, count):
 
 
 def draw_batch(worth):
-    """Stratified: B pairs of each population, and which one each pair is of."""
+    """A stratified batch: B pairs of each population, and the population of each pair."""
     parts = [draw_pairs(worth, population, B) for population in range(K)]
     chosen, rejected = (torch.cat(side) for side in zip(*parts, strict=True))
     return chosen, rejected, torch.arange(K).repeat_interleave(B)
@@ -55,7 +55,7 @@ def draw_batch(worth):
 def head_gradients(delta, z_chosen, z_rejected, source):
     """`[K, H]`: each population's mean gradient of the ranking loss for the head (8).
 
-    In closed form: for a head r = w . z it is -sigmoid(-delta) (z_chosen - z_rejected) of a pair.
+    In closed form: for a head r = w . z, a pair's is -sigmoid(-delta) (z_chosen - z_rejected).
     """
     gradient = -torch.sigmoid(-delta)[:, None] * (z_chosen - z_rejected)
     return torch.stack([gradient[source == k].mean(dim=0) for k in range(K)])
@@ -93,7 +93,7 @@ def more_loss(model, chosen, rejected, source):
 
 @torch.no_grad()
 def evaluate(model, worth, pairs=2_000):
-    """Of each population: accuracy, and ECE over ten bins of the confidence max(p, 1 - p)."""
+    """Accuracy per population, and ECE over ten bins of the confidence max(p, 1 - p)."""
     results = []
     for population in range(K):
         chosen, rejected = draw_pairs(worth, population, pairs)
@@ -119,7 +119,7 @@ def main():
         loss.backward()
         optimizer.step()
         if step % 50 == 0:
-            print(f"step {step:3}  loss {loss:.3f}  lam {[f'{one:.2f}' for one in lam]}")
+            print(f"step {step:3}  loss {loss:.3f}  lam {[f'{weight:.2f}' for weight in lam]}")
     for population, (accuracy, ece) in enumerate(evaluate(model, worth)):
         print(f"population {population}  accuracy {accuracy:.3f}  ECE {ece:.3f}")
 

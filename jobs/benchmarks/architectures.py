@@ -125,7 +125,7 @@ def _padded(name: str, reason: str | None) -> str:
 
 def main() -> None:
     print("# How each architecture runs\n")
-    print("Packed: no padding, the shared prompt once. Padded: a row an answer, with the reason.")
+    print("Packed: no padding, the shared prompt once. Padded: a row per answer, with the reason.")
     print("Policies (`objective.loss=dpo` and `sft`) are trained packed or refused.")
     print("Made by `python jobs/benchmarks/architectures.py > docs/architectures.md`.\n")
     print("| architecture | reward model | policy | samples |")

@@ -2,7 +2,7 @@
 
 python jobs/benchmarks/scale.py
 
-It prints the tables of cluster/README.md. They are a model, not a measurement.
+It prints the tables of cluster/README.md. They are estimates, not measurements.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _memory(plan: ScalePlan) -> str:
         f"{base.name} {_gib(activation_bytes(base, plan.tokens))}" for base in BASES
     )
     caption = (
-        "GiB a GPU for weights, gradients and optimizer state (bf16, fp32 master weights, Adam). "
+        "GiB per GPU for weights, gradients and optimizer state (bf16, fp32 master weights, Adam). "
         f"Add for {plan.tokens:,} tokens with gradient checkpointing: {activations} GiB, the "
         "working memory of one block, and what the allocator and NCCL take."
     )
@@ -81,7 +81,7 @@ def _traffic(plan: ScalePlan) -> str:
     header = [
         *("base", "parameters", "lam, KiB", "ZeRO", "gradients, GiB", "ratio"),
         "checkpoint, GiB",
-        *(f"a worker, W = {workers:,}" for workers in plan.workers),
+        *(f"per worker, W = {workers:,}" for workers in plan.workers),
     ]
     rows = []
     for base in BASES:
@@ -102,8 +102,8 @@ def _traffic(plan: ScalePlan) -> str:
         )
     caption = (
         f"What a worker sends in a micro-step, for lam (K = {plan.sources}, any W) and for the "
-        f"weights (W = {most:,}), and the size of a resumable checkpoint, whole and a worker's "
-        "even share (below ZeRO 3 rank 0 writes the bf16 weights alone)."
+        f"weights (W = {most:,}), and the size of a resumable checkpoint, in total and per "
+        "worker if shared evenly (below ZeRO 3 rank 0 writes the bf16 weights alone)."
     )
     return _table(caption, header, rows)
 
@@ -136,12 +136,12 @@ def _times(plan: ScalePlan) -> str:
             )
     hardware = networks[0]
     caption = (
-        f"Seconds a step against workers and the network of each GPU, {plan.tokens:,} tokens a "
-        f"worker, K = {plan.sources}. Assumed: {hardware.flops / 1e12:.0f} TFLOP/s a GPU of which "
-        f"{hardware.utilisation:.0%} are reached, gradient checkpointing, a ring for the weights, "
-        f"a tree for lam, {hardware.latency * 1e6:.0f} µs a message, {hardware.solve * 1e6:.0f} µs "
-        "for the solver, nothing overlapped, no faster links within a node, no stragglers, no "
-        "waiting for data."
+        f"Seconds per step against workers and the network of each GPU, {plan.tokens:,} tokens per "
+        f"worker, K = {plan.sources}. Assumed: {hardware.flops / 1e12:.0f} TFLOP/s per GPU of "
+        f"which {hardware.utilisation:.0%} are reached, gradient checkpointing, a ring for the "
+        f"weights, a tree for lam, {hardware.latency * 1e6:.0f} µs per message, "
+        f"{hardware.solve * 1e6:.0f} µs for the solver, nothing overlapped, no faster links within "
+        "a node, no stragglers, no waiting for data."
     )
     return _table(caption, header, rows)
 

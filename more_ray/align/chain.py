@@ -1,7 +1,7 @@
-"""The second half of the paper as one chain, each part of which goes on where it stopped.
+"""The second half of the paper as one chain, each stage of which resumes where it stopped.
 
-Preferences -> reward models -> the best of S answers by each -> a policy fine-tuned on each best ->
-their answers, measured and judged.
+Preferences -> reward models -> for each the best of S answers -> a policy fine-tuned on these ->
+answers of all policies, measured and judged.
 """
 
 from __future__ import annotations
@@ -40,21 +40,22 @@ BEST = "best"
 """The source that a policy is fine-tuned on."""
 
 JudgeBar = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
-"""Shows what is asked and how many questions that is; gives what is told of each answer."""
+"""Shows a text and a bar over so many questions; gives the function to call for each answer."""
 
 
 def align(config: AlignConfig, stage: Callable[[str], None], judge_bar: JudgeBar) -> dict[str, Any]:
     """Run the chain; returns the content of `align.json`.
 
-    `reward_models`: by scheme, the `mean` of its `eval.json`. `policies`: base and one a reward
-    model, what `measure` gives, and `perplexity` of held-out answers by source. `judgements`: what
-    `judge` gives, with the names of the two policies, for each criterion.
+    `reward_models`: by scheme, the `mean` of its `eval.json`. `policies`: for the base and one
+    policy per reward model, the result of `measure`, and `perplexity` of held-out answers by
+    source. `judgements`: the results of `judge`, with the names of the two policies, for each
+    criterion.
 
     Args:
-        stage: told what begins.
+        stage: called with the title of each stage that begins.
 
     Raises:
-        UserError: a part cannot be done, and why; what was done is kept.
+        UserError: a stage failed, and why; finished work is kept.
     """
     chain = _Chain(config.changed(output_dir=storage.absolute(config.output_dir)))
     stage("1/5 Reward models")
@@ -71,7 +72,9 @@ def align(config: AlignConfig, stage: Callable[[str], None], judge_bar: JudgeBar
         judgements = chain.judge(config.judge, judge_bar)
     for name, evaluation in evaluations.items():
         sources = evaluation["sources"].items()
-        measures[name]["perplexity"] = {source: one for source, one in sources if source != BEST}
+        measures[name]["perplexity"] = {
+            source: numbers for source, numbers in sources if source != BEST
+        }
     result = {
         "environment": environment(),
         "reward_models": {name: evaluation["mean"] for name, evaluation in rewards.items()},
@@ -83,7 +86,7 @@ def align(config: AlignConfig, stage: Callable[[str], None], judge_bar: JudgeBar
 
 
 class _Chain:
-    """Where things are, and each part of the chain; a policy has the name of its reward model."""
+    """The stages of the chain and their folders; a policy has the name of its reward model."""
 
     def __init__(self, config: AlignConfig) -> None:
         self._config = config
@@ -101,7 +104,7 @@ class _Chain:
         return storage.join(self._config.output_dir, *parts)
 
     def train_reward_models(self) -> dict[str, Evaluation]:
-        """Their evaluations."""
+        """Train the reward models; returns their evaluations, by scheme."""
         folders = dict(zip(self._names, train_all(self._config.reward), strict=True))
         self._rewards = {name: _model(folder) for name, folder in folders.items()}
         return {name: evaluation_of(folder) for name, folder in folders.items()}
@@ -112,7 +115,7 @@ class _Chain:
         self._sample(policies, config.prompts, config.limit, config.sampling)
 
     def finetune(self) -> dict[str, Evaluation]:
-        """The evaluations of the base and of the policies."""
+        """Fine-tune a policy per reward model; returns the evaluations of these and of the base."""
         first = self._names[0]
         evaluations = {BASE: run(self._finetuning(BASE, first, max_steps=0))}
         return evaluations | {name: run(self._finetuning(name, name)) for name in self._names}
@@ -120,21 +123,23 @@ class _Chain:
     def evaluate(self) -> dict[str, dict[str, Any]]:
         """The measures of each policy's answers to the evaluation prompts."""
         config = self._config
-        policies = {self._folder("answers", name): one for name, one in self._policies.items()}
+        policies = {
+            self._folder("answers", name): policy for name, policy in self._policies.items()
+        }
         sampling = config.sampling.changed(samples=config.eval_samples)
         self._sample(policies, config.eval_prompts, config.eval_limit, sampling)
         base = self._samples(BASE)
         measures = {}
         for name, policy in self._policies.items():
             samples = self._samples(name)
-            one = samples[self._names[0]]
-            _write_first_answers(one, self._answers(name))
+            scored = samples[self._names[0]]
+            _write_first_answers(scored, self._answers(name))
             if name == BASE:
                 measures[name] = measure(samples, base, None)
             else:
                 uri = self._folder("answers", name, "kl.parquet")
                 prompt_tokens = config.sampling.max_prompt_tokens
-                kl = divergence(policy, config.policy, one, prompt_tokens, uri)
+                kl = divergence(policy, config.policy, scored, prompt_tokens, uri)
                 measures[name] = measure(samples, base, kl)
         return measures
 
@@ -177,13 +182,13 @@ class _Chain:
         limit: int | None,
         sampling: SamplingConfig,
     ) -> None:
-        """Answers of policies, by their folders; drawn once, and scored by each reward model."""
+        """Sample answers of policies (by their folders) once; score them by each reward model."""
         for name in self._names:
             source = None if name == self._names[0] else self._names[0]
             reward = self._rewards[name]
             with scoring(reward, self._config.output_dir, shared_gpus(None, 1)) as app:
                 for folder, policy in policies.items():
-                    one = RejectionSamplingConfig(
+                    sample_config = RejectionSamplingConfig(
                         output_dir=storage.join(folder, name),
                         prompts=prompts,
                         limit=limit,
@@ -194,10 +199,12 @@ class _Chain:
                     )
                     verb = f"score by {name}" if source else f"sample, score by {name}"
                     with SamplingProgress(verb) as progress:
-                        sample_and_select(one, partial(score_by_service, app), progress.show)
+                        sample_and_select(
+                            sample_config, partial(score_by_service, app), progress.show
+                        )
 
     def _finetuning(self, name: str, best_by: str, **train: Any) -> RunConfig:
-        """The run that makes a policy of what a reward model found best."""
+        """The run that fine-tunes a policy on the answers that a reward model found best."""
         tuning = self._config.finetune
         best = self._folder(BEST, best_by, "best.parquet")
         sources = [f"{BEST}={best}", *tuning.data.sources]

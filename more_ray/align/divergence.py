@@ -1,4 +1,4 @@
-"""How far a policy is from the one that it was made from.
+"""The divergence of a policy from the base that it was fine-tuned from.
 
 Legend: S answers to one prompt, M answer tokens, V vocabulary.
 """
@@ -24,7 +24,7 @@ def pack_samples(
     responses: Sequence[str],
     max_prompt_tokens: int,
 ) -> PackedBatch:
-    """The answers to a prompt, each with all of its own tokens, also where they begin alike."""
+    """The answers to a prompt, packed; each keeps all its tokens, even if answers start alike."""
     unlimited = 2**30
     question = render_prompt(tokenizer, prompt)
     before = encode(tokenizer, [question], unlimited)[0]

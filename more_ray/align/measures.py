@@ -1,4 +1,4 @@
-"""What alignment did to a policy: reward, divergence, length, diversity.
+"""Measures of what alignment changed in a policy: reward, divergence, length, diversity.
 
 Legend: P prompts.
 """
@@ -22,7 +22,7 @@ BASE = "base"
 
 
 def by_prompt(samples: pa.Table, key: str) -> Floats:
-    """`[P]` means of a column over the samples of each prompt that have it; NaN where none has."""
+    """`[P]`: mean of a column over each prompt's samples that have a value; NaN if none has."""
     means = samples.select(["row", key]).group_by("row").aggregate([(key, "mean")]).sort_by("row")
     return means[f"{key}_mean"].to_numpy().astype(np.float64)
 
@@ -30,7 +30,7 @@ def by_prompt(samples: pa.Table, key: str) -> Floats:
 def mean_with_interval(value_P: Floats) -> dict[str, Any]:
     """`mean`, `ci` (Student's 95% interval over prompts) and `n`; values that are NaN are left out.
 
-    Of a single value `ci` is None, of none `mean` too.
+    With a single value `ci` is None, without any `mean` too.
     """
     known_P = value_P[~np.isnan(value_P)]
     if not len(known_P):
@@ -40,7 +40,7 @@ def mean_with_interval(value_P: Floats) -> dict[str, Any]:
 
 
 def distinct_bigrams(responses: Sequence[str]) -> float | None:
-    """The share of different ones among all pairs of neighbouring words in some answers.
+    """The share of distinct pairs among all pairs of neighbouring words in some answers.
 
     distinct-2 of Li et al. 2016, "A Diversity-Promoting Objective Function"; None without a pair.
     """
@@ -50,10 +50,10 @@ def distinct_bigrams(responses: Sequence[str]) -> float | None:
 
 def diversity(samples: pa.Table) -> dict[str, Any]:
     """`distinct_bigrams` of the answers to each prompt, with an interval over prompts."""
-    of_prompt: dict[int, list[str]] = {}
+    by_row: dict[int, list[str]] = {}
     for row, response in zip(
         samples["row"].to_pylist(), samples["response"].to_pylist(), strict=True
     ):
-        of_prompt.setdefault(row, []).append(response)
-    shares = [distinct_bigrams(responses) for responses in of_prompt.values()]
+        by_row.setdefault(row, []).append(response)
+    shares = [distinct_bigrams(responses) for responses in by_row.values()]
     return mean_with_interval(np.array(shares, dtype=np.float64))

@@ -28,12 +28,12 @@ def measure(
     """Means over prompts with intervals, except `unfinished`, a share of all samples.
 
     `tokens`, `distinct_bigrams`; by reward model `reward`, and `gain` over the base on the same
-    prompts; `kl` to the base in nats an answer, None for the base itself.
+    prompts; `kl` to the base in nats per answer, None for the base itself.
 
     Args:
-        samples: of the policy, by the reward model that scored them.
-        base: those of the base.
-        divergence: the column `kl` for each sample's `row`.
+        samples: the policy's samples, by the reward model that scored them.
+        base: the same for the base.
+        divergence: a table with `kl` and `row` of each sample.
     """
     first = next(iter(samples.values()))
     rewards = {name: by_prompt(table, "score") for name, table in samples.items()}
@@ -57,10 +57,10 @@ def divergence(
     max_prompt_tokens: int,
     uri: str,
 ) -> pa.Table:
-    """`kl` of each sample (`row`, `sample`) in the file `uri`, which is made where it is not there.
+    """`kl` of each sample (`row`, `sample`), from the file `uri`; made if it does not exist.
 
     Args:
-        samples: whole prompts, as `SAMPLE_SCHEMA`.
+        samples: all samples of some prompts, as `SAMPLE_SCHEMA`.
     """
     if not storage.exists(uri):
         use_gpu = uses_gpu(None, 1)
@@ -91,6 +91,6 @@ def _divergence_of(
 
 def _by_prompt(samples: pa.Table) -> Sequence[tuple[Any, list[str]]]:
     prompts: dict[int, tuple[Any, list[str]]] = {}
-    for one in samples.select(["row", "prompt", "response"]).to_pylist():
-        prompts.setdefault(one["row"], (one["prompt"], []))[1].append(one["response"])
+    for sample in samples.select(["row", "prompt", "response"]).to_pylist():
+        prompts.setdefault(sample["row"], (sample["prompt"], []))[1].append(sample["response"])
     return list(prompts.values())

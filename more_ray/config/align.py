@@ -1,4 +1,4 @@
-"""What the chain from preferences to an aligned policy is."""
+"""Settings of `align`, the chain from preferences to an aligned policy."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class AlignConfig(Section):
     output_dir: str = "outputs/align"
     """Where samples, policies, answers, `align.json` and `report.html` go."""
     reward: RunConfig = RunConfig(output_dir="outputs/align/reward", compare=["proportional"])
-    """The runs that train the reward models, one for `reward.objective.scheme` and for each scheme
-    that `reward.compare` names. What has ended in `reward.output_dir` is used as it is."""
+    """The runs that train the reward models: one with `reward.objective.scheme`, and one with each
+    scheme in `reward.compare`. Finished runs in `reward.output_dir` are reused."""
     policy: ModelConfig = ModelConfig()
     """The causal LM that is sampled from and fine-tuned."""
     prompts: str
     """File of the prompts to sample the best answers for, as in `rejection_sampling.py`."""
     limit: int | None = Field(None, ge=1)
-    """Only the first of them."""
+    """Use only the first prompts of the file."""
     sampling: SamplingConfig = SamplingConfig()
     """How the policy answers."""
     finetune: FineTuneConfig = FineTuneConfig()
@@ -33,9 +33,9 @@ class AlignConfig(Section):
     eval_prompts: str
     """File of the prompts that the policies are compared on."""
     eval_limit: int | None = Field(None, ge=1)
-    """Only the first of them."""
+    """Use only the first prompts of that file."""
     eval_samples: int = Field(2, ge=1)
-    """Answers of each policy to each of them; the judge reads the first."""
+    """Answers of each policy to each of these prompts; the judge reads the first."""
     judge: JudgeEndpoint | None = None
     """Who judges the policies' answers; unset: nobody."""
     criteria: tuple[Criterion, ...] = ("helpful", "harmless")

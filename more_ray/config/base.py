@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from typing_extensions import Self
 
 Tree = dict[str, Any]
-"""Settings as YAML gives them: sections are trees, too."""
+"""Settings as read from YAML: nested dictionaries, one per section."""
 
 T = TypeVar("T")
 _MAY_CHANGE = "may change when work goes on"
 MayChange = Annotated[T, _MAY_CHANGE]
-"""A setting that may differ when work goes on: it does not change what comes out."""
+"""A setting that may differ when a run is resumed: it does not change the result."""
 
 
 class Section(BaseModel):
@@ -25,15 +25,15 @@ class Section(BaseModel):
     )
 
     renamed: ClassVar[dict[str, str]] = {}
-    """Keys of earlier versions, and what they are called now."""
+    """Keys of earlier versions, with their names today."""
 
     def changed(self, **changes: Any) -> Self:
-        """A copy with other values, validated as if it had been given so."""
+        """A copy with other values, validated like settings from a caller."""
         given = {name: getattr(self, name) for name in self.model_fields_set}
         return type(self).model_validate(given | changes)
 
     def fixed(self) -> Tree:
-        """All settings that must stay the same when work goes on."""
+        """All settings that must stay the same when a run is resumed."""
         return without_free(type(self), self.model_dump(mode="json"))
 
     @model_validator(mode="before")
@@ -58,7 +58,7 @@ def read(model: type[SectionT], text: str) -> SectionT:
 
 
 def without_free(model: type[BaseModel], tree: Tree) -> Tree:
-    """A tree without the settings of `model` that may change when work goes on."""
+    """A tree without the settings of `model` that may change when a run is resumed."""
     kept = {}
     for key, value in tree.items():
         field = model.model_fields.get(key)
@@ -71,15 +71,15 @@ def without_free(model: type[BaseModel], tree: Tree) -> Tree:
 def differences(then: Tree, now: Tree, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """The dotted keys whose values differ, with both values."""
     for key in then | now:
-        one, other = then.get(key), now.get(key)
-        if isinstance(one, dict) and isinstance(other, dict):
-            yield from differences(one, other, f"{prefix}{key}.")
-        elif one != other:
-            yield f"{prefix}{key}", one, other
+        before, after = then.get(key), now.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from differences(before, after, f"{prefix}{key}.")
+        elif before != after:
+            yield f"{prefix}{key}", before, after
 
 
 def members(annotation: Any) -> tuple[Any, ...]:
-    """The types of a union; the type itself where it is none."""
+    """The types of a union; the type itself where it is not a union."""
     is_union = get_origin(annotation) in (Union, UnionType)
     return get_args(annotation) if is_union else (annotation,)
 
@@ -87,5 +87,7 @@ def members(annotation: Any) -> tuple[Any, ...]:
 def sections_of(annotation: Any) -> list[type[BaseModel]]:
     """The models among the types of a union."""
     return [
-        one for one in members(annotation) if isinstance(one, type) and issubclass(one, BaseModel)
+        kind
+        for kind in members(annotation)
+        if isinstance(kind, type) and issubclass(kind, BaseModel)
     ]

@@ -1,4 +1,4 @@
-"""What is learnt from."""
+"""Settings of the data: which sources, how many pairs, how they are prepared."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class SimulatorConfig(Section):
     test_pairs: int = Field(500, ge=2)
     """Test pairs of each population."""
     drift: float = Field(0.8, ge=0)
-    """Size of each population's own drift, relative to the reward that all share (4)."""
+    """Size of each population's own drift, relative to the shared reward (4)."""
     noise: float = Field(1.0, gt=0)
     """Temperature of the Bradley-Terry labels; 1 is the model's own noise."""
     seed: int = Field(0, ge=0)
@@ -31,17 +31,17 @@ class DataConfig(Section):
     """Folder (path or URI) of `<source>.<split>.parquet|jsonl|jsonl.gz|json|csv` files."""
     sources: list[str] = Field([])
     """Names in `root`, names on the hub (helpful, harmless, oasst1, webgpt, summarize;
-    `helpful@COMMIT` pins one), paths or URIs, or `name=path`. Empty: every source in `root`, or the
-    simulator where root is unset."""
+    `helpful@COMMIT` pins a revision), paths or URIs, or `name=path`. Empty: every source in `root`,
+    or the simulator where root is unset."""
     train_on: list[str] = Field([])
-    """Names of the sources to train on, where that is not all of them; all are evaluated."""
+    """Names of the sources to train on. Empty: all. All sources are evaluated."""
     simulator: SimulatorConfig = SimulatorConfig()
     """The built-in simulator, used when neither `root` nor `sources` is set."""
     max_pairs: int | None = Field(40_000, ge=1)
     """At most this many training pairs of a source, a seeded sample (the paper: 40,000)."""
     resample: bool = True
-    """True: every source gives the same number of pairs a step and smaller sources are repeated
-    (the paper). False: every pair once an epoch, each source in proportion to its size."""
+    """True: every source gives the same number of pairs per step and smaller sources are repeated
+    (the paper). False: every pair once per epoch, each source in proportion to its size."""
     test_pairs: int | None = Field(2_000, ge=1)
     """At most this many test pairs of a source, a seeded sample."""
     test_fraction: float = Field(0.1, gt=0, lt=1)
@@ -50,7 +50,7 @@ class DataConfig(Section):
     max_length: int = Field(512, ge=8)
     """Tokens of a prompt and its answer; longer ones lose their beginning."""
     on_leak: Literal["warn", "drop", "error"] = "warn"
-    """Where a training pair has the prompt of a test pair, of any source: say so, leave the
+    """What to do where a training pair has the prompt of a test pair of any source: warn, leave the
     training pair out, or stop."""
     max_reject_share: float = Field(0.3, ge=0, le=1)
     """Preparation fails where a larger share of a source's pairs is unusable."""

@@ -1,4 +1,4 @@
-"""What an evaluation is."""
+"""Settings of an evaluation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class EvaluationConfig(Section):
     """Folder of another evaluation or run on the same pairs: its `scores.parquet` is compared with
     this model's, pair by pair."""
     data: DataConfig = DataConfig()
-    """Whose test pairs are scored."""
+    """The data whose test pairs are scored."""
     bins: int = Field(10, ge=1)
     """Bins of the calibration errors (the paper: 10)."""
     resamples: int = Field(1_000, ge=100)

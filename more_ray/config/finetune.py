@@ -1,4 +1,4 @@
-"""What a fine-tuning run is: a run whose loss is (3)."""
+"""Settings of a fine-tuning run: a run whose loss is (3)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class FineTuneConfig(RunConfig):
     objective: ObjectiveConfig = ObjectiveConfig(loss="sft", scheme="proportional")
     """What is minimised."""
     train: TrainConfig = TrainConfig(pairs_per_source=16, accumulation=4, eval_tokens=2_048)
-    """Workers, batches, precision, checkpoints; the paper's batch is of 64 answers."""
+    """Workers, batches, precision, checkpoints; the paper's batch has 64 answers."""
 
     @field_validator("objective")
     @classmethod

@@ -1,4 +1,4 @@
-"""Who judges, and what a comparison is."""
+"""Settings of the judge, and of a comparison of answers."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ class JudgeEndpoint(Section):
     model: str
     """The judge, by the name that the endpoint knows it under."""
     api_key_env: str | None = "OPENAI_API_KEY"
-    """The environment variable that holds the API key. null: the endpoint asks for none."""
+    """The environment variable that holds the API key. null: the endpoint needs no key."""
     limit: int | None = Field(None, ge=1)
-    """At most this many pairs, a seeded sample; a larger one contains the smaller."""
+    """At most this many pairs, a seeded sample; a larger sample contains the smaller ones."""
     seed: int = Field(0, ge=0)
     """Seed of that sample."""
     max_tokens: int = Field(256, ge=1)
-    """Tokens of one answer of the judge; one that reasons needs many more."""
+    """Most tokens of an answer of the judge; a reasoning model needs many more."""
     max_tokens_name: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     """What the endpoint calls that limit: OpenAI's newer models take only the second."""
     temperature: float | None = Field(0.0, ge=0)
     """Sampling temperature. null: the endpoint's own, the only one that some models take."""
     concurrency: int = Field(8, ge=1)
-    """Requests under way at a time."""
+    """Requests in flight at a time."""
     requests_per_minute: float | None = Field(None, gt=0)
-    """Start no more requests than this, those that are tried again included. Unset: no limit."""
+    """Start no more requests than this, retries included. Unset: no limit."""
     retries: int = Field(5, ge=0)
     """How often a request is tried again after a failure of the network, a time-out, or HTTP status
     408, 409, 429 or 5xx, waiting longer each time."""
     timeout: float = Field(120.0, gt=0)
     """Seconds that an endpoint may stay silent."""
     cache: str = "~/.cache/more_ray/judge"
-    """Local folder of the judge's answers. What is in it is never asked again."""
+    """Local folder of the judge's answers. An answer in it is never requested again."""
     input_price: float | None = Field(None, ge=0)
-    """Price of a million tokens that are sent, for the estimate."""
+    """Price of a million input tokens, for the estimate."""
     output_price: float | None = Field(None, ge=0)
-    """Price of a million tokens that are answered, for the estimate."""
+    """Price of a million output tokens, for the estimate."""
 
 
 class JudgeConfig(JudgeEndpoint):
@@ -50,11 +50,11 @@ class JudgeConfig(JudgeEndpoint):
     """Parquet file (path or URI) of the answers to judge, with the columns `row` (an integer that
     names the prompt), `prompt` (a list of messages, each `role` and `content`) and `response`."""
     against: str
-    """Such a file with other answers to the same prompts, under the same `row`."""
+    """Another such file, with other answers to the same prompts under the same `row`."""
     output_dir: str = "outputs/judge"
     """Where `judge.json` and `judgements.parquet` go: a path, or any URI that pyarrow's filesystems
     open."""
     criterion: Criterion = "helpful"
-    """What the better answer is better in."""
+    """The quality that the judge compares the answers by."""
     estimate_only: bool = False
-    """Show what it would cost, and ask nothing."""
+    """Show the expected cost, and send no request."""

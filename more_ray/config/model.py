@@ -1,4 +1,4 @@
-"""Which model, and how it is run."""
+"""Settings of a model: where it is, and how it is run."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class ModelConfig(Section):
     lora: LoraConfig | None = None
     """Train low-rank updates and the score head instead of all weights."""
     batch_format: Literal["auto", "packed", "padded"] = "auto"
-    """packed: no padding, the shared prompt once. padded: two rows a pair. auto: packed where the
-    model's architecture can be."""
+    """packed: no padding, the shared prompt once. padded: two rows per pair. auto: packed where the
+    model's architecture allows it."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model."""
     chat_template_kwargs: dict[Annotated[str, Field(pattern=r"^[a-zA-Z_]\w*$")], JsonValue] = Field(

@@ -1,4 +1,4 @@
-"""What is minimised."""
+"""Settings of the objective: loss, scheme of the weights, solver."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class ObjectiveConfig(Section):
     momentum: float = Field(0.0, ge=0, lt=1)
     """Share of the previous gradient average that is kept."""
     scope: Literal["global", "rank", "batch"] = "global"
-    """global: one lam a micro-batch, from the gradients of all workers. rank: each worker its own.
-    batch: one lam for all micro-batches of an optimizer step, exact, for a second forward pass
-    (about a third more work); the same as global where train.accumulation=1."""
+    """global: one lam per micro-batch, from the gradients of all workers. rank: one per worker.
+    batch: one lam for all micro-batches of an optimizer step, exact, at the price of a second
+    forward pass (about a third more work); the same as global where train.accumulation=1."""
     solver: Literal["active_set", "frank_wolfe"] = "active_set"
     """active_set is exact; frank_wolfe is the paper's plain iteration."""
     loss: LossName = Field(
@@ -53,7 +53,7 @@ class ObjectiveConfig(Section):
             )
         needs_gradients = SCHEMES[self.scheme].needs_gradients or self.scope != "global"
         if needs_gradients and not LOSSES[self.loss].has_gradients:
-            *others, last = [name for name, one in SCHEMES.items() if not one.needs_gradients]
+            *others, last = [name for name, scheme in SCHEMES.items() if not scheme.needs_gradients]
             raise ValueError(
                 f"objective.loss: {self.loss} allows objective.scheme={', '.join(others)} or "
                 f"{last}, and objective.scope=global"

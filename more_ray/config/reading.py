@@ -1,5 +1,5 @@
-"""Settings out of YAML files, dicts and overrides; a mistake is one line: which key, what was
-given, what is allowed."""
+"""Settings from YAML files, dicts and overrides; the error for a mistake is a line that says which
+key, what was given and what is allowed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHORT.maxstring = SHORT.maxother = 120
 
 
 def mistakes(*lines: str) -> UserError:
-    """An error that has a line for each."""
+    """An error with a line per mistake."""
     # The members of a union each report the same key.
     return UserError("\n".join(" ".join(line.split()) for line in dict.fromkeys(lines)))
 
@@ -36,11 +36,11 @@ def mistakes(*lines: str) -> UserError:
 def settings(
     model: type[ConfigT], given: str | Path | Tree | BaseModel | None, changes: Tree
 ) -> ConfigT:
-    """`model` from what a caller in Python gives.
+    """Settings of type `model` from what a Python caller gives.
 
     Args:
-        given: a YAML file, a tree, or settings that are taken as they are.
-        changes: over that; sections (trees or settings) or values, by dotted keys.
+        given: a YAML file, a tree, or settings.
+        changes: what to change in it: sections (trees or settings) or values, by dotted keys.
 
     Raises:
         UserError: as `build` and `read_file` do.
@@ -58,10 +58,10 @@ def settings(
 
 
 def build(model: type[ConfigT], trees: Sequence[Tree], given: BaseModel | None = None) -> ConfigT:
-    """`model` from its defaults, or what is given, and then the trees, each over those before it.
+    """`model` from its defaults or from `given`, overridden by the trees, the last one first.
 
     Raises:
-        UserError: a key that there is not, or a value that is not allowed.
+        UserError: an unknown key, or a value that is not allowed.
     """
     values = _set_in(given) if given else _presets(model)
     for tree in trees:
@@ -70,14 +70,16 @@ def build(model: type[ConfigT], trees: Sequence[Tree], given: BaseModel | None =
         return model.model_validate(values)
     except ValidationError as error:
         fields = {key: field for key, field, _ in walk(model)}
-        raise mistakes(*(_explain(one, values, fields) for one in error.errors())) from error
+        raise mistakes(
+            *(_explain(mistake, values, fields) for mistake in error.errors())
+        ) from error
 
 
 def read_file(path: Path, extended_by: tuple[Path, ...] = ()) -> Tree:
     """The tree of a YAML file, merged over the file that its top-level `base` names.
 
     Raises:
-        UserError: no such file, or no YAML in it.
+        UserError: there is no such file, or it is not YAML.
     """
     try:
         tree = parse_yaml(path.expanduser().read_text(encoding="utf-8"), str(path))
@@ -101,7 +103,7 @@ def read_file(path: Path, extended_by: tuple[Path, ...] = ()) -> Tree:
 def parse_yaml(text: str, where: str) -> Any:
     try:
         value = yaml.safe_load(text)
-        json.dumps(value, default=str)  # refuses what is YAML but no tree: `&a [*a]`
+        json.dumps(value, default=str)  # refuses YAML that is not a tree: `&a [*a]`
         return value
     except Exception as error:  # not only YAMLError: `2024-99-99` and `!!bool x` raise others
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
@@ -110,7 +112,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def at(key: str, value: Any) -> Tree:
-    """The tree with one value, at a dotted key."""
+    """The tree with a single value, at a dotted key."""
     for name in reversed(key.split(".")):
         value = {name: value}
     return value
@@ -127,13 +129,13 @@ def _merge(base: Tree, over: Tree) -> Tree:
 
 
 def _presets(model: type[BaseModel]) -> Tree:
-    """What the model's default sections set; given as a dict, pydantic would forget it."""
+    """The values in default sections, which pydantic forgets where a section is given as a dict."""
     fields = model.model_fields.items()
-    return _sections((name, one.get_default(call_default_factory=True)) for name, one in fields)
+    return _sections((name, field.get_default(call_default_factory=True)) for name, field in fields)
 
 
 def _set_in(section: BaseModel) -> Tree:
-    """What is set in a section, by its caller or as a default of sections in it."""
+    """The values set in a section, by its caller or by default in the sections that it holds."""
     set_here = {name: value for name, value in section if name in section.model_fields_set}
     return set_here | _sections(section)
 
@@ -143,7 +145,7 @@ def _sections(values: Iterable[tuple[str, Any]]) -> Tree:
 
 
 def renamed(model: type[BaseModel], tree: Tree) -> Tree:
-    """With today's names for keys of earlier versions, so that the later of both counts."""
+    """The tree with keys of earlier versions renamed; of two names for a key the later counts."""
     names = model.renamed if issubclass(model, Section) else {}
     result = {}
     for key, value in tree.items():
@@ -155,7 +157,7 @@ def renamed(model: type[BaseModel], tree: Tree) -> Tree:
 
 
 def today(model: type[BaseModel], key: str) -> str:
-    """A dotted key by today's names."""
+    """A dotted key with today's names."""
     tree, names = renamed(model, at(key, None)), []
     while tree:
         ((name, tree),) = tree.items()
@@ -163,7 +165,7 @@ def today(model: type[BaseModel], key: str) -> str:
     return ".".join(names)
 
 
-# What a key is and allows, for help and for error lines.
+# Which keys there are and what they allow, for help and error lines.
 
 
 def walk(
@@ -212,17 +214,17 @@ def allowed(field: FieldInfo) -> str:
 
 
 def _explain(error: Any, values: Tree, fields: dict[str, FieldInfo]) -> str:
-    """One line for one of pydantic's errors: which key, what was given, what is allowed."""
+    """A line for one of pydantic's errors: which key, what was given, what is allowed."""
     location = [str(part) for part in error["loc"]]
     if error["type"] in ("extra_forbidden", "invalid_key"):
         return _unknown_key(".".join(location), fields)
     while location and ".".join(location) not in fields:  # list indices and names of union members
         location.pop()
     key = ".".join(location)
-    if error["type"] in ("value_error", "assertion_error"):  # raised by a validator of the model's
+    if error["type"] in ("value_error", "assertion_error"):  # raised by a validator of `model`
         message = str(error["ctx"]["error"])
-        is_whole = not key or bool(sections_of(fields[key].annotation))
-        return message if is_whole else f"{key}: {message}"
+        is_section = not key or bool(sections_of(fields[key].annotation))
+        return message if is_section else f"{key}: {message}"
     limits = allowed(fields[key])
     if error["type"] == "missing" and len(location) == len(error["loc"]):
         return f"{key}: required, allowed: {limits}"

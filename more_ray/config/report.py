@@ -1,4 +1,4 @@
-"""What a report is about."""
+"""Settings of a report."""
 
 from __future__ import annotations
 

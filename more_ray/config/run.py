@@ -1,4 +1,4 @@
-"""What a training run is."""
+"""Settings of a training run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from more_ray.objective.losses import LOSSES
 from more_ray.objective.schemes import SCHEMES
 
 WITHOUT_WEIGHTS = tuple(name for name, scheme in SCHEMES.items() if not scheme.takes_weights)
-"""Schemes that need no more than their name."""
+"""Schemes that need no `objective.weights`."""
 if TYPE_CHECKING:  # a type checker cannot read the names out of the registry
     ComparedName = str
 else:
@@ -40,8 +40,8 @@ class RunConfig(Section):
     """Folder of a run whose model training starts from, instead of `model.path`: with
     `data.train_on=[NAME]` it specialises a shared model to one preference."""
     compare: MayChange[list[ComparedName]] = Field([])
-    """Show these beside the run, all in folders of `output_dir`: other schemes; raw, the untrained
-    model; single, a model for each source (the paper's Top); averaging, the mean of their
+    """Train and show these for comparison, in folders of `output_dir`: other schemes; raw, the
+    untrained model; single, a model per source (the paper's Top); averaging, the mean of their
     rewards."""
     data: DataConfig = DataConfig()
     """What to learn from."""
@@ -58,7 +58,7 @@ class RunConfig(Section):
 
     def fixed(self) -> Tree:
         tree = super().fixed()
-        if self.objective.scope == "rank":  # otherwise lam is the same with another number
+        if self.objective.scope == "rank":  # in the other scopes, lam does not depend on it
             tree["train"]["workers"] = self.train.workers
         return tree
 

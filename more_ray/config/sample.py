@@ -1,4 +1,4 @@
-"""What is sampled, and what of it is kept."""
+"""Settings of sampling, and of keeping the best answers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class SamplingConfig(Section):
     temperature: float = Field(1.0, gt=0)
     """What the logits are divided by; 1 is the policy's own distribution."""
     top_p: float = Field(1.0, gt=0, le=1)
-    """Draw from the fewest tokens that have this probability together."""
+    """Draw from the fewest tokens whose probabilities add up to this."""
     stop: list[str] = Field(["\n\nHuman:"])
-    """Texts that end an answer and are cut from it, beside the tokenizer's EOS."""
+    """Texts that end an answer and are cut from it, besides the tokenizer's EOS."""
     batch_prompts: int = Field(8, ge=1)
     """Prompts that are sampled together, S rows each."""
     seed: int = Field(0, ge=0)
@@ -35,7 +35,7 @@ class RejectionSamplingConfig(Section):
     """Path or URI of a .parquet, .jsonl, .jsonl.gz, .json or .csv file with a column `prompt`: an
     instruction, a transcript "Human: ... Assistant:", or a list of messages."""
     limit: int | None = Field(None, ge=1)
-    """Only the first prompts of the file."""
+    """Use only the first prompts of the file."""
     policy: ModelConfig = ModelConfig()
     """The causal LM that answers."""
     sampling: SamplingConfig = SamplingConfig()
@@ -44,12 +44,12 @@ class RejectionSamplingConfig(Section):
     """The reward model: `reward.path` is a run's `model` folder, or any sequence classifier with
     one output."""
     samples_from: str | None = None
-    """Folder of an earlier sampling, whose answers are scored instead of drawing them again: the
+    """Folder of an earlier sampling, whose answers are scored instead of new ones: the
     same prompts, policy and `sampling`, another reward model."""
     workers: MayChange[int] = Field(1, ge=1)
     """Processes that sample."""
     use_gpu: MayChange[bool | None] = None
-    """A GPU, or half a one, for each worker and for the reward model; the policy samples in bf16
+    """A GPU, or half of one, for each worker and for the reward model; the policy samples in bf16
     there. Unset: when the cluster has enough."""
     verbose: MayChange[bool] = False
     """Show the logs of Ray and the workers."""

@@ -1,4 +1,4 @@
-"""What a reward service is."""
+"""Settings of a reward service."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ class ServeConfig(Section):
     """The reward model: `model.path` is a run's `model` folder, or any sequence classifier with one
     output in a folder or on the hub."""
     host: str = "127.0.0.1"
-    """Address to listen on. Any but a loopback address asks for a bearer token, which is the
+    """Address to listen on. On any but a loopback address, clients need a bearer token: the
     content of the environment variable MORE_RAY_TOKEN."""
     port: int = Field(8_000, ge=1, le=65_535)
     """Port to listen on."""
     min_replicas: int = Field(1, ge=1)
-    """Copies of the model that are always there, one device each."""
+    """Copies of the model that always run, one device each."""
     max_replicas: int = Field(1, ge=1)
-    """Copies of the model under load."""
+    """Most copies of the model, under load."""
     use_gpu: bool | None = None
     """A GPU for each replica. Unset: when the cluster has enough."""
     max_length: int | None = Field(None, ge=8)
-    """Tokens of a prompt and its answer; longer ones lose their beginning. Unset: as the model's
-    tokenizer says, which is as it was trained."""
+    """Tokens of a prompt and its answer; longer ones lose their beginning. Unset: the limit
+    that is saved with the model's tokenizer, with which it was trained."""
     batch_tokens: int | None = Field(None, ge=1)
-    """Tokens of one forward pass over requests that came together. Unset: 8,192, on a GPU
+    """Most tokens of one forward pass over several requests. Unset: 8,192, on a GPU
     32,768."""
     request_tokens: int = Field(32_768, ge=1)
-    """Most tokens of one request; one with more is refused."""
+    """Most tokens of a request; longer requests are refused."""
     max_ongoing: int = Field(64, ge=1)
     """Requests that a replica takes at a time."""
     max_queued: int = Field(256, ge=0)
-    """Requests that wait while all replicas are full; one more is told to come again (503)."""
+    """Requests that wait while all replicas are full; further requests are refused with 503."""
     timeout: float = Field(60.0, gt=0)
     """Seconds after which a request that is not answered ends with 408."""
     temperature: float | None = Field(None, gt=0)
     """What reward differences are divided by for calibrated preferences. Unset: fitted on the
-    `scores.parquet` beside a run's `model` folder, 1 where there is none."""
+    `scores.parquet` next to a run's `model` folder, or 1 without that file."""
     threads: int | None = Field(None, ge=1)
-    """CPU threads of a replica. Unset: the machine's cores shared out."""
+    """CPU threads of a replica. Unset: the machine's cores are shared out."""
     verbose: bool = False
     """Show the logs of Ray and the replicas."""
 

@@ -1,4 +1,4 @@
-"""What a sweep tries."""
+"""Settings of a sweep."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NOT_SWEPT = (
     *("output_dir", "compare", "init_from"),
     *("train.workers", "train.min_workers", "train.use_gpu"),
 )
-"""Keys of a run that all trials share: what the cluster has room for depends on some of them."""
+"""Keys of a run that all trials share; some decide how many trials the cluster has room for."""
 
 
 class Range(Section):
@@ -45,10 +45,9 @@ class SweepConfig(Section):
     output_dir: MayChange[str] = "outputs/sweep"
     """The sweep's folder: a path, or any URI that pyarrow's filesystems open."""
     run: RunConfig = RunConfig()
-    """What every trial starts from, but for its `output_dir` (which `best.yaml` gets) and
-    `compare`."""
+    """Settings of every trial, except for `compare` and `output_dir` (which `best.yaml` gets)."""
     space: dict[str, list[Any] | Range] = Field({})
-    """What is tried for a dotted key of `run`: a list of values, or a range (`low`, `high`, `log`)
+    """Values to try for dotted keys of `run`: a list of values, or a range (`low`, `high`, `log`)
     for search=random and optuna. `{optimizer.lr: [1e-4, 1e-3], train.seed: [0, 1]}`"""
     sources: Literal["chain", "subsets"] | list[list[str]] | None = None
     """Combinations of sources to train on. chain: the first K (the paper: helpful + harmless, then
@@ -56,18 +55,18 @@ class SweepConfig(Section):
     sizes: list[int] = Field([])
     """K for chain and subsets. Empty: from 2 to all."""
     singles: bool = False
-    """Train on each source alone too: the best of them on its own source is the paper's Top."""
+    """Also train on each source alone; the best of these on its own source is the paper's Top."""
     search: Literal["grid", "random", "optuna"] = "grid"
     """grid tries everything; random and optuna try `trials` points."""
     trials: MayChange[int] = Field(16, ge=1)
     """Points of random and optuna."""
     metric: Metric = "ece"
-    """What is best: a mean over all sources, on the test pairs."""
+    """The measure to choose the best trial by: its mean over all sources, on the test pairs."""
     early_stopping: bool = False
     """ASHA: of the trials that reach 1, 3, 9 ... times `run.train.eval_every` steps, the better
     third goes on."""
     concurrent: MayChange[int | None] = Field(None, ge=1)
-    """Trials at a time. Unset: as many as there are cores or GPUs for."""
+    """Trials at a time. Unset: as many as the cores or GPUs suffice for."""
     max_failures: MayChange[int] = Field(1, ge=0)
     """How often a failed trial is tried again before it is only reported."""
     seed: int = Field(0, ge=0)
@@ -110,20 +109,20 @@ class SweepConfig(Section):
 
 
 def trial_config(run: RunConfig, values: dict[str, Any]) -> RunConfig:
-    """`run` with the values of dotted keys in it.
+    """A copy of `run` with values set at dotted keys.
 
     Raises:
-        ValueError: a key that there is not, or a value that is not allowed, in one line.
+        ValueError: an unknown key, or a value that is not allowed, in a message of one line.
     """
     tree = run.model_dump()
     for key, value in values.items():
         *sections, last = today(RunConfig, key).split(".")
-        place = tree
-        for section in sections:
-            place = place.get(section) if isinstance(place, dict) else None
-        if not isinstance(place, dict) or last not in place:
+        section = tree
+        for name in sections:
+            section = section.get(name) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or last not in section:
             raise ValueError(f"space.{key}: no such key of a run")
-        place[last] = value
+        section[last] = value
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""How it is minimised: optimizer, workers, batches."""
+"""Settings of training: optimizer, workers, batches."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ class TrainConfig(Section):
     workers: MayChange[int] = Field(1, ge=1)
     """Ray Train workers, one device each."""
     min_workers: MayChange[int | None] = Field(None, ge=1)
-    """Start, and go on after a node is lost, with as few as this where the cluster has no room for
-    `workers`. Unset: wait for all."""
+    """Start, or go on after the loss of a node, with as few as this where the cluster has no room
+    for `workers`. Unset: wait for all."""
     grow_after: MayChange[float] = Field(600, gt=0)
-    """With `min_workers`: seconds after which, where there is room for more workers, all are
-    started again with them from the last checkpoint; what was done since is done again."""
+    """With `min_workers`: seconds after which, if there is room for more workers, the run restarts
+    with them from the last checkpoint; the steps since then are repeated."""
     use_gpu: MayChange[bool | None] = None
-    """A GPU for each worker. Unset: when the cluster has enough. A run goes on on what it was begun
-    on."""
+    """A GPU for each worker. Unset: when the cluster has enough. A resumed run
+    keeps the kind of device that it began on."""
     pairs_per_source: int = Field(16, ge=1)
     """B: pairs of each source in a global micro-batch, over all workers (the paper: 16)."""
     accumulation: int = Field(1, ge=1)
-    """Micro-batches an optimizer step; each has its own lam unless objective.scope=batch."""
+    """Micro-batches per optimizer step; each has its own lam unless objective.scope=batch."""
     epochs: int = Field(1, ge=1)
     """Passes over the largest source (resample) or over all pairs."""
     max_steps: int | None = Field(None, ge=0)
     """Stop after this many micro-batches; 0 evaluates the untrained model."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """auto: bf16 on a GPU, and on a CPU that a short measurement finds much faster in it, else
-    fp32. A run goes on in what it was begun in."""
+    fp32. A resumed run keeps its precision."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """DeepSpeed ZeRO stage."""
     offload: bool = False
@@ -63,18 +63,18 @@ class TrainConfig(Section):
     keep_checkpoints: MayChange[int] = Field(2, ge=1)
     """Newest checkpoints to keep."""
     max_failures: MayChange[int] = Field(3, ge=0)
-    """Restarts of the workers from the last checkpoint after a failure; that a node which was
-    announced is taken away is none."""
+    """Restarts of the workers from the last checkpoint after a failure; the announced loss of a
+    node does not count."""
     stall_timeout: MayChange[int] = Field(1_800, ge=1)
-    """Seconds that a worker may not answer or keep the others waiting before all are started again
-    from the last checkpoint; it counts as a failure."""
+    """Seconds that a worker may be silent or keep the others waiting before all restart from the
+    last checkpoint; this counts as a failure."""
     max_skipped: MayChange[int] = Field(10, ge=1)
     """An optimizer step whose loss or gradient is not finite is skipped; after this many in a row
     the run stops."""
     eval_tokens: MayChange[int | None] = Field(None, ge=512)
-    """Tokens of one scoring batch in evaluation. Unset: 8,192, on a GPU 32,768."""
+    """Most tokens of a scoring batch in evaluation. Unset: 8,192, on a GPU 32,768."""
     threads: MayChange[int | None] = Field(None, ge=1)
-    """CPU threads of a worker. Unset: the node's cores shared out."""
+    """CPU threads of a worker. Unset: the node's cores are shared out."""
     seed: int = Field(0, ge=0)
     """Seed of the score head, the order of the pairs and dropout."""
 

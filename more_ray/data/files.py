@@ -1,4 +1,4 @@
-"""Files of raw records: Parquet, JSON lines, JSON and CSV, what cannot be read with its reason."""
+"""Read raw records from Parquet, JSON lines, JSON and CSV files; say why a record is unreadable."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NUMBERS = (
     *("margin", "probability", "choice", "rank"),
     *("score_0", "score_1", "score_chosen", "score_rejected"),
 )
-"""Columns that CSV writes as text."""
+"""Columns of numbers, which CSV writes as text."""
 MAX_CSV_FIELD = 2**27
 
 Reader = Callable[[Any, str], Iterable["Row | Reject"]]
@@ -33,13 +33,13 @@ def read_file(url: str, source: str) -> Iterator[Pair | Reject]:
     """The pairs and rejects of one file; only JSON arrays and message trees are held in memory.
 
     Raises:
-        DataError: no such file, an unknown extension, or no record of a known shape.
+        DataError: no such file, an unknown extension, or no record in a known shape.
     """
     yield from read_pairs(read_records(url), source, url)
 
 
 def read_records(url: str) -> Generator[Row | Reject, None, None]:
-    """The raw records of one file, each with where it was found, and what cannot be read.
+    """The raw records of one file, each with where it was found, and rejects for unreadable ones.
 
     Raises:
         DataError: no such file, an unknown extension, or a read that failed.
@@ -55,7 +55,7 @@ def read_records(url: str) -> Generator[Row | Reject, None, None]:
 
 
 def reader_of(url: str) -> Reader:
-    """What reads a file of this kind; raises DataError where nothing does."""
+    """The function that reads files with this extension; raises DataError where there is none."""
     readers: dict[tuple[str, ...], Reader] = {
         (".parquet",): _parquet_rows,
         (".jsonl", ".jsonl.gz"): _jsonl_rows,
@@ -76,7 +76,7 @@ def _until_corrupt(reader: Reader, stream: Any, url: str) -> Iterator[Row | Reje
             raise DataError(f"{url}: reading it failed: {error}") from error
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         yield Reject(Reason.CORRUPT_FILE, url, detail)
-    except Exception as error:  # each kind of remote storage fails with classes of its own
+    except Exception as error:  # each remote storage raises its own classes
         raise DataError(f"{url}: reading it failed: {type(error).__name__}: {error}") from error
 
 
@@ -119,11 +119,11 @@ def _json_rows(stream: Any, url: str) -> Iterator[Row | Reject]:
     content = stream.read().removeprefix(codecs.BOM_UTF8)
     lines = content.splitlines(keepends=True)
     if content.lstrip().startswith(b"{") and _is_json(lines[0]):
-        yield from _jsonl_rows(lines, url)  # under the other name
+        yield from _jsonl_rows(lines, url)  # JSON lines under the other extension
         return
     records = json.loads(content)
     if not isinstance(records, list):
-        raise ValueError("a list of records is allowed")
+        raise ValueError("allowed: a list of records")
     for number, record in enumerate(records):
         yield _record(record, f"{url} row {number}")
 
@@ -139,7 +139,7 @@ def _is_json(line: bytes) -> bool:
 def _record(record: Any, where: str) -> Row | Reject:
     if isinstance(record, dict):
         return where, record
-    return Reject(Reason.WRONG_TYPE, where, f"an object is allowed, got {type(record).__name__}")
+    return Reject(Reason.WRONG_TYPE, where, f"allowed: an object, got {type(record).__name__}")
 
 
 def _csv_rows(stream: Any, url: str) -> Iterator[Row | Reject]:
@@ -169,7 +169,7 @@ def _csv_rows(stream: Any, url: str) -> Iterator[Row | Reject]:
 
 
 def _number(field: str) -> float | str | None:
-    """The number that a CSV field spells; an empty field is None, another text stays."""
+    """The number that a CSV field spells; an empty field is None, other text stays text."""
     if not field:
         return None
     try:

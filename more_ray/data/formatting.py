@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 SPEAKER = {"system": "System", "user": "Human", "assistant": "Assistant"}
-"""Of a transcript."""
+"""How a transcript names the roles."""
 TURNS: list[Message] = [
     {"role": "user", "content": "one"},
     {"role": "assistant", "content": "two"},
     {"role": "user", "content": "three"},
 ]
-"""Of a conversation that shows what a template writes."""
+"""A sample conversation, rendered to find out what a template adds."""
 ANSWER = "four"
 
 
@@ -50,10 +50,10 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Sequence[Message])
 
 
 def rerender(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    """A whole text from outside as `render` would have written it.
+    """A complete text from a client, as `render` would have written it.
 
-    Padding, special tokens and white space at its ends give way to those that every rendering
-    begins and ends with.
+    Padding, special tokens and white space at its ends are replaced by what every rendering begins
+    and ends with.
     """
     frame = _frame(tokenizer, tokenizer.chat_template, tokenizer.pad_token)
     before = None
@@ -72,9 +72,9 @@ def encode(
 ) -> list[list[int]]:
     """Token ids of rendered texts.
 
-    One longer than `max_length` loses what follows the tokens that every text begins with (BOS).
-    Transformers' sequence classifiers read the last token that is not padding; so do we, also
-    where the padding is a token that texts end with.
+    A text of more than `max_length` tokens loses its beginning, except the tokens that every text
+    begins with (BOS). Pad tokens at the end are removed, even where a text ends with that token by
+    itself: transformers' sequence classifiers score the last token that is not padding.
     """
     begin = _beginning(tokenizer, tokenizer.chat_template)
     rows = []
@@ -91,11 +91,11 @@ def encode(
 
 
 def shared_prefix(*sequences: Sequence[int]) -> int:
-    """Tokens that all sequences begin with, leaving each at least one of its own."""
+    """How many tokens all sequences begin with, leaving each at least one token of its own."""
     limit = min(map(len, sequences)) - 1
-    for place, tokens in enumerate(islice(zip(*sequences), limit)):  # noqa: B905, they may differ
+    for position, tokens in enumerate(islice(zip(*sequences), limit)):  # noqa: B905, they may differ
         if len(set(tokens)) > 1:
-            return place
+            return position
     return limit
 
 
@@ -113,13 +113,13 @@ def _beginning(tokenizer: PreTrainedTokenizerBase, template: str) -> tuple[int, 
 
 @dataclass(frozen=True)
 class _Frame:
-    """What stands around a conversation: in a rendering, and in what clients send."""
+    """The text around a conversation, in a rendering and in texts from clients."""
 
     beginning: str
     ending: str
     special: tuple[str, ...]
     ends_of_turn: tuple[str, ...]
-    """With and without EOS; they need not be special tokens."""
+    """The end of the last turn, with and without EOS; it need not be a special token."""
 
 
 @lru_cache(maxsize=8)
@@ -127,19 +127,21 @@ def _frame(tokenizer: PreTrainedTokenizerBase, template: str, pad: str | None) -
     begin = tokenizer.convert_ids_to_tokens(list(_beginning(tokenizer, template)))
     ending = _sample(tokenizer).rpartition(ANSWER)[2]
     known = tokenizer.added_tokens_decoder
-    ends = [known[one].content for one in _ids(tokenizer, ending) if _is_special(tokenizer, one)]
-    whole = ending.strip()
-    turn = whole.removesuffix(tokenizer.eos_token or "").strip()
+    ends = [
+        known[token].content for token in _ids(tokenizer, ending) if _is_special(tokenizer, token)
+    ]
+    last_turn = ending.strip()
+    turn = last_turn.removesuffix(tokenizer.eos_token or "").strip()
     special = dict.fromkeys([pad, tokenizer.eos_token, tokenizer.bos_token, *begin, *ends])
     return _Frame(
-        "".join(begin), ending, tuple(filter(None, special)), tuple(filter(None, (whole, turn)))
+        "".join(begin), ending, tuple(filter(None, special)), tuple(filter(None, (last_turn, turn)))
     )
 
 
 def _sample(tokenizer: PreTrainedTokenizerBase) -> str:
     try:
         return render(tokenizer, TURNS, ANSWER)
-    except jinja2.TemplateError:  # some take one question and its answer only
+    except jinja2.TemplateError:  # some render a single question and its answer only
         return render(tokenizer, TURNS[:1], ANSWER)
 
 

@@ -1,7 +1,7 @@
-"""Where the tokens of packed answers lie: made once a batch and moved to the device with it.
+"""Where the tokens of packed answers lie: made once per batch and moved to the device with it.
 
-Legend: P prompts, A answers, T packed tokens, R tokens that the answers see, all together: what the
-answers to a prompt share counts once for each of them.
+Legend: P prompts, A answers, T packed tokens, R tokens that all answers see: what the answers to
+a prompt share counts once per answer.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from typing_extensions import Self
 
 
 class Segment(NamedTuple):
-    """How many tokens the answers to a prompt have: `shared` by all, then each answer's own."""
+    """The token counts of a prompt's answers: `shared` by all of them, then each answer's own."""
 
     shared: int
     answers: tuple[int, ...]
 
     @property
     def parts(self) -> list[int]:
-        """In the order in which they lie in the batch."""
+        """The lengths in the order in which the tokens lie in the batch."""
         return [self.shared, *self.answers]
 
 
 @dataclass(frozen=True)
 class Tensors:
-    """A frozen dataclass whose tensors move together."""
+    """A frozen dataclass of tensors that move to a device together."""
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Self:
-        """The same with `function` of each tensor, those of its parts included."""
+        """A copy with `function` applied to each tensor, nested ones included."""
         mapped = {field.name: _map(getattr(self, field.name), function) for field in fields(self)}
         return replace(self, **mapped)
 
@@ -41,7 +41,7 @@ class Tensors:
         return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def tensors(self) -> list[Tensor]:
-        """All of them, those of its parts included."""
+        """All tensors, nested ones included."""
         found: list[Tensor] = []
         self.map(lambda tensor: found.append(tensor) or tensor)
         return found
@@ -53,50 +53,53 @@ def _map(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Tensors):
         return value.map(function)
     if isinstance(value, tuple) and value and isinstance(value[0], Tensors):
-        return tuple(one.map(function) for one in value)
+        return tuple(item.map(function) for item in value)
     return value
 
 
 @dataclass(frozen=True)
 class Copies(Tensors):
-    """The n-th further copies of shared tokens: none twice."""
+    """The n-th further copy of every shared token that has one."""
 
     token: Tensor
-    """Of T."""
-    place: Tensor
-    """In R."""
+    """Position in T of the token."""
+    position: Tensor
+    """Position in R of the copy."""
 
 
 @dataclass(frozen=True)
 class Layout(Tensors):
-    """Each answer is a sequence of its own to attention. The first to a prompt asks with the shared
-    tokens and its own, every further one with its own; each sees the shared ones and its own."""
+    """Each answer is its own sequence in attention.
+
+    Queries of the first answer to a prompt are the shared tokens and its own, those of every
+    further answer its own; the keys of every answer are the shared tokens and its own.
+    """
 
     segments: tuple[Segment, ...]
     position_ids_T: Tensor
     tokens_P: Tensor
-    """In fp32."""
+    """Tokens of each prompt with its answers, in fp32."""
     own_A: Tensor
     """Tokens that an answer does not share."""
     last_A: Tensor
-    """Place in T of an answer's last token."""
+    """Position in T of an answer's last token."""
     before_A: Tensor
-    """Place in T of the token before an answer's own ones; -1 where there is none."""
+    """Position in T of the token before an answer's own tokens; -1 where there is none."""
     seen_R: Tensor
-    """Place in T of every token that is seen, answer by answer."""
+    """Position in T of every token that is seen, answer by answer."""
     first_copy_T: Tensor
-    """Place in R of a token's first copy."""
+    """Position in R of a token's first copy."""
     further_copies: tuple[Copies, ...]
     query_ends: Tensor
-    """`[A + 1]` int32: where each answer's asking tokens begin and end in T."""
+    """`[A + 1]` int32: where the queries of each answer begin and end in T."""
     key_ends: Tensor
-    """`[A + 1]` int32: where each answer's seen tokens begin and end in R."""
+    """`[A + 1]` int32: where the keys of each answer begin and end in R."""
     longest_query: int
     longest_key: int
 
     @classmethod
     def of(cls, segments: Sequence[Segment]) -> Layout:
-        """Every prompt has an answer at least, and every answer a token of its own."""
+        """The layout of segments, each with an answer, and every answer with a token of its own."""
         answers_P = np.array([len(segment.answers) for segment in segments])
         shared_P = np.array([segment.shared for segment in segments])
         own_A = np.array([own for segment in segments for own in segment.answers])
@@ -134,7 +137,7 @@ class Layout(Tensors):
             before_A=tensor(np.where(shared_A == 0, -1, (begin_P + shared_P - 1)[prompt_A])),
             seen_R=tensor(seen_R),
             first_copy_T=tensor(first_copy_T),
-            further_copies=tuple(Copies(tensor(seen_R[one]), tensor(one)) for one in further),
+            further_copies=tuple(Copies(tensor(seen_R[at]), tensor(at)) for at in further),
             query_ends=tensor(query_ends, torch.int32),
             key_ends=tensor(key_ends, torch.int32),
             longest_query=int(query_A.max()),

@@ -1,4 +1,4 @@
-"""Messages out of what data sets hold as a dialogue: a transcript, a list, or JSON text."""
+"""Messages from the dialogues of data sets: a transcript, a list, or JSON text."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Message(TypedDict):
 
 
 def to_prompt(value: Any, before: tuple[Message, ...] = ()) -> tuple[Message, ...]:
-    """The messages of a prompt without answers; raises `InvalidRecord`."""
+    """The messages of a prompt without an answer; raises `InvalidRecord`."""
     return prompt_after(before, _dialogue(value, "prompt"))
 
 
@@ -38,13 +38,15 @@ def split(prompt: Any, chosen: Any, rejected: Any) -> tuple[tuple[Message, ...],
     """The prompt's messages and the two answers, each answer "" where there is none.
 
     Raises:
-        InvalidRecord: a value is no dialogue, or the answers are not to the same prompt.
+        InvalidRecord: a value is not a dialogue, or the answers are not to the same prompt.
     """
     if prompt is None:
         context, better = _cut(_dialogue(chosen, "chosen"))
-        other, worse = _cut(_dialogue(rejected, "rejected"))
-        if better and worse and context != other:
-            raise InvalidRecord(Reason.PROMPTS_DIFFER, "chosen and rejected part before the answer")
+        rejected_context, worse = _cut(_dialogue(rejected, "rejected"))
+        if better and worse and context != rejected_context:
+            raise InvalidRecord(
+                Reason.PROMPTS_DIFFER, "chosen and rejected differ before the answer"
+            )
         return context, better, worse
     context = _dialogue(prompt, "prompt")
     worse = "" if rejected is None else _answer(rejected, "rejected", context)
@@ -52,13 +54,13 @@ def split(prompt: Any, chosen: Any, rejected: Any) -> tuple[tuple[Message, ...],
 
 
 def turns_before(record: dict[str, Any]) -> tuple[Message, ...]:
-    """What the columns `system` and `history` say before the prompt; raises `InvalidRecord`.
+    """Messages before the prompt, from columns `system` and `history`; raises `InvalidRecord`.
 
-    `history` is a transcript, a list of messages, or a list of [question, answer].
+    `history` is a transcript, a list of messages, or a list of [question, answer] pairs.
     """
     system, history = record.get("system"), _content(record.get("history"))
     if _content(record.get("tools")):
-        raise InvalidRecord(Reason.TOOLS, "a record without tools is allowed")
+        raise InvalidRecord(Reason.TOOLS, "allowed: a record without tools")
     before: tuple[Message, ...] = ()
     if system:
         before = _merge([("system", text(system, "system"))])
@@ -71,10 +73,10 @@ def parse_transcript(text: str) -> tuple[Message, ...]:
     """Split "Human: ...\\n\\nAssistant: ..." into messages with stripped contents.
 
     A turn starts with a mark at the start of the text or after a blank line, optionally written
-    "## Human:". Where turns so found do not alternate, or there is one only, marks at the start of
-    any line count if they alternate. Text before the first mark belongs to the user (after
-    "System:" to the system), so a text without marks is one user message. Empty turns, the open
-    "Assistant:" at the end among them, are dropped; neighbours of one role are merged.
+    "## Human:". Where these turns do not alternate, or there is only one, marks at the start of any
+    line count if those alternate. Text before the first mark belongs to the user (after
+    "System:" to the system), so a text without marks is one user message. Empty turns, such as an
+    open "Assistant:" at the end, are dropped; neighbours with the same role are merged.
     """
     text = text.replace("\r\n", "\n")
     before, *turns = _TURN.split(text)
@@ -91,14 +93,14 @@ def parse_transcript(text: str) -> tuple[Message, ...]:
 
 
 def _alternate(marks: Sequence[str]) -> bool:
-    return all(one != other for one, other in pairwise(marks))
+    return all(mark != following for mark, following in pairwise(marks))
 
 
 def prompt_after(before: tuple[Message, ...], context: tuple[Message, ...]) -> tuple[Message, ...]:
-    """`context` after what comes before it, unless it begins with that itself.
+    """`context` with `before` in front, unless it begins with that already.
 
     Raises:
-        InvalidRecord: it is no prompt, since no user turn ends it.
+        InvalidRecord: it is not a prompt, since it does not end with a user turn.
     """
     if before != context[: len(before)]:
         context = _merge((turn["role"], turn["content"]) for turn in (*before, *context))
@@ -142,14 +144,14 @@ def _answer(value: Any, name: str, context: tuple[Message, ...]) -> str:
 
 
 def _cut(dialogue: tuple[Message, ...]) -> tuple[tuple[Message, ...], str]:
-    """What comes before the last assistant turn, and that turn's text."""
+    """Split off a final assistant turn: the messages before it, and its text or ""."""
     if not dialogue or dialogue[-1]["role"] != "assistant":
         return dialogue, ""
     return dialogue[:-1], dialogue[-1]["content"]
 
 
 def _parsed(value: Any) -> Any:
-    """Messages out of a text that holds them; any other value as it is."""
+    """Messages from a text that holds them; any other value unchanged."""
     content = _content(value)
     messages = [content] if isinstance(content, dict) else content
     is_dialogue = isinstance(messages, list) and messages and all(map(_is_turn, messages))
@@ -157,7 +159,7 @@ def _parsed(value: Any) -> Any:
 
 
 def _history(value: Any) -> tuple[Message, ...]:
-    if isinstance(value, list) and all(isinstance(one, list) and len(one) == 2 for one in value):
+    if isinstance(value, list) and all(isinstance(turn, list) and len(turn) == 2 for turn in value):
         return _merge(
             (role, text(content, "history"))
             for turn in value
@@ -167,7 +169,7 @@ def _history(value: Any) -> tuple[Message, ...]:
 
 
 def _content(value: Any) -> Any:
-    """What a text holds as JSON, or as Python writes it; any other value as it is."""
+    """The value of a text that is JSON or a Python literal; any other value unchanged."""
     if value in ("null", "None"):
         return None
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
@@ -184,7 +186,7 @@ def _is_turn(value: Any) -> bool:
 
 
 def _merge(turns: Iterable[tuple[Role, str]]) -> tuple[Message, ...]:
-    """Messages from (role, content): empty ones dropped, neighbours of one role joined."""
+    """Messages from (role, content): empty ones dropped, neighbours with the same role joined."""
     merged: list[Message] = []
     for role, content in turns:
         content = content.strip()

@@ -1,7 +1,7 @@
 """Which rows of which source make up the batch of a step: pure functions of the seed.
 
-Nothing is remembered between steps, so a run resumes at any step at once, and any number of
-ranks sees the same global batches. Legend: K sources.
+No state is kept between steps, so a run can resume at any step, and any number of ranks sees
+the same global batches. Legend: K sources.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Mixture:
 
     With `resample`, a step takes `pairs_per_source` pairs of each source; smaller sources begin
     again, in another order, until the largest has been read `epochs` times. Without it, a step
-    takes K times as many pairs in all, from each source in proportion to its size, and every pair
-    comes exactly once an epoch.
+    takes K times as many pairs in total, from each source in proportion to its size, and every
+    pair comes exactly once per epoch.
     """
 
     names: tuple[str, ...]
@@ -36,23 +36,23 @@ class Mixture:
 
     @property
     def steps(self) -> int:
-        """Micro-batches in the run."""
+        """Number of micro-batches in the run."""
         if self.resample:
             return -(-max(self.sizes) * self.epochs // self.pairs_per_source)
-        return self._steps_an_epoch * self.epochs
+        return self._steps_per_epoch * self.epochs
 
     @property
     def fewest_pairs(self) -> int:
-        """Pairs of the smallest global micro-batch."""
+        """Number of pairs in the smallest global micro-batch."""
         if self.resample:
             return self.pairs_per_source * len(self.sizes)
         return min(
             sum(len(self._positions(step, size)) for size in self.sizes)
-            for step in range(self._steps_an_epoch)
+            for step in range(self._steps_per_epoch)
         )
 
     @property
-    def _steps_an_epoch(self) -> int:
+    def _steps_per_epoch(self) -> int:
         return -(-sum(self.sizes) // (self.pairs_per_source * len(self.sizes)))
 
     def rows(self, step: int) -> list[np.ndarray]:
@@ -71,14 +71,14 @@ class Mixture:
     def _positions(self, step: int, size: int) -> range:
         if self.resample:
             return range(step * self.pairs_per_source, (step + 1) * self.pairs_per_source)
-        steps = self._steps_an_epoch
+        steps = self._steps_per_epoch
         epoch, inside = divmod(step, steps)
         start = epoch * size
         return range(start + inside * size // steps, start + (inside + 1) * size // steps)
 
 
 def _row(key: str, epoch: int, position: int, size: int) -> int:
-    """The row at a position of an epoch's order: groups in random order, rows in random order."""
+    """The row at a position in an epoch: groups in random order, rows in random order in each."""
     order, start = _group_order(key, epoch, size)
     slot = int(np.searchsorted(start, position, side="right")) - 1
     inside = _inside_group(key, epoch, int(order[slot]), size)
@@ -102,7 +102,7 @@ def _generator(key: str, *numbers: int) -> np.random.Generator:
 
 
 def deal(tokens: Sequence[np.ndarray], ranks: int) -> list[np.ndarray]:
-    """Which rank gets each pair of a global batch, so that all ranks have about equal work.
+    """Deal the pairs of a global batch out to the ranks, so that all have about equal work.
 
     The pairs of each source are dealt longest first, back and forth over the ranks (a snake):
     ranks get equal counts of every source up to one round, and nearly equal tokens.
@@ -116,8 +116,8 @@ def deal(tokens: Sequence[np.ndarray], ranks: int) -> list[np.ndarray]:
     dealt = 0
     result = []
     for count in tokens:
-        place = dealt + np.arange(len(count))
-        turn, seat = np.divmod(place, ranks)
+        position = dealt + np.arange(len(count))
+        turn, seat = np.divmod(position, ranks)
         rank = np.empty(len(count), dtype=np.int64)
         rank[np.argsort(-count, kind="stable")] = np.where(turn % 2, ranks - 1 - seat, seat)
         result.append(rank)

@@ -1,4 +1,4 @@
-"""Answers to one packed batch: no padding, what the answers to a prompt share once.
+"""Pack answers into a batch without padding; tokens that the answers to a prompt share come once.
 
 A prompt lies in the batch as `[shared | answer 1 | answer 2 | ...]`: the tokens that the sequences
 of all its answers begin with, then the rest of each. A pair is a prompt with two answers, chosen
@@ -32,7 +32,7 @@ class PackedAnswers(Tensors):
 
     @property
     def position_ids_T(self) -> Tensor:
-        """Every answer continues where the shared tokens end."""
+        """Each token's position in its sequence; every answer continues the shared tokens."""
         return self.layout.position_ids_T
 
     @property
@@ -41,7 +41,7 @@ class PackedAnswers(Tensors):
         return self.layout.last_A
 
     def rows(self, value_T: Tensor) -> list[Tensor]:
-        """What belongs to each answer's tokens, those that it shares included."""
+        """The part of `value_T` for the tokens of each answer, shared tokens included."""
         return [
             torch.cat([prompt, answer])
             for prompt, *answers in self._parts(value_T)
@@ -49,18 +49,18 @@ class PackedAnswers(Tensors):
         ]
 
     def _parts(self, value_T: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """For each prompt what belongs to its shared tokens, then to those of each answer."""
+        """Per prompt, the part of `value_T` for its shared tokens, then those for its answers."""
         prompts = value_T.split([sum(segment.parts) for segment in self.segments])
         for prompt, segment in zip(prompts, self.segments, strict=True):
             yield prompt.split(segment.parts)
 
     def by_length(self, limit: int) -> list[tuple[PackedAnswers, Tensor]]:
-        """Answers of at most `limit` tokens and longer ones, each side with its places in A."""
+        """Answers of at most `limit` tokens and longer ones, each side with its indices in A."""
         sides = []
         for long in (False, True):
             tokens: list[Tensor] = []
             segments: list[Segment] = []
-            places: list[int] = []
+            indices: list[int] = []
             first = 0
             parts = self._parts(self.input_ids_T)
             for (prompt, *answers), (shared, own) in zip(parts, self.segments, strict=True):
@@ -68,27 +68,27 @@ class PackedAnswers(Tensors):
                 if mine:
                     tokens += [prompt, *(answers[n] for n in mine)]
                     segments.append(Segment(shared, tuple(own[n] for n in mine)))
-                    places += [first + n for n in mine]
+                    indices += [first + n for n in mine]
                 first += len(own)
-            if places:
+            if indices:
                 device = self.input_ids_T.device
                 side = PackedAnswers(torch.cat(tokens), Layout.of(segments).to(device))
-                sides.append((side, torch.tensor(places, device=device)))
+                sides.append((side, torch.tensor(indices, device=device)))
         return sides
 
     def map_by_length(
         self, limit: int | None, compute: Callable[[PackedAnswers], Tensor]
     ) -> Tensor:
-        """`[A, ...]`: `compute` of answers of at most `limit` tokens, and of longer ones apart."""
+        """`[A, ...]`: `compute` run on answers of at most `limit` tokens and on longer ones."""
         if limit is None:
             return compute(self)
         sides = self.by_length(limit)
         values = [compute(side) for side, _ in sides]
-        place_A = torch.cat([place_A for _, place_A in sides])
-        return torch.cat(values)[place_A.argsort()]
+        index_A = torch.cat([index_A for _, index_A in sides])
+        return torch.cat(values)[index_A.argsort()]
 
     def padded(self) -> tuple[Tensor, Tensor]:
-        """The same answers as a full row each, padded on the right.
+        """The same answers in rows of equal length, padded on the right.
 
         Returns:
             `input_ids [A, L]` and `attention_mask [A, L]`.
@@ -102,7 +102,7 @@ class PackedAnswers(Tensors):
 
 @dataclass(frozen=True)
 class PackedBatch(PackedAnswers):
-    """N pairs (or chosen answers) as one row of T tokens, and what the loss needs of each."""
+    """N pairs (or chosen answers) as one row of T tokens, and what the loss needs for each."""
 
     source_N: Tensor
     margin_N: Tensor
@@ -117,7 +117,7 @@ class PackedBatch(PackedAnswers):
     ) -> PackedBatch:
         """From flat arrays: `input_ids [T]`, `lengths [N, 3]`, `source [N]`, `margin [N]`.
 
-        An answer of no tokens is left out: of chosen answers alone, the rejected ones are such.
+        An answer without tokens is left out: rejected ones, where only chosen answers are packed.
         """
         segments = [
             Segment(shared, tuple(filter(None, own)))
@@ -137,7 +137,7 @@ class PackedBatch(PackedAnswers):
 
 
 def pack_answers(prompts: Sequence[Sequence[Sequence[int]]]) -> PackedAnswers:
-    """A batch from the token lists of each prompt's answers, the prompt at the start of each."""
+    """A batch from the token lists of each prompt's answers, each beginning with the prompt."""
     tokens: list[int] = []
     segments = []
     for answers in prompts:
@@ -157,10 +157,10 @@ def pack(
 ) -> PackedBatch:
     """A batch from token lists of N pairs; every list must hold at least one token."""
     answers = pack_answers(list(zip(chosen, rejected, strict=True)))
-    nothing = np.zeros(len(answers.segments))
+    zeros = np.zeros(len(answers.segments))
     return PackedBatch.from_arrays(
         answers.input_ids_T.numpy(),
         np.asarray([segment.parts for segment in answers.segments]),
-        nothing if source is None else np.asarray(source),
-        nothing if margin is None else np.asarray(margin),
+        zeros if source is None else np.asarray(source),
+        zeros if margin is None else np.asarray(margin),
     )

@@ -1,4 +1,4 @@
-"""Ray Data: read -> check -> tokenise -> shuffle -> a Parquet file per source and split."""
+"""Preparation with Ray Data: read, check, tokenise, shuffle, write a file per source and split."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 FORMAT = 4
-"""Raised when the meaning of prepared files changes, so that old ones are not reused."""
-LOOKED_AT = 1_000
-"""Records of a file whose columns are compared with those that are read."""
+"""Increased when the meaning of prepared files changes, so that old ones are not reused."""
+CHECKED_RECORDS = 1_000
+"""First records of a file, which are searched for columns that are not read."""
 SIMULATED_SHARD = 5_000
 """Pairs of one simulated read task."""
 
@@ -56,9 +56,9 @@ def prepare(
 
     Args:
         chosen_only: prompts and chosen answers, without the rejected ones; see `ReadShard`.
-        whole: sources all of whose pairs are test pairs, as they bring no test file; their number
-            is limited by `data.test_pairs` only where that is given.
-        progress: told the pairs written so far.
+        whole: sources without a test file, all of whose pairs become test pairs; `data.test_pairs`
+            limits them only where it is given.
+        progress: called with the number of pairs written so far.
 
     Raises:
         DataError: a missing file, an unknown source, a source without a usable pair, or more
@@ -110,16 +110,16 @@ def prepare(
 
 
 def _unread(file: SourceFiles) -> list[str]:
-    """The columns of a source's first records of which nothing is made."""
+    """The columns in a source's first records that are not read."""
     unread: set[str] = set()
     for url in filter(None, (file.train, file.test)):
         with closing(read_records(url)) as records:
-            unread |= unread_columns(islice(records, LOOKED_AT))
+            unread |= unread_columns(islice(records, CHECKED_RECORDS))
     return sorted(unread)
 
 
 def source_names(data: DataConfig) -> list[str]:
-    """The sources that `data` means, in order; raises DataError for those that there are not."""
+    """The names of the sources in `data`, in order; raises DataError for an unknown source."""
     if data.sources or data.root:
         return [file.name for file in locate(data.sources, data.root)]
     return Simulator(data.simulator.sources).names()
@@ -179,8 +179,8 @@ def _write(
             for split in ("train", "test")
         }
         for table in rows.iter_batches(batch_size=4_096, batch_format="pyarrow"):
-            places = zip(table["split"].to_pylist(), table["source"].to_pylist(), strict=True)
-            for split, source in sorted(set(places)):
+            parts = zip(table["split"].to_pylist(), table["source"].to_pylist(), strict=True)
+            for split, source in sorted(set(parts)):
                 name, count = names[source], counts[names[source]]
                 part = table.filter((pc.field("source") == source) & (pc.field("split") == split))
                 bad = part.filter(pc.field("reason").is_valid())

@@ -79,7 +79,7 @@ class Manifest(Identity):
 
 
 class PairWriter:
-    """Parquet with row groups of exactly `GROUP` rows, whatever the size of what is written."""
+    """Writes Parquet with row groups of exactly `GROUP` rows, whatever the size of each table."""
 
     def __init__(self, path: str, filesystem: fs.FileSystem) -> None:
         self._writer = pq.ParquetWriter(
@@ -117,10 +117,10 @@ class PreparedFile:
         """The given rows, in the order given."""
         groups, group_of_row = np.unique(rows // GROUP, return_inverse=True)
         table = pa.concat_tables([self._group(int(group), tuple(columns)) for group in groups])
-        # Every group but the file's last is full, and that one sorts last.
+        # Every group is full except the file's last, which also sorts last here.
         return table.take(group_of_row * GROUP + rows % GROUP)
 
-    @lru_cache(maxsize=64)  # noqa: B019 - lives as long as one task or worker
+    @lru_cache(maxsize=64)  # noqa: B019 - lives as long as its task or worker
     def _group(self, group: int, columns: tuple[str, ...]) -> pa.Table:
         return self._file.read_row_group(group, columns=list(columns))
 
@@ -134,7 +134,7 @@ class Prepared:
 
     @classmethod
     def open(cls, folder: str) -> Prepared:
-        """Raises FileNotFoundError unless the folder was prepared to the end."""
+        """Open a folder; raises FileNotFoundError unless its preparation was completed."""
         return cls(folder, storage.read_json(storage.join(folder, "manifest.json")))
 
     @property
@@ -142,7 +142,7 @@ class Prepared:
         return tuple(self.manifest["sources"])
 
     def sizes(self, split: Split) -> tuple[int, ...]:
-        """Pairs of each source."""
+        """Number of pairs of each source in a split."""
         return tuple(source[split] for source in self.manifest["sources"].values())
 
     def file(self, source: str, split: Split) -> PreparedFile:

@@ -1,6 +1,6 @@
 """The read task of preparation: a shard's pairs, checked and tokenised.
 
-Apart from `prepare`, so that a task's process imports no more than this.
+Separate from `prepare`, so that the process of a task imports no more than this.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 BATCH = 256
 """Pairs tokenised together."""
-WHOLE = 2**30
-"""Tokens that no text has."""
+NO_LIMIT = 2**30
+"""More tokens than any text has."""
 
 WORK_SCHEMA = pa.schema(
     [
@@ -58,10 +58,10 @@ class Shard:
 
 
 class ReadShard:
-    """The read task: a shard's pairs, checked and tokenised, each with its place in the order.
+    """The read task: a shard's pairs, checked and tokenised, each with its key in the random order.
 
-    All pairs of the sources in `whole` are test pairs. With `chosen_only`, prompts with their
-    chosen answers: what is shared is the prompt, and there are no rejected tokens.
+    All pairs of the sources in `whole` are test pairs. With `chosen_only`, rows hold prompts
+    (as shared tokens) with their chosen answers, and no rejected tokens.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class ReadShard:
     def __call__(self, batch: dict[str, Any]) -> Iterator[pa.Table]:
         (shard,) = batch["shard"]
         numbered = enumerate(self._pairs(shard), start=shard.start)
-        while some := list(islice(numbered, BATCH)):
-            yield self._table(shard, some)
+        while chunk := list(islice(numbered, BATCH)):
+            yield self._table(shard, chunk)
 
     def _pairs(self, shard: Shard) -> Iterator[Pair | Reject]:
         name = self.names[shard.source]
@@ -101,7 +101,7 @@ class ReadShard:
                     yield pair
 
     def _held_out(self, pair: Pair) -> bool:
-        """The test split of a source that has none: all pairs of a share of the prompts."""
+        """Whether a pair is a test pair, where the source has no test split; decided per prompt."""
         return _unit(self.data.seed, json.dumps(pair.prompt)) < self.data.test_fraction
 
     def _table(self, shard: Shard, numbered: list[tuple[int, Pair | Reject]]) -> pa.Table:
@@ -119,12 +119,12 @@ class ReadShard:
                 except InvalidRecord as invalid:
                     pair = invalid.at(where)
             rows.append(_reject_row(pair))
-        texts = [text for _, _, several in rendered for text in several]
-        for (number, pair, both), tokens in zip(rendered, self._tokens(texts), strict=True):
+        texts = [text for _, _, pair_texts in rendered for text in pair_texts]
+        for (number, pair, pair_texts), tokens in zip(rendered, self._tokens(texts), strict=True):
             if tokens["chosen"] == tokens["rejected"]:
                 where = f"{pair.source} pair {number}"
                 reject = Reject(Reason.TEMPLATE_ALIKE, where, "whatever their length")
-                if both[0] != both[1]:
+                if pair_texts[0] != pair_texts[1]:
                     detail = f"last {self.data.max_length} tokens are the same"
                     reject = Reject(Reason.TRUNCATED, where, detail)
                 rows.append(_reject_row(reject))
@@ -132,11 +132,13 @@ class ReadShard:
             key = _key(self.data.seed, self.names[source], split, number)
             rows.append(_pair_row(pair, tokens) | {"key": key})
         blank = dict.fromkeys(WORK_SCHEMA.names)
-        place = {"source": source, "split": split}
-        return pa.Table.from_pylist([blank | {"key": 0} | row | place for row in rows], WORK_SCHEMA)
+        origin = {"source": source, "split": split}
+        return pa.Table.from_pylist(
+            [blank | {"key": 0} | row | origin for row in rows], WORK_SCHEMA
+        )
 
     def _texts(self, pair: Pair) -> list[str]:
-        """The texts of both answers, or of the chosen one and of its prompt."""
+        """The rendered texts of both answers, or of the chosen answer and its prompt."""
         chosen = render(self.tokenizer, pair.prompt, pair.chosen)
         if self.chosen_only:
             return [chosen, render_prompt(self.tokenizer, pair.prompt)]
@@ -145,7 +147,7 @@ class ReadShard:
         return [chosen, render(self.tokenizer, pair.prompt, pair.rejected)]
 
     def _tokens(self, texts: list[str]) -> Iterator[dict[str, list[int]]]:
-        """What both answers begin with, and the rest of each; `texts` are two a pair."""
+        """The tokens that both answers share, and the rest of each, from two `texts` per pair."""
         if not texts:
             return
         if self.chosen_only:
@@ -161,11 +163,11 @@ class ReadShard:
             }
 
     def _answer_tokens(self, texts: list[str]) -> Iterator[dict[str, list[int]]]:
-        """The same for prompts with one answer: all of the prompt is shared, nothing rejected."""
+        """As `_tokens` for chosen answers only: the prompt is shared, and nothing is rejected."""
         kept = encode(self.tokenizer, texts[::2], self.data.max_length)
-        whole = encode(self.tokenizer, texts, WHOLE)
-        for tokens, chosen, prompt in zip(kept, whole[::2], whole[1::2], strict=True):
-            # The prompt's last token may be shared as well, so it gets one more of its own.
+        uncut = encode(self.tokenizer, texts, NO_LIMIT)
+        for tokens, chosen, prompt in zip(kept, uncut[::2], uncut[1::2], strict=True):
+            # All of the prompt may be shared, so a token that no answer has is put after it.
             answer = min(len(chosen) - shared_prefix(chosen, [*prompt, -1]), len(tokens))
             yield {"shared": tokens[:-answer], "chosen": tokens[-answer:], "rejected": []}
 
@@ -187,7 +189,7 @@ def _pair_row(pair: Pair, tokens: dict[str, list[int]]) -> dict[str, Any]:
 
 
 def pair_id(pair: Pair) -> int:
-    """What names a pair by its content in `scores.parquet`."""
+    """The number that identifies a pair by its content in `scores.parquet`."""
     return _key(pair.prompt, pair.chosen, pair.rejected) - 2**63
 
 
@@ -196,7 +198,7 @@ def _reject_row(reject: Reject) -> dict[str, Any]:
 
 
 def _key(*parts: object) -> int:
-    """A place in a random order that depends on nothing but the parts."""
+    """A sort key for a random order, which depends on the parts only."""
     return int.from_bytes(
         hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).digest(), "big"
     )

@@ -1,4 +1,4 @@
-"""The preference record."""
+"""The preference record that every data set is read into."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def to_pair(
     subset: Any = None,
     before: tuple[Message, ...] = (),
 ) -> Pair | Reject:
-    """Turn the raw values of one record into a `Pair`, or say why it is none.
+    """Turn the raw values of one record into a `Pair`, or say why it is not a pair.
 
-    `prompt` is a transcript, a list of messages, or None: then `chosen` and `rejected` are whole
+    `prompt` is a transcript, a list of messages, or None: then `chosen` and `rejected` are complete
     dialogues that differ in their last assistant turn only. With a prompt, an answer is a text, or
     a list of messages that may repeat the prompt. With a prompt, `rejected` may be None: there is
-    one answer only. `before` are turns that come before the prompt. Messages may be given as JSON
+    only one answer. `before` are turns that come before the prompt. Messages may be given as JSON
     text.
     """
     try:
@@ -54,7 +54,7 @@ def to_pair(
             empty = "rejected" if better else "chosen"
             if prompt is None and len(context) == 1 and context[0]["role"] == "user":
                 raise InvalidRecord(
-                    Reason.NO_PROMPT, f"{empty} is one text, and there is no column prompt"
+                    Reason.NO_PROMPT, f"{empty} is a single text, and there is no column prompt"
                 )
             raise InvalidRecord(Reason.EMPTY, f"{empty} has no answer")
         if better == worse:

@@ -1,4 +1,4 @@
-"""Why a raw record is rejected; a value that is not what it should be rejects its record."""
+"""Reasons to reject a raw record, and checks of its values that raise them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class InvalidRecord(Exception):
         return type(self), (self.reason, self.detail)
 
     def at(self, where: str) -> Reject:
-        """The same as a value, for a record found at `where`."""
+        """This error as a `Reject`, for a record found at `where`."""
         return Reject(self.reason, where, self.detail)
 
 
@@ -76,7 +76,7 @@ def number(value: Any, name: str) -> float:
 
 
 def name_of(value: Any, name: str) -> str:
-    """A text, or a whole number as one."""
+    """`value` if it is a text, or an integer as text; raises `InvalidRecord`."""
     is_number = isinstance(value, int) and not isinstance(value, bool)
     return str(value) if is_number else text(value, name)
 

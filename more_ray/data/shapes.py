@@ -14,7 +14,7 @@ from more_ray.data.rejects import InvalidRecord, Reason, Reject, items, number, 
 from more_ray.errors import DataError
 
 Record = dict[str, Any]
-Row = tuple[str, Record]  # where it was found, and the record
+Row = tuple[str, Record]  # where the record was found, and the record
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Shape:
     """A record that states one preference: its columns, and how to read them.
 
     `fields` returns keyword arguments of `to_pair` and raises `InvalidRecord`. The columns of
-    `also` are read where they are there.
+    `also` are optional.
     """
 
     columns: tuple[str, ...]
@@ -30,7 +30,7 @@ class Shape:
     also: tuple[str, ...] = ()
 
     def unread(self, record: Record) -> set[str]:
-        """Columns that are there and of which nothing is made."""
+        """Columns of the record that are not read."""
         read = {*self.columns, *self.also, "source"}
         if self is not MESSAGES:
             read |= {*CONTEXT, "subset"}
@@ -42,8 +42,8 @@ class Shape:
 def read_pairs(rows: Iterable[Row | Reject], source: str, origin: str) -> Iterator[Pair | Reject]:
     """Turn the rows of one file or data set, called `origin` in errors, into pairs.
 
-    The first record of a known shape fixes the shape of all. Rejects pass through. Raises
-    `DataError` at the end if there were records and none had a known shape.
+    The first record in a known shape fixes the shape of all. Rejects pass through. Raises
+    `DataError` at the end if there were records but none in a known shape.
     """
     shape: Shape | None = None
     columns_found: list[str] | None = None
@@ -72,11 +72,11 @@ def read_pairs(rows: Iterable[Row | Reject], source: str, origin: str) -> Iterat
 
 
 def tree_pairs(messages: Iterable[Row], source: str) -> Iterator[Pair | Reject]:
-    """Pairs from flat messages of conversation trees in the form of OpenAssistant.
+    """Pairs from flat messages of conversation trees in OpenAssistant's format.
 
-    Each two ranked replies to one prompter message make a pair, the lower rank being better. The
-    prompt is the path from the root. Deleted and non-English messages are left out, with all that
-    hangs below them.
+    Every two ranked replies to the same prompter message make a pair; the lower rank is better. The
+    prompt is the path from the root. Deleted and non-English messages are left out, with all
+    messages below them.
     """
     replies: dict[str | None, list[Row]] = defaultdict(list)
     for where, message in messages:
@@ -116,7 +116,7 @@ def tree_pairs(messages: Iterable[Row], source: str) -> Iterator[Pair | Reject]:
 
 
 def unread_columns(rows: Iterable[Row | Reject]) -> set[str]:
-    """Columns of the records of which nothing is made; the first one's shape is that of all."""
+    """Columns of the records that are not read; the first known shape is that of all records."""
     shape: Shape | None = None
     unread: set[str] = set()
     for row in rows:
@@ -160,14 +160,16 @@ def _pair_fields(record: Record) -> Record:
 
 
 def prompt_of(record: Record) -> Any:
-    """Out of the first column that holds one; None where the answers are whole dialogues.
+    """The prompt from the first column that has one; None where answers are complete dialogues.
 
-    Raises `InvalidRecord` for an `input` that cannot be joined to it.
+    Raises `InvalidRecord` for an `input` that cannot be appended to it.
     """
     prompt = record.get(_prompt_column(record))
     if more := record.get("input"):
         if not isinstance(prompt, str):
-            raise InvalidRecord(Reason.WRONG_TYPE, "input is allowed beside a text")
+            raise InvalidRecord(
+                Reason.WRONG_TYPE, "input is allowed only where the prompt is a text"
+            )
         prompt = f"{prompt}\n\n{text(more, 'input')}"
     return prompt
 
@@ -243,7 +245,7 @@ def _check_message(message: Record) -> None:
 
 PROMPTS = ("prompt", "question", "instruction")
 CONTEXT = ("system", "history", "tools")
-"""Read with every shape."""
+"""Columns that are read in every shape."""
 MESSAGE_KEYS = ("message_id", "parent_id", "role", "text", "rank", "deleted", "lang")
 MESSAGES = Shape(("message_id", "parent_id", "role", "text", "rank"), dict, MESSAGE_KEYS)
 SHAPES = (

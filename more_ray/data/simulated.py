@@ -1,4 +1,4 @@
-"""The built-in simulator: preference pairs of K annotator populations, with the truth known.
+"""The built-in simulator: preference pairs of K annotator populations with known truth.
 
 The populations share a reward `r*` and each adds its own drift, the paper's equations (4)-(6):
 
@@ -29,7 +29,7 @@ from more_ray.data.records import Pair
 
 @dataclass(frozen=True)
 class Attribute:
-    """Something that an answer does: what it is worth to everyone, and how it reads."""
+    """A quality of answers: its weight in the shared reward, and sentences that show it."""
 
     name: str
     shared_weight: float
@@ -208,7 +208,7 @@ class Simulator:
 
     @cached_property
     def weights(self) -> dict[str, NDArray[np.float64]]:
-        """`[A]` for each source: what an attribute is worth to it, shared reward plus drift."""
+        """`[A]` for each source: its weight of each attribute, shared weight plus drift."""
         return {name: SHARED_WEIGHTS_A + self._drift(name) for name in self.names()}
 
     def pair(self, source: str, split: str, index: int) -> Pair:
@@ -254,9 +254,11 @@ class Simulator:
 
 
 def _text(answer: tuple[int, ...], topic: str, rng: np.random.Generator) -> str:
-    """One sentence for each attribute of the answer."""
+    """The text of an answer: a sentence for each of its attributes."""
     attributes = [ATTRIBUTES[i] for i in answer]
-    sentences = [one.phrasings[rng.integers(len(one.phrasings))] for one in attributes]
+    sentences = [
+        attribute.phrasings[rng.integers(len(attribute.phrasings))] for attribute in attributes
+    ]
     return " ".join(sentences).format(topic=topic)
 
 

@@ -19,13 +19,13 @@ from more_ray.errors import DataError
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """A source and its files; both are None for one that is read from the hub."""
+    """A source and its files; both are None for a source on the hub."""
 
     name: str
     train: str | None = None
     test: str | None = None
     revision: str | None = None
-    """Of one on the hub: a commit, tag or branch; None is the newest that can be read."""
+    """For a source on the hub: a commit, tag or branch; None is the newest that can be read."""
 
 
 @dataclass(frozen=True)
@@ -56,20 +56,20 @@ HUB_SOURCES = {
 
 
 def locate(sources: list[str], root: str | None) -> list[SourceFiles]:
-    """The sources that `data.sources` and `data.root` mean.
+    """The sources that `data.sources` and `data.root` name.
 
-    A source is a name in the folder `root` (without `root`: on the hub, and `name@revision` is one
-    revision of it), a path or URI, or `name=path`. Empty `sources` means every source in `root`.
+    A source is a name in the folder `root` (without `root`: on the hub, and `name@revision` picks
+    a revision), a path or URI, or `name=path`. Empty `sources` means every source in `root`.
 
     Raises:
-        DataError: an unknown name, a folder that does not exist or holds no source, a name that
-            is given twice.
+        DataError: an unknown name, a folder that does not exist or holds no source, or a name
+            that is given twice.
     """
     found = _folder(root) if root else {}
     names = sources or sorted(found)
-    located = [_locate_one(entry, found, root) for entry in names]
+    located = [_locate_source(entry, found, root) for entry in names]
     for position, source in enumerate(located):
-        if any(source.name == other.name for other in located[:position]):
+        if any(source.name == earlier.name for earlier in located[:position]):
             raise DataError(f"data.sources: {source.name} is given twice")
     return located
 
@@ -78,7 +78,7 @@ def iter_pairs(source: SourceFiles, split: str) -> Iterator[Pair | Reject]:
     """The pairs and rejects of a split, streamed.
 
     Raises:
-        DataError: the file or data set is missing, or holds no records of a known shape.
+        DataError: the file or data set is missing, or holds no records in a known shape.
     """
     if source.train is None:
         return read_hub(source, split)
@@ -95,7 +95,7 @@ def has_test(source: SourceFiles) -> bool:
 
 
 def fingerprint(source: SourceFiles) -> list[Any]:
-    """What changes when the source's content does, as far as can be told without reading it."""
+    """Values that change with the source's content, as far as can be told without reading it."""
     if source.train is None:
         hub = HUB_SOURCES[source.name]
         return [source.name, hub.path, source.revision or hub.revision]
@@ -117,7 +117,7 @@ def read_hub(source: SourceFiles, split: str) -> Iterator[Pair | Reject]:
     """The pairs and rejects of a source on the hub, streamed through `datasets`.
 
     Raises:
-        DataError: the hub cannot be reached or does not have it.
+        DataError: the hub cannot be reached or does not have the data set.
     """
     import datasets  # takes a second
 
@@ -160,7 +160,7 @@ def _folder(root: str) -> dict[str, SourceFiles]:
     return found
 
 
-def _locate_one(entry: str, found: dict[str, SourceFiles], root: str | None) -> SourceFiles:
+def _locate_source(entry: str, found: dict[str, SourceFiles], root: str | None) -> SourceFiles:
     name, equals, url = entry.partition("=")
     if equals or entry.endswith(EXTENSIONS):
         url = url or entry

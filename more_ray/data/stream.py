@@ -1,4 +1,4 @@
-"""Ray Data: the stratified stream that the workers read, one packed micro-batch a row."""
+"""The stratified Ray Data stream that the workers read, a packed micro-batch per row."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ray.data.block import BlockMetadata
 from more_ray.data.mixture import Mixture, deal
 from more_ray.data.prepared import TOKENS, Prepared
 
-STEPS_A_BLOCK = 8
-"""Steps that one read task makes; neighbouring steps share row groups."""
+STEPS_PER_BLOCK = 8
+"""Steps that a read task makes; neighbouring steps share row groups."""
 
 
 def training_stream(
@@ -22,22 +22,22 @@ def training_stream(
 ) -> ray.data.Dataset:
     """Micro-batches `first_step ... stop - 1` (and a few more to fill blocks), for `ranks` workers.
 
-    Block j belongs to rank `j mod ranks` and holds its steps `(j div ranks) * STEPS_A_BLOCK ...`
+    Block j belongs to rank `j mod ranks` and holds its steps `(j div ranks) * STEPS_PER_BLOCK ...`
     after the first. With order preserved, `streaming_split(equal=True)` deals the blocks out in
     turn, so each rank gets its own steps, in order.
     """
-    turns = max(1, -(-(stop - first_step) // STEPS_A_BLOCK))
+    turns = max(1, -(-(stop - first_step) // STEPS_PER_BLOCK))
     return ray.data.read_datasource(
         BatchesDatasource(prepared, mixture, ranks, first_step),
         override_num_blocks=turns * ranks,
-        # Workers may take every CPU of the cluster; these must not wait for one.
+        # Training workers may hold every CPU of the cluster; read tasks must not wait for one.
         num_cpus=0,
         concurrency=ranks,
     )
 
 
 class BatchesDatasource(Datasource):
-    """Packed micro-batches; a read task makes a block of them."""
+    """A data source of packed micro-batches; a read task makes a block of them."""
 
     def __init__(self, prepared: Prepared, mixture: Mixture, ranks: int, first_step: int) -> None:
         self.prepared, self.mixture = prepared, mixture
@@ -47,19 +47,21 @@ class BatchesDatasource(Datasource):
         return None
 
     def get_read_tasks(self, parallelism: int, *args: Any, **kwargs: Any) -> list[ReadTask]:
-        one = BlockMetadata(STEPS_A_BLOCK, size_bytes=None, input_files=None, exec_stats=None)
+        metadata = BlockMetadata(
+            STEPS_PER_BLOCK, size_bytes=None, input_files=None, exec_stats=None
+        )
         return [
-            ReadTask(partial(self._read, block), one, schema=BATCH_SCHEMA)
+            ReadTask(partial(self._read, block), metadata, schema=BATCH_SCHEMA)
             for block in range(parallelism)
         ]
 
     def _read(self, block: int) -> list[pa.Table]:
         files = [self.prepared.file(name, "train") for name in self.mixture.names]
         turn, rank = divmod(block, self.ranks)
-        first = self.first_step + turn * STEPS_A_BLOCK
+        first = self.first_step + turn * STEPS_PER_BLOCK
         rows = [
             {"step": step, "rank": rank, **self._batch(files, step, rank)}
-            for step in range(first, first + STEPS_A_BLOCK)
+            for step in range(first, first + STEPS_PER_BLOCK)
         ]
         return [pa.Table.from_pylist(rows, BATCH_SCHEMA)]
 

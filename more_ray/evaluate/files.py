@@ -17,30 +17,30 @@ from more_ray.run_folder import LIKELIHOODS, SCORES
 
 
 def scores_table(scores: Mapping[str, SourceScores]) -> pa.Table:
-    """`scores.parquet`: a row a test pair."""
+    """The table of `scores.parquet`, a row per test pair."""
     return pa.concat_tables(
         pa.table(
             {
-                "source": pa.array([name] * len(one.pair_N), pa.string()),
-                "pair": pa.array(one.pair_N, pa.int64()),
-                "chosen": pa.array(one.chosen_N, pa.float32()),
-                "rejected": pa.array(one.rejected_N, pa.float32()),
-                "chosen_characters": pa.array(one.chosen_length_N, pa.int32()),
-                "rejected_characters": pa.array(one.rejected_length_N, pa.int32()),
-                "probability": pa.nulls(len(one.pair_N), pa.float32())
-                if one.probability_N is None
-                else pa.array(one.probability_N, pa.float32()),
-                "subset": pa.nulls(len(one.pair_N), pa.string())
-                if one.subset_N is None
-                else pa.array(one.subset_N, pa.string()),
+                "source": pa.array([name] * len(source.pair_N), pa.string()),
+                "pair": pa.array(source.pair_N, pa.int64()),
+                "chosen": pa.array(source.chosen_N, pa.float32()),
+                "rejected": pa.array(source.rejected_N, pa.float32()),
+                "chosen_characters": pa.array(source.chosen_length_N, pa.int32()),
+                "rejected_characters": pa.array(source.rejected_length_N, pa.int32()),
+                "probability": pa.nulls(len(source.pair_N), pa.float32())
+                if source.probability_N is None
+                else pa.array(source.probability_N, pa.float32()),
+                "subset": pa.nulls(len(source.pair_N), pa.string())
+                if source.subset_N is None
+                else pa.array(source.subset_N, pa.string()),
             }
         )
-        for name, one in scores.items()
+        for name, source in scores.items()
     )
 
 
 def scores_by_source(table: pa.Table) -> dict[str, SourceScores]:
-    """The inverse of `scores_table`; sources in the order in which they first come."""
+    """The inverse of `scores_table`; sources in the order of their first rows."""
     scores = {}
     for name in table["source"].unique().to_pylist():
         rows = table.filter(pc.equal(table["source"], name))
@@ -60,14 +60,14 @@ def scores_by_source(table: pa.Table) -> dict[str, SourceScores]:
 
 
 def subsets_of(rows: pa.Table) -> NDArray[np.object_] | None:
-    """The column `subset`; None where there is none or no row has one."""
+    """The column `subset`; None where the column is missing or empty."""
     if "subset" not in rows.column_names or rows["subset"].null_count == len(rows):
         return None
     return rows["subset"].to_numpy()
 
 
 def write_scores(scores: Mapping[str, SourceScores], folder: str) -> None:
-    """`scores.parquet` in a folder (a path or URI), which is made where it is not there."""
+    """Write `scores.parquet` to a folder (a path or URI), which is created if missing."""
     write_table(storage.join(folder, SCORES), scores_table(scores))
 
 
@@ -75,23 +75,23 @@ def read_scores(folder: str) -> dict[str, SourceScores]:
     """The inverse of `write_scores`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        KeyError: it lacks a column.
+        FileNotFoundError: the folder holds no such file.
+        KeyError: the file lacks a column.
     """
     return scores_by_source(read_table(storage.join(folder, SCORES)))
 
 
 def write_likelihoods(likelihoods: Mapping[str, Likelihoods], folder: str) -> None:
-    """`likelihoods.parquet`, a row an answer, in a folder that is made where it is not there."""
+    """Write `likelihoods.parquet`, a row per answer, to a folder, which is created if missing."""
     table = pa.concat_tables(
         pa.table(
             {
-                "source": pa.array([name] * len(one.pair_N), pa.string()),
-                "pair": pa.array(one.pair_N, pa.int64()),
-                "nll": pa.array(one.nll_N, pa.float32()),
-                "tokens": pa.array(one.tokens_N, pa.int32()),
+                "source": pa.array([name] * len(source.pair_N), pa.string()),
+                "pair": pa.array(source.pair_N, pa.int64()),
+                "nll": pa.array(source.nll_N, pa.float32()),
+                "tokens": pa.array(source.tokens_N, pa.int32()),
             }
         )
-        for name, one in likelihoods.items()
+        for name, source in likelihoods.items()
     )
     write_table(storage.join(folder, LIKELIHOODS), table)

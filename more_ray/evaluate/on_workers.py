@@ -15,7 +15,7 @@ from more_ray.evaluate.pairs import EvaluationPairs, pack_rows
 
 @torch.no_grad()
 def run_test_pairs(model: nn.Module, pairs: EvaluationPairs, device: torch.device) -> np.ndarray:
-    """`[N, 2]`, the two numbers that `model` gives for each pair, the same on every rank.
+    """The two numbers that `model` gives for each pair, `[N, 2]`, the same on every rank.
 
     Batches are dealt out to the ranks. Every rank runs the model equally often, as ZeRO-3 requires.
     """
@@ -25,9 +25,9 @@ def run_test_pairs(model: nn.Module, pairs: EvaluationPairs, device: torch.devic
     for start in range(0, len(pairs.batches), ranks):
         mine = start + rank
         rows = pairs.batches[mine] if mine < len(pairs.batches) else pairs.batches[0][:1]
-        two_N2, _ = model(pack_rows(pairs.table.take(rows)).to(device))
+        batch_value_N2, _ = model(pack_rows(pairs.table.take(rows)).to(device))
         if mine < len(pairs.batches):
-            value_N2[torch.from_numpy(rows).to(device)] = two_N2
+            value_N2[torch.from_numpy(rows).to(device)] = batch_value_N2
     model.train()
     dist.all_reduce(value_N2)
     return value_N2.cpu().numpy()

@@ -1,4 +1,4 @@
-"""The test pairs of prepared data, in batches of like length.
+"""The test pairs of prepared data, in batches of similar length.
 
 Legend: N test pairs of all sources.
 """
@@ -23,7 +23,7 @@ from more_ray.parquet import read_table
 class EvaluationPairs:
     """All sources' test pairs: `table [N]`, and `batches`, the rows of each batch.
 
-    A batch holds at most `tokens` tokens or a single pair, longest pairs first.
+    A batch holds at most `tokens` tokens, or a single longer pair; the longest pairs come first.
     """
 
     def __init__(self, prepared: Prepared, tokens: int) -> None:
@@ -32,12 +32,12 @@ class EvaluationPairs:
         self.batches = list(batches_of_like_length(self.table["tokens"].to_numpy(), tokens))
 
     def scores(self, score_N2: np.ndarray) -> dict[str, SourceScores]:
-        """By source, from the chosen and rejected score of each row."""
+        """The scores by source, from the chosen and rejected score of each row."""
         parts = self._by_source(score_N2)
         return {name: _source_scores(self._tables[name], part) for name, part in parts.items()}
 
     def likelihoods(self, nll_N: np.ndarray) -> dict[str, Likelihoods]:
-        """By source, from the negative log-likelihood of each row's chosen answer."""
+        """Likelihoods by source, from the negative log-likelihood of each row's chosen answer."""
         return {
             name: Likelihoods(
                 self._tables[name]["pair"].to_numpy(),
@@ -53,12 +53,12 @@ class EvaluationPairs:
 
 
 def pack_rows(pairs: pa.Table) -> PackedBatch:
-    """Rows of prepared data as one batch."""
+    """Pack rows of prepared data into a batch."""
     parts = list(zip(*(pairs[part].to_pylist() for part in TOKENS), strict=True))
     tokens = [token for pair in parts for part in pair for token in part]
     lengths = [[len(part) for part in pair] for pair in parts]
-    nothing = np.zeros(len(parts))
-    return PackedBatch.from_arrays(np.asarray(tokens), np.asarray(lengths), nothing, nothing)
+    zeros = np.zeros(len(parts))
+    return PackedBatch.from_arrays(np.asarray(tokens), np.asarray(lengths), zeros, zeros)
 
 
 def _test_table(prepared: Prepared, name: str) -> pa.Table:

@@ -43,8 +43,8 @@ def evaluate(
     With `config.against`, `against` holds the differences from that model.
 
     Args:
-        preparing: told the pairs prepared so far.
-        scoring: told the pairs scored so far, and all that there are.
+        preparing: called with the number of pairs prepared so far.
+        scoring: called with the numbers of pairs scored so far and of all pairs.
 
     Raises:
         DataError, ModelError: the inputs cannot be used.
@@ -70,24 +70,25 @@ def evaluate(
 
 
 def _split(config: EvaluationConfig) -> tuple[DataConfig, list[str]]:
-    """What is held out of sources without a test file.
+    """Separate sources without a test file into those that the model learnt from and the others.
+
+    Of the former only what was held out of training is scored; the latter are scored whole.
 
     Returns:
-        the data with the held-out share of the run that the model learnt one of them in, if any,
-        and the names of those that it did not learn from, which are scored whole.
+        the data, with the split of the run that learnt from the former; the names of the latter.
     """
     data = config.data
     if "test_fraction" in data.model_fields_set or not (data.sources or data.root):
         return data, []
     files = {
-        one.name: storage.absolute(one.train)
-        for one in locate(data.sources, data.root)
-        if one.train and not has_test(one)
+        source.name: storage.absolute(source.train)
+        for source in locate(data.sources, data.root)
+        if source.train and not has_test(source)
     }
     learnt: set[str] = set()
     path: str | None = config.model.path
     while path and (found := learnt_with(path)):
-        known = {one.get("file") for one in data_of(path).values()}
+        known = {source.get("file") for source in data_of(path).values()}
         # Runs of earlier versions do not say which files they read.
         if mine := {name for name, file in files.items() if file in known or not known}:
             learnt |= mine
@@ -100,12 +101,12 @@ def _split(config: EvaluationConfig) -> tuple[DataConfig, list[str]]:
 def score(
     prepared: Prepared, config: EvaluationConfig, progress: Callable[[int, int], None]
 ) -> dict[str, SourceScores]:
-    """The scores of all test pairs, by source."""
+    """Score all test pairs; returns their scores by source."""
     device = "cuda" if uses_gpu(config.use_gpu, config.workers) else "cpu"
     pairs = EvaluationPairs(prepared, config.batch_tokens or SCORING_TOKENS[device])
     blocks = [pairs.table.take(rows).append_column("row", pa.array(rows)) for rows in pairs.batches]
     scored = ray.data.from_arrow(blocks).map_batches(
-        Scorer,
+        PairScorer,
         fn_constructor_args=(config.model, config.data.max_length, config.workers, device),
         batch_size=None,
         batch_format="pyarrow",
@@ -121,8 +122,8 @@ def score(
     return pairs.scores(score_N2)
 
 
-class Scorer:
-    """A Ray Data actor that holds the model."""
+class PairScorer:
+    """A Ray Data actor that holds the model and scores batches of pairs."""
 
     def __init__(self, model: ModelConfig, max_length: int, workers: int, device: str) -> None:
         self._device = device
@@ -151,4 +152,4 @@ def _read_scores(folder: str) -> dict[str, SourceScores]:
     except FileNotFoundError as error:
         raise UserError(f"against: no file {uri}") from error
     except (KeyError, pa.ArrowException) as error:
-        raise UserError(f"against: {uri} holds no scores that can be compared") from error
+        raise UserError(f"against: {uri} holds no scores to compare with") from error

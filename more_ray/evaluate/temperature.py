@@ -11,9 +11,9 @@ from more_ray.run_folder import SCORES, run_of
 
 
 def model_temperature(model_path: str) -> tuple[float, str]:
-    """What differences of a model's rewards are divided by, and where that is from.
+    """The divisor of a model's reward differences, and where it comes from.
 
-    It is fitted on the `scores.parquet` of the run that the model lies in; 1 where there is none.
+    It is fitted on the `scores.parquet` of the run that holds the model; 1 without such a run.
 
     Args:
         model_path: a run's `model` folder, or any other model.

@@ -1,4 +1,4 @@
-"""The judge's answers on disk, so that nothing is asked or paid for twice."""
+"""The judge's answers on disk, so that no request is sent or paid for twice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Answer:
-    """What an endpoint answered, and how many tokens that took."""
+    """The answer of an endpoint, and the tokens that it took."""
 
     text: str
     input_tokens: int
@@ -20,14 +20,14 @@ class Answer:
 
 
 def request_key(base_url: str, request: dict[str, Any]) -> str:
-    """A request's name: a hash of everything that its answer depends on."""
+    """The key of a request: a hash of everything that its answer depends on."""
     return hashlib.sha256(json.dumps([base_url, request], sort_keys=True).encode()).hexdigest()
 
 
 class AnswerCache:
     """Answers by the key of their request, in one SQLite file that several jobs may share.
 
-    Every answer is committed when it comes: a job that is killed loses none.
+    Every answer is committed when it arrives, so a killed job loses none.
     """
 
     def __init__(self, folder: str) -> None:
@@ -37,7 +37,7 @@ class AnswerCache:
             path / "answers.sqlite",
             timeout=60,
             isolation_level=None,
-            check_same_thread=False,  # in a notebook another asks, while this waits for it
+            check_same_thread=False,  # in a notebook another thread asks, and this one waits
         )
         self._database.execute(
             "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, text TEXT, "

@@ -1,4 +1,4 @@
-"""Asking a judge through any OpenAI-compatible endpoint: side by side, paced, tried again."""
+"""Asking a judge through any OpenAI-compatible endpoint: concurrent, paced, with retries."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ class Pace:
 
 
 def open_client(config: JudgeConfig) -> AsyncOpenAI:
-    """A client that retries by itself; the pace also holds for what it tries again.
+    """A client that retries by itself; the pace holds for retries as well.
 
     Raises:
-        UserError: the variable that should hold the API key is empty or not there.
+        UserError: the environment variable of the API key is empty or unset.
     """
     key = "none" if config.api_key_env is None else os.environ.get(config.api_key_env)
     if not key:
         raise UserError(
             f"api_key_env: the environment variable {config.api_key_env} holds no API key; "
-            "api_key_env=null is for an endpoint that asks for none"
+            "api_key_env=null is for an endpoint that needs no key"
         )
     paced = [Pace(config.requests_per_minute).wait] if config.requests_per_minute else []
     return AsyncOpenAI(
@@ -74,8 +74,8 @@ async def ask_all(
         conversation that is too long for the judge), by key; these are not in the cache.
 
     Raises:
-        UserError: a request failed in another way, after all retries. Those that were under way
-            have ended and are in the cache, too.
+        UserError: a request failed in another way, after all retries. Requests that were under
+            way have ended, and their answers are in the cache.
     """
     todo = deque(requests.items())
     refused: dict[str, str] = {}
@@ -100,7 +100,7 @@ async def ask_all(
 
 
 async def _ask(client: AsyncOpenAI, request: dict[str, Any]) -> Answer:
-    """Raises ValueError where the endpoint answers with something else than a chat completion."""
+    """Send one request; raises ValueError where the answer is no chat completion."""
     completion = await client.chat.completions.create(**request)
     if isinstance(completion, str) or not completion.choices:
         raise ValueError("no chat completion")
@@ -120,4 +120,4 @@ def _explain(client: AsyncOpenAI, error: Exception) -> str:
     else:
         reason = f"not a chat completion: {error}"
     text = " ".join(reason.split())[:300]
-    return f"{client.base_url}: {text}; the answers so far are kept, a rerun asks for the rest"
+    return f"{client.base_url}: {text}; the answers so far are kept; a rerun asks for the rest"

@@ -1,4 +1,4 @@
-"""Two files of answers to the same prompts, as pairs to judge."""
+"""Pairs to judge, from two files of answers to the same prompts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCHEMA = pa.schema([("row", pa.int64()), ("prompt", pa.list_(MESSAGE)), ("respon
 
 @dataclass(frozen=True)
 class AnswerPair:
-    """A prompt, the answer to judge and the one that it is judged against."""
+    """A prompt, the answer to judge, and the other answer that it is judged against."""
 
     row: int
     prompt: list[Message]
@@ -33,15 +33,15 @@ def read_pairs(
     """The pairs of two files in the order of their rows, or a sample of `limit` of them.
 
     Returns:
-        The pairs, and how many rows are only in one of the files: prompts without an answer.
+        The pairs, and how many rows only one of the files has.
 
     Raises:
-        UserError: a file that cannot be read, has other columns or no rows; no row that is in
-            both, a row that is there twice or has two prompts; a prompt that is none.
+        UserError: a file cannot be read, or lacks columns or rows; no row is in both; a row occurs
+            twice, has different prompts, or an invalid prompt.
     """
     ours, theirs = _read(answers), _read(against)
     rows = sorted(ours.keys() & theirs.keys())
-    lonely = len(ours.keys() ^ theirs.keys())
+    unmatched = len(ours.keys() ^ theirs.keys())
     if not rows:
         raise UserError(f"{answers} and {against} do not match: no row is in both")
     for row in rows:
@@ -54,7 +54,7 @@ def read_pairs(
             raise UserError(f"{answers}, row {row}: {invalid}") from invalid
     if limit is not None:
         rows = sorted(np.random.default_rng(seed).permutation(rows)[:limit].tolist())
-    return [AnswerPair(row, *ours[row], theirs[row][1]) for row in rows], lonely
+    return [AnswerPair(row, *ours[row], theirs[row][1]) for row in rows], unmatched
 
 
 def _read(uri: str) -> dict[int, tuple[list[Message], str]]:
@@ -73,8 +73,10 @@ def _read(uri: str) -> dict[int, tuple[list[Message], str]]:
     if any(column.null_count for column in table.columns):
         raise UserError(f"{uri}: row, prompt or response is null somewhere")
     if len(pc.unique(table["row"])) < len(table):
-        raise UserError(f"{uri}: a row is there twice; one answer a row is allowed")
+        raise UserError(f"{uri}: a row occurs twice; one answer per row is allowed")
     return {
         row: (prompt, response)
-        for row, prompt, response in zip(*(one.to_pylist() for one in table.columns), strict=True)
+        for row, prompt, response in zip(
+            *(column.to_pylist() for column in table.columns), strict=True
+        )
     }

@@ -1,8 +1,8 @@
-"""Which of two answers is better: the question, how its answer is read, and the rule for a pair.
+"""Which of two answers is better: the question, the reading of its answer, the rule for a pair.
 
 The format and the rule are those of "On Diversified Preferences of Large Language Model Alignment"
 (arXiv 2312.07401): one sentence that compares, then a line with A or B; each pair is asked twice
-with the answers swapped, and a judge that contradicts itself has called a tie. The words are ours.
+with the answers swapped, and a judge that contradicts itself has called a tie. The wording is ours.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ More {criterion}: <A or B>"""
 
 
 def question(criterion: Criterion, prompt: Sequence[Message], a: str, b: str) -> list[Message]:
-    """What a judge is asked about one order of two answers."""
+    """The question to a judge about two answers, in the order given."""
     conversation = "\n\n".join(f"{SPEAKER[turn['role']]}: {turn['content']}" for turn in prompt)
     text = QUESTION.format(
         criterion=criterion, meaning=MEANING[criterion], conversation=conversation, a=a, b=b
@@ -69,7 +69,7 @@ def read_verdict(criterion: Criterion, text: str) -> Verdict | None:
 
 
 def outcome(shown_first: Verdict | None, shown_second: Verdict | None) -> Outcome:
-    """Of an answer, from the verdict where it was A and the verdict where it was B."""
+    """The outcome for an answer, from the verdicts where it was shown as A and as B."""
     if shown_first is None or shown_second is None:
         return "unparsable"
     if shown_first == shown_second:

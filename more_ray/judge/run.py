@@ -1,4 +1,4 @@
-"""A comparison by a judge: what is to be asked, what that costs, and what came out."""
+"""A comparison by a judge: the requests to make, what they cost, and the result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from more_ray.judge.summary import summarise
 from more_ray.parquet import write_table
 
 CHARACTERS_PER_TOKEN = 4
-"""In English; the tokenizer behind an endpoint is not known."""
+"""Estimate for English; the tokenizer of an endpoint is not known."""
 JUDGEMENTS = pa.schema(
     [
         ("row", pa.int64()),
@@ -32,39 +32,39 @@ JUDGEMENTS = pa.schema(
         ("said_as_b", pa.string()),
     ]
 )
-"""A row per pair: what the judge said where its answer was A and where it was B (null: refused),
-how that was read (null: unparsable), and the outcome."""
+"""A row per pair: what the judge said where the answer was A and where it was B (null: refused),
+the verdicts read from that (null: unparsable), and the outcome."""
 SETTINGS = {"criterion", "model", "base_url", "answers", "against", "max_tokens", "temperature"}
 Request = dict[str, Any]
 
 
 Refused = dict[str, str]
-"""What the endpoint said to requests that it would not answer, by their keys."""
+"""The endpoint's messages for requests that it refused, by their keys."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be judged.
+    """The pairs to judge, and the requests for them.
 
     `keys` are those of the two requests of each pair: its answer shown as A, and shown as B.
-    `lonely` rows are only in one of the two files. `todo` are the requests that the cache cannot
-    answer.
+    `unmatched` counts the rows that only one of the files has. `todo` are the requests that the
+    cache cannot answer.
     """
 
     pairs: list[AnswerPair]
-    lonely: int
+    unmatched: int
     keys: list[tuple[str, str]]
     todo: dict[str, Request]
 
     @property
     def cached(self) -> int:
         """How many requests the cache answers."""
-        return len({key for both in self.keys for key in both}) - len(self.todo)
+        return len({key for pair_keys in self.keys for key in pair_keys}) - len(self.todo)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Tokens of what is still to be asked (`output_tokens`: at most), and what they cost."""
+    """Tokens of the requests still to send (`output_tokens`: at most), and what they cost."""
 
     input_tokens: int
     output_tokens: int
@@ -75,28 +75,28 @@ class Estimate:
         if self.cost is not None:
             cost = f"at most about {self.cost:,.2f}"
         return (
-            f"about {self.input_tokens:,} tokens to send, at most {self.output_tokens:,} to be "
-            f"answered; cost {cost}"
+            f"about {self.input_tokens:,} tokens to send, at most {self.output_tokens:,} to "
+            f"receive; cost {cost}"
         )
 
 
 def make_plan(config: JudgeConfig, cache: AnswerCache) -> Plan:
-    """Read the pairs, and see what is answered already.
+    """Read the pairs, and look up which requests are answered already.
 
     Raises:
         UserError: the files cannot be read, or do not match.
     """
-    pairs, lonely = read_pairs(config.answers, config.against, config.limit, config.seed)
+    pairs, unmatched = read_pairs(config.answers, config.against, config.limit, config.seed)
     keys, todo = [], {}
     for pair in pairs:
-        both = []
+        pair_keys = []
         for a, b in ((pair.response, pair.other), (pair.other, pair.response)):
             request = _request(config, pair, a, b)
-            both.append(request_key(config.base_url, request))
-            if cache.get(both[-1]) is None:
-                todo[both[-1]] = request
-        keys.append((both[0], both[1]))
-    return Plan(pairs, lonely, keys, todo)
+            pair_keys.append(request_key(config.base_url, request))
+            if cache.get(pair_keys[-1]) is None:
+                todo[pair_keys[-1]] = request
+        keys.append((pair_keys[0], pair_keys[1]))
+    return Plan(pairs, unmatched, keys, todo)
 
 
 def _request(config: JudgeConfig, pair: AnswerPair, a: str, b: str) -> Request:
@@ -111,7 +111,7 @@ def _request(config: JudgeConfig, pair: AnswerPair, a: str, b: str) -> Request:
 
 
 def estimate(config: JudgeConfig, plan: Plan) -> Estimate:
-    """Before anything is asked; `cost` is None where a price is not set."""
+    """Estimate the tokens and cost of what is to be asked; without prices `cost` is None."""
     characters = sum(
         len(message["content"]) for request in plan.todo.values() for message in request["messages"]
     )
@@ -126,19 +126,19 @@ def estimate(config: JudgeConfig, plan: Plan) -> Estimate:
 def judge(
     config: JudgeConfig, plan: Plan, cache: AnswerCache, on_answer: Callable[[], None]
 ) -> dict[str, Any]:
-    """Ask what is not answered yet; write `judgements.parquet` and `judge.json`.
+    """Send the requests not answered yet; write `judgements.parquet` and `judge.json`.
 
     Returns:
-        The content of `judge.json`: the settings, what `summarise` gives, `said_a` (of the verdicts
-        that could be read, the share for the answer shown first: 0.5 without a bias for a
-        position), `refused` (requests that the endpoint would not answer), `lonely` (rows that only
-        one of the files has) and the tokens used.
+        The content of `judge.json`: the settings, the result of `summarise`, `said_a` (the share of
+        readable verdicts for the answer shown first: 0.5 without position bias), `refused`
+        (requests that the endpoint refused), `lonely` (rows that only one of the files has) and the
+        tokens used.
 
     Raises:
-        UserError: the judge cannot be asked; a rerun goes on.
+        UserError: the judge cannot be asked; a rerun resumes.
     """
     refused = _finished(_ask(config, plan, cache, on_answer)) if plan.todo else {}
-    answers = {key: cache.get(key) for both in plan.keys for key in both}
+    answers = {key: cache.get(key) for pair_keys in plan.keys for key in pair_keys}
     given = [answer for answer in answers.values() if answer]
     if not given:
         raise UserError(f"{config.base_url} refused all requests: {next(iter(refused.values()))}")
@@ -149,7 +149,7 @@ def judge(
         **summarise(row["outcome"] for row in rows),
         "said_a": said.count("A") / len(said) if said else None,
         "refused": len(refused),
-        "lonely": plan.lonely,
+        "lonely": plan.unmatched,
         "input_tokens": sum(answer.input_tokens for answer in given),
         "output_tokens": sum(answer.output_tokens for answer in given),
     }
@@ -160,7 +160,7 @@ def judge(
 
 
 def _finished(work: Coroutine[Any, Any, Refused]) -> Refused:
-    """What `work` returns, in a thread of its own where a notebook's loop runs in this one."""
+    """The result of `work`, from a separate thread where a notebook's event loop runs here."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""Win, tie and lose with intervals (the paper's Table 1)."""
+"""Shares of win, tie and lose with intervals (the paper's Table 1)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ DECIDED = ("win", "tie", "lose")
 
 
 def summarise(outcomes: Iterable[Outcome]) -> dict[str, Any]:
-    """Counts of all outcomes; of those that are decided, shares and the win rate.
+    """Counts of all outcomes; shares and the win rate of the decided pairs.
 
     Returns:
         `pairs`, `win`, `tie`, `lose`, `unparsable`: counts; `shares`: of win, tie and lose, each
-        `share` and `ci`, Wilson's 95% interval; `win_rate`, a tie being half a win, and
+        with `share` and `ci`, Wilson's 95% interval; `win_rate`, a tie being half a win, and
         `win_rate_ci`. Without a decided pair, these three are None.
     """
     count = Counter(outcomes)
@@ -39,10 +39,10 @@ def summarise(outcomes: Iterable[Outcome]) -> dict[str, Any]:
 
 
 def win_rate_interval(win: int, tie: int, lose: int) -> list[float]:
-    """A 95% interval for the win rate, which is half of one plus win less lose.
+    """A 95% interval for the win rate, which is (1 + win - lose) / 2 in shares.
 
     That is a difference of matched proportions: half a count is added to each of its four cells
-    (ties are two of them), so that it holds for few pairs and for none lost (Agresti and Min 2005,
+    (ties are two of them), so that it also covers for few pairs or none lost (Agresti and Min 2005,
     "Simple improved confidence intervals for comparing matched proportions").
     """
     pairs = win + tie + lose + 2

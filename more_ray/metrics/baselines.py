@@ -1,4 +1,4 @@
-"""What a reward model should beat. Legend: N pairs."""
+"""Baselines that a reward model should beat. Legend: N pairs."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ def longer_answer_accuracy(
 
 
 def average_scores(models: Sequence[Mapping[str, SourceScores]]) -> dict[str, SourceScores]:
-    """The mean reward of several models of the same pairs, in the same order (Averaging)."""
+    """The mean of the scores that several models gave the same pairs, in the same order."""
     return {
         name: replace(
-            one,
+            first,
             chosen_N=np.mean([model[name].chosen_N for model in models], axis=0),
             rejected_N=np.mean([model[name].rejected_N for model in models], axis=0),
         )
-        for name, one in models[0].items()
+        for name, first in models[0].items()
     }
 
 
 def with_temperature(scores: Mapping[str, SourceScores], seed: int) -> dict[str, SourceScores]:
-    """The same model with one temperature a source, fitted to the half that a pair is not in.
+    """The scores divided by a temperature per source, fitted on the half a pair is not in.
 
-    Only differences of rewards are scaled: the rejected answers get reward 0.
+    Only reward differences are scaled, so the rejected answers get reward 0.
     """
     return {
         name: replace(
-            one,
-            chosen_N=temperature_scaled(one.delta_N, seed)[0],
-            rejected_N=np.zeros(len(one.pair_N)),
+            source,
+            chosen_N=temperature_scaled(source.delta_N, seed)[0],
+            rejected_N=np.zeros(len(source.pair_N)),
         )
-        for name, one in scores.items()
+        for name, source in scores.items()
     }

@@ -2,8 +2,8 @@
 
 Every function reads `delta_N = chosen score - rejected score`. The model prefers the answer with
 the higher score, with confidence `max(p, 1 - p)` where `p = sigmoid(delta)`, and is right when
-`delta > 0`. Binning `p` itself against `delta > 0` would be no measure at all: whether `delta > 0`
-can be read off `p`, and a perfectly calibrated model scores 0.3 to 0.4 that way.
+`delta > 0`. Binning `p` itself against `delta > 0` would measure nothing: `p` determines
+whether `delta > 0`, and a perfectly calibrated model scores 0.3 to 0.4 that way.
 
 Legend: N pairs, M bins.
 """
@@ -40,7 +40,7 @@ def ece(delta_N: Floats, bins: int = 10) -> float:
 
 
 def adaptive_ece(delta_N: Floats, bins: int = 10) -> float:
-    """The same over bins of equally many pairs, in order of confidence (Nixon et al., 2019)."""
+    """The ECE over bins with equal numbers of pairs, by confidence (Nixon et al., 2019)."""
     confidence_N = sigmoid(np.abs(delta_N))
     order = np.argsort(confidence_N, kind="stable")
     gap_N = (confidence_N - (delta_N > 0))[order]
@@ -48,10 +48,10 @@ def adaptive_ece(delta_N: Floats, bins: int = 10) -> float:
 
 
 def debiased_ece(delta_N: Floats, bins: int = 10) -> float:
-    """`ece` less what sampling is expected to add to it, at least 0 (Kumar et al., 2019).
+    """`ece` minus the bias expected from sampling, at least 0 (Kumar et al., 2019).
 
     The accuracy of a bin of n pairs scatters about its true value with variance `a (1 - a) / n`,
-    taken as normal; a gap's mean absolute value then exceeds its own absolute value.
+    assumed normal, so the mean of a gap's absolute value exceeds the true gap.
     """
     gap_N, bin_N = _gaps(delta_N, bins)
     count_M, gap_M, right_M = (
@@ -66,7 +66,7 @@ def debiased_ece(delta_N: Floats, bins: int = 10) -> float:
 
 
 def _mean_absolute_normal(mean_M: Floats, deviation_M: Floats) -> Floats:
-    """`E|X|` of normal X."""
+    """`E|X|` for normal X with these means and standard deviations."""
     ratio_M = np.minimum(mean_M / np.maximum(deviation_M, 1e-300), 40.0)
     inside_M = np.vectorize(math.erf, otypes=[float])(ratio_M / math.sqrt(2))
     return deviation_M * math.sqrt(2 / math.pi) * np.exp(-(ratio_M**2) / 2) + mean_M * inside_M
@@ -98,6 +98,6 @@ def _confidences(delta_N: Floats, bins: int) -> tuple[Floats, Ints]:
 
 
 def _gaps(delta_N: Floats, bins: int) -> tuple[Floats, Ints]:
-    """Confidence less correctness of each pair, and its bin."""
+    """Confidence minus correctness of each pair, and its bin."""
     confidence_N, bin_N = _confidences(delta_N, bins)
     return confidence_N - (delta_N > 0), bin_N

@@ -21,7 +21,7 @@ Z_95 = 1.959963984540054
 
 
 def wilson(share: float, n: int) -> list[float]:
-    """The 95% Wilson interval of a share of n, which holds for few and near 0 or 1, too."""
+    """The 95% Wilson interval of a share of n: valid for small n and near 0 or 1, too."""
     shrink = 1 + Z_95**2 / n
     centre = (share + Z_95**2 / (2 * n)) / shrink
     half = Z_95 / shrink * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n**2))
@@ -29,7 +29,7 @@ def wilson(share: float, n: int) -> list[float]:
 
 
 def student(value_N: Floats) -> list[float]:
-    """Student's 95% interval of the mean of two values or more."""
+    """Student's 95% interval of the mean of at least two values."""
     from scipy.stats import sem, t
 
     mean = float(value_N.mean())
@@ -57,8 +57,9 @@ def calibrated_replicates(
 ) -> dict[str, Floats]:
     """`[R]` values of each measure for a perfectly calibrated model with the same confidences.
 
-    Which answer was chosen is drawn anew from `sigmoid(delta)`. The mean of an ECE here is its
-    noise floor: it is not zero, since a bin of few pairs misses its confidence by chance.
+    Which answer was chosen is drawn again from `sigmoid(delta)`. The mean of an ECE here is its
+    noise floor: it is not zero, since the accuracy of a bin of few pairs
+    differs from its confidence by chance.
     """
     rng = np.random.default_rng(seed)
     right_N = sigmoid(np.abs(delta_N))
@@ -80,9 +81,9 @@ def calibration_interval(estimate: float, value_R: Floats, calibrated_R: Floats)
     """A 95% interval for the true value of a calibration error, which sampling pushes up.
 
     Resampling pushes it up once more by about as much, so the plain quantiles miss a true value
-    near zero nearly always. Below, the interval is the reflected one, or 0 where a calibrated
-    model (`calibrated_R`) would show the estimate in more than 5% of cases; above, the wider of
-    both. The tests simulate how often it covers the truth.
+    near zero nearly always. The lower end is the reflected one, or 0 where a calibrated model
+    (`calibrated_R`) would exceed the estimate in more than 5% of cases; the upper end is the
+    larger of the plain and the reflected one. The tests simulate how often it covers the truth.
     """
     low, high = np.quantile(value_R, [0.025, 0.975])
     may_be_zero = estimate <= np.quantile(calibrated_R, 0.95)
@@ -96,16 +97,16 @@ def paired_difference(
     """What a measure of two models on the same pairs differs by, one less the other.
 
     Args:
-        pairs: for each source, the reward differences `[N, S]` of the one model and of the other;
+        pairs: for each source, the reward differences `[N, S]` of the first and the second model;
             the measure is averaged over sources.
 
     Returns:
         `difference`; `ci`, its basic bootstrap interval over pairs; `p`, two-sided, of a
-        permutation test in which each pair's reward differences change models or not.
+        permutation test that swaps each pair's reward differences between the models at random.
     """
 
     def mean_difference(sources: Iterable[tuple[Floats, Floats]]) -> float:
-        return fmean(measure(one_NS) - measure(other_NS) for one_NS, other_NS in sources)
+        return fmean(measure(first_NS) - measure(second_NS) for first_NS, second_NS in sources)
 
     difference = mean_difference(pairs)
     rng = np.random.default_rng(seed)
@@ -113,12 +114,12 @@ def paired_difference(
     as_large = 0
     for number in range(resamples):
         drawn, swapped = [], []
-        for one_NS, other_NS in pairs:
-            draw = rng.integers(len(one_NS), size=len(one_NS))
-            drawn.append((one_NS[draw], other_NS[draw]))
-            swap_N1 = rng.random((len(one_NS), 1)) < 0.5
+        for first_NS, second_NS in pairs:
+            draw = rng.integers(len(first_NS), size=len(first_NS))
+            drawn.append((first_NS[draw], second_NS[draw]))
+            swap_N1 = rng.random((len(first_NS), 1)) < 0.5
             swapped.append(
-                (np.where(swap_N1, other_NS, one_NS), np.where(swap_N1, one_NS, other_NS))
+                (np.where(swap_N1, second_NS, first_NS), np.where(swap_N1, first_NS, second_NS))
             )
         value_R[number] = mean_difference(drawn)
         as_large += abs(mean_difference(swapped)) >= abs(difference) - 1e-12

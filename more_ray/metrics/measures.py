@@ -34,7 +34,7 @@ class Measure:
     key: str
     """The key in `eval.json`."""
     name: str
-    """The head of its column."""
+    """The heading of its column."""
     function: Function | None = None
     """Takes the reward differences `[N]`; with a "calibration" interval the number of bins, too;
     where `needs_truth`, the true probabilities `[N]`. None: `summary` computes it from more."""
@@ -101,7 +101,7 @@ _ROWS = (
     Measure("longer_answer_accuracy", "longer", title="the longer answer"),
 )
 MEASURES = {row.key: row for row in _ROWS}
-"""By key, in the order of `eval.json` and of columns."""
+"""The rows by key, in the order of `eval.json` and of columns."""
 
 
 def functions(bins: int) -> dict[str, Function]:
@@ -114,7 +114,7 @@ def functions(bins: int) -> dict[str, Function]:
 
 
 def compared() -> list[Measure]:
-    """What models are compared by, and what a sweep can choose by."""
+    """The measures that models are compared by, and that a sweep can choose by."""
     return [row for row in MEASURES.values() if row.compared]
 
 
@@ -129,5 +129,5 @@ def ranked() -> list[Measure]:
 
 
 def drawn() -> list[Measure]:
-    """What has a figure."""
+    """The measures that have a figure."""
     return [row for row in MEASURES.values() if row.mark]

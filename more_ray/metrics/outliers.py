@@ -13,8 +13,8 @@ def outliers(delta_N: NDArray[np.float64]) -> dict[str, float | None]:
     """Counts and means of positive and negative outliers, by Tukey's rule.
 
     An outlier lies more than 1.5 interquartile ranges above the third quartile or below the first;
-    of these, the positive ones reward the chosen answer and the negative ones the rejected one. A
-    mean of none is None.
+    positive outliers reward the chosen answer and negative outliers the rejected one. Without
+    outliers the mean is None.
     """
     first, third = np.quantile(delta_N, [0.25, 0.75])
     reach = 1.5 * (third - first)

@@ -33,7 +33,7 @@ def perplexity(nll_N: Floats, tokens_N: Floats) -> float:
 
 
 def answer_perplexity(nll_N: Floats, tokens_N: Floats) -> float:
-    """The mean of the answers' own perplexities, which a few very unlikely ones can rule."""
+    """The mean of the answers' own perplexities, which a few very unlikely answers dominate."""
     return float(np.exp(nll_N / tokens_N).mean())
 
 
@@ -51,18 +51,19 @@ def summarise_likelihoods(
 
     `KEY_ci` is a 95% bootstrap interval over answers, of the logarithm. `outliers` counts the
     answers whose own perplexity is above Tukey's fence (1.5 interquartile ranges of its logarithm
-    above the third quartile), `median_perplexity` is moved by none of them. The mean is the plain
+    above the third quartile); `median_perplexity` is robust against them. The mean is the plain
     mean over sources.
 
     Raises:
         ValueError: a source without answers, or a likelihood that is not finite.
     """
     sources = {
-        name: _measure(name, one, seed, resamples) for name, one in sorted(likelihoods.items())
+        name: _measure(name, source, seed, resamples)
+        for name, source in sorted(likelihoods.items())
     }
     keys = [*MEASURES, "median_perplexity"]
-    mean = {key: fmean(one[key] for one in sources.values()) for key in keys}
-    mean |= {"n": sum(one["n"] for one in sources.values())}
+    mean = {key: fmean(source[key] for source in sources.values()) for key in keys}
+    mean |= {"n": sum(source["n"] for source in sources.values())}
     return {"scheme": scheme, "step": step, "seed": seed, "sources": sources, "mean": mean}
 
 

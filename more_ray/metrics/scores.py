@@ -30,5 +30,5 @@ class SourceScores:
 
     @property
     def delta_N(self) -> NDArray[np.float64]:
-        """Chosen less rejected score."""
+        """Chosen minus rejected score."""
         return self.chosen_N.astype(np.float64) - self.rejected_N.astype(np.float64)

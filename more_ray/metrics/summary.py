@@ -47,20 +47,20 @@ def summarise(
     """Returns the `eval.json` of one model: plain floats, ready for `json.dumps`.
 
     `KEY_ci` is the 95% interval of KEY. `ece_at_temperature` and `nll_at_temperature` are those of
-    the same scores over one fitted `temperature` a source. `subsets` holds a source's accuracy and
-    ECE by subset, where its pairs name one. The mean is the plain mean over sources
-    (each counts the same, whatever its size), and its `n` the total.
+    the same scores divided by a `temperature` fitted per source. `subsets` holds a source's
+    accuracy and ECE by subset, where its pairs name subsets. The mean is the plain mean over
+    sources (each counts the same, whatever its size), and its `n` the total.
 
     Args:
-        scheme, step: which model it is; the step of another's model is not known.
-        seed: of the resampling.
+        scheme, step: which model it is; the step is unknown for a model trained elsewhere.
+        seed: seed of the resampling.
 
     Raises:
         ValueError: a source has fewer than two pairs, or scores that are NaN or infinite.
     """
     sources, values, calibrated = {}, {}, {}
-    for name, one in scores.items():
-        sources[name], values[name], calibrated[name] = _source(name, one, seed, bins, resamples)
+    for name, pairs in scores.items():
+        sources[name], values[name], calibrated[name] = _source(name, pairs, seed, bins, resamples)
     return {
         "scheme": scheme,
         "step": step,
@@ -80,20 +80,20 @@ def compare(
     """This model less the other, measure by measure, with intervals and p-values.
 
     Args:
-        scores, others: of each model one for every seed that it was trained with. Measures are
+        scores, others: for each model, its scores per training seed. Measures are
             means over the seeds (as many as both have), and pairs are resampled for all at once:
             intervals are about other pairs, not about other seeds.
 
     Returns:
-        `sources`, by name, and `mean`, of the means over sources.
+        `sources`, the differences by name, and `mean`, those of the means over sources.
 
     Raises:
         ValueError: the two were not scored on the same pairs.
     """
     seeds = list(zip(scores, others, strict=False))
-    for one, other in seeds:
-        if set(one) != set(other):
-            raise ValueError(f"sources {sorted(one)} and {sorted(other)} are not the same")
+    for first, second in seeds:
+        if set(first) != set(second):
+            raise ValueError(f"sources {sorted(first)} and {sorted(second)} are not the same")
     measures = {row.key: _over_seeds(functions(bins)[row.key]) for row in compared()}
     pairs = {name: _aligned(name, seeds) for name in scores[0]}
 
@@ -104,21 +104,21 @@ def compare(
         }
 
     return {
-        "sources": {name: differences([both]) for name, both in pairs.items()},
+        "sources": {name: differences([deltas]) for name, deltas in pairs.items()},
         "mean": differences(list(pairs.values())),
     }
 
 
 def mean_over_seeds(evaluations: Sequence[Content]) -> Content:
-    """One evaluation out of those of a model's seeds: every float is their mean.
+    """The mean of a model's evaluations over its training seeds.
 
-    So are the ends of intervals; the interval of a mean of seeds is no wider than that. Counts and
-    names are those of the first.
+    Floats and the ends of intervals are averaged; the interval of the mean is no wider than that.
+    Counts and names are those of the first evaluation.
     """
     result: dict[str, Any] = {}
     for key, first in evaluations[0].items():
         # Evaluations of earlier versions do not know every key.
-        values = [one[key] for one in evaluations if one.get(key) is not None]
+        values = [found[key] for found in evaluations if found.get(key) is not None]
         if isinstance(first, Mapping) and len(values) < len(evaluations):
             continue
         if isinstance(first, Mapping):
@@ -142,16 +142,16 @@ def _aligned(
     """The reward differences `[N, S]` of two models, in the same order of pairs."""
     first = seeds[0][0][name]
     columns: tuple[list[Floats], list[Floats]] = ([], [])
-    for both in seeds:
-        for column, model in zip(columns, both, strict=True):
-            one = model[name]
-            if not np.array_equal(np.sort(first.pair_N), np.sort(one.pair_N)):
-                common = len(np.intersect1d(first.pair_N, one.pair_N))
+    for models in seeds:
+        for column, model in zip(columns, models, strict=True):
+            source = model[name]
+            if not np.array_equal(np.sort(first.pair_N), np.sort(source.pair_N)):
+                common = len(np.intersect1d(first.pair_N, source.pair_N))
                 raise ValueError(
                     f"source {name!r}: the two models were scored on different pairs, "
-                    f"{len(first.pair_N)} and {len(one.pair_N)} with {common} in common"
+                    f"{len(first.pair_N)} and {len(source.pair_N)} with {common} in common"
                 )
-            column.append(_delta(name, one)[np.argsort(one.pair_N)])
+            column.append(_delta(name, source)[np.argsort(source.pair_N)])
     return np.stack(columns[0], axis=1), np.stack(columns[1], axis=1)
 
 
@@ -161,7 +161,11 @@ def _source(
     """The measures of one source; their values `[R]` on resampled pairs, and if calibrated."""
     delta_N = _delta(name, scores)
     measures = functions(bins)
-    errors = {key: one for key, one in measures.items() if MEASURES[key].interval == "calibration"}
+    errors = {
+        key: function
+        for key, function in measures.items()
+        if MEASURES[key].interval == "calibration"
+    }
     calibrated = calibrated_replicates(errors, delta_N, seed, resamples)
     values = replicates(measures, (delta_N,), seed, resamples)
     estimates = {key: measure(delta_N) for key, measure in measures.items()}
@@ -198,7 +202,7 @@ def _source(
 
 
 def _subset(delta_N: Floats, bins: int) -> SourceMeasures:
-    """What few pairs can tell."""
+    """The measures that few pairs suffice for."""
     return {
         "n": len(delta_N),
         "accuracy": accuracy(delta_N),
@@ -235,28 +239,28 @@ def _mean(
     mean_values, mean_calibrated = _mean_values(values), _mean_values(calibrated)
     measured = [row for row in MEASURES.values() if row.key in mean_values]
     for row in measured:
-        mean[row.key] = fmean(one[row.key] for one in each)
+        mean[row.key] = fmean(source[row.key] for source in each)
         if row.interval and row.interval != "wilson":
             mean[f"{row.key}_ci"] = _interval(row, mean[row.key], mean_values, mean_calibrated)
     for row in measured:
         if row.interval == "wilson":
-            variances = [one[row.key] * (1 - one[row.key]) / one["n"] for one in each]
+            variances = [source[row.key] * (1 - source[row.key]) / source["n"] for source in each]
             half = Z_95 * math.sqrt(sum(variances)) / len(sources)
             share = mean[row.key]
             mean[f"{row.key}_ci"] = [max(0.0, share - half), min(1.0, share + half)]
     marks = [row.mark for row in MEASURES.values()]
-    others = [key for key, row in MEASURES.items() if not row.function]
+    without_function = [key for key, row in MEASURES.items() if not row.function]
     # What figures mark comes first: the order that `eval.json` has always had.
-    for key in sorted(others, key=lambda key: key not in marks):
-        mean[key] = fmean(one[key] for one in each)
+    for key in sorted(without_function, key=lambda key: key not in marks):
+        mean[key] = fmean(source[key] for source in each)
     return mean
 
 
 def _mean_values(values: Mapping[str, dict[str, Floats]]) -> dict[str, Floats]:
     """`[R]` for each measure that all sources have."""
-    everywhere = set.intersection(*(set(one) for one in values.values()))
+    everywhere = set.intersection(*(set(source) for source in values.values()))
     return {
-        key: np.mean([one[key] for one in values.values()], axis=0)
+        key: np.mean([source[key] for source in values.values()], axis=0)
         for key in next(iter(values.values()))
         if key in everywhere
     }

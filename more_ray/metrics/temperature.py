@@ -1,4 +1,4 @@
-"""One fitted scalar a source, the reference that every calibrated reward model should be held to.
+"""A fitted scalar per source, the reference that every calibrated reward model should be held to.
 
 Legend: N pairs.
 """
@@ -18,7 +18,7 @@ def fit_temperature(delta_N: Floats) -> float:
     """The T that makes the mean ranking loss of `delta_N / T` least (Guo et al., 2017).
 
     The loss is convex in `a = 1/T`, so its slope `-mean(delta sigmoid(-a delta))` is bisected. A
-    model that is wrong more than it is right gets the upper limit, 1,000.
+    model that is wrong more often than right gets the upper limit, 1,000.
     """
     low, high = (1 / limit for limit in reversed(LIMITS))
     for _ in range(60):
@@ -29,11 +29,11 @@ def fit_temperature(delta_N: Floats) -> float:
 
 
 def temperature_scaled(delta_N: Floats, seed: int) -> tuple[Floats, float]:
-    """The differences over a temperature that was fitted on other pairs: two folds, crossed.
+    """The differences divided by a temperature that is fitted on the other half of the pairs.
 
     Returns:
         `[N]` scaled differences, and the geometric mean of the two temperatures.
     """
     first_N = np.random.default_rng(seed).permutation(len(delta_N)) % 2 == 0
-    one, other = fit_temperature(delta_N[first_N]), fit_temperature(delta_N[~first_N])
-    return delta_N / np.where(first_N, other, one), float(np.sqrt(one * other))
+    first, second = fit_temperature(delta_N[first_N]), fit_temperature(delta_N[~first_N])
+    return delta_N / np.where(first_N, second, first), float(np.sqrt(first * second))

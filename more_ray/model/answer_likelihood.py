@@ -15,7 +15,7 @@ from more_ray.model.attention import PACKED_ATTENTION
 
 
 class AnswerLikelihood(nn.Module):
-    """How likely a policy finds answers; the tokens of the prompts do not count."""
+    """The likelihood of answers under a policy; prompt tokens do not count."""
 
     def __init__(self, policy: PreTrainedModel, attention: str = PACKED_ATTENTION) -> None:
         super().__init__()

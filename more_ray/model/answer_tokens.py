@@ -1,4 +1,4 @@
-"""The tokens of the answers in a packed batch, and what a language model says of each.
+"""The tokens of the answers in a packed batch, and what a language model predicts for each.
 
 Legend: A answers, M answer tokens, T tokens, V vocabulary, H hidden size.
 """
@@ -18,7 +18,7 @@ from more_ray.model.attention import packed_hidden_states
 
 @dataclass(frozen=True)
 class AnswerTokens:
-    """The tokens after the shared ones: where each is predicted from, and whose it is."""
+    """The answers' own tokens: the position that predicts each, and which answer it belongs to."""
 
     predicted_from_M: Tensor
     token_M: Tensor
@@ -27,7 +27,7 @@ class AnswerTokens:
 
     @classmethod
     def of(cls, batch: PackedAnswers) -> AnswerTokens:
-        """A first token of all has no predecessor and is left out."""
+        """The first token of a sequence is left out, since no token predicts it."""
         layout = batch.layout
         tokens_A = layout.own_A - (layout.before_A < 0).long()
         tokens = sum(own - (not shared) for shared, answers in batch.segments for own in answers)
@@ -36,15 +36,15 @@ class AnswerTokens:
         )
         ends_A = tokens_A.cumsum(dim=0)
         to_end_M = ends_A[answer_M] - 1 - torch.arange(tokens, device=tokens_A.device)
-        place_M = layout.last_A[answer_M] - to_end_M
+        position_M = layout.last_A[answer_M] - to_end_M
         is_first_M = to_end_M == layout.own_A[answer_M] - 1
-        predicted_from_M = torch.where(is_first_M, layout.before_A[answer_M], place_M - 1)
-        return cls(predicted_from_M, batch.input_ids_T[place_M], answer_M, tokens_A)
+        predicted_from_M = torch.where(is_first_M, layout.before_A[answer_M], position_M - 1)
+        return cls(predicted_from_M, batch.input_ids_T[position_M], answer_M, tokens_A)
 
 
 @dataclass(frozen=True)
 class HeadInputs:
-    """What goes into the language-model head for each token, and what comes out."""
+    """The input and output of the language-model head for each answer token."""
 
     tokens: AnswerTokens
     z_MH: Tensor
@@ -52,7 +52,7 @@ class HeadInputs:
 
     @property
     def log_likelihood_M(self) -> Tensor:
-        """Of each answer token."""
+        """`[M]`, the log-likelihood of each answer token."""
         return self.log_probability_MV.gather(1, self.tokens.token_M[:, None]).squeeze(1)
 
     def by_answer(self, value_M: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class HeadInputs:
 
 
 def head_inputs(model: PreTrainedModel, batch: PackedAnswers, tokens: AnswerTokens) -> HeadInputs:
-    """Of a causal LM with one of our attentions."""
+    """Run a causal LM, with one of our attentions, on the tokens of the answers."""
     limit = short_positions(model.config)
     if limit is None:
         z_MH = packed_hidden_states(model, batch)[tokens.predicted_from_M]
@@ -73,11 +73,14 @@ def head_inputs(model: PreTrainedModel, batch: PackedAnswers, tokens: AnswerToke
 
 
 def _by_length(model: PreTrainedModel, batch: PackedAnswers, limit: int) -> Tensor:
-    """`[M, H]` hidden states that predict the answers' tokens; answers of at most `limit` tokens
-    and longer ones apart, as LongRoPE embeds the whole batch by its longest."""
+    """`[M, H]` hidden states that predict the answers' tokens.
+
+    Answers of at most `limit` tokens and longer ones run separately, since LongRoPE embeds all
+    answers of a batch according to the longest.
+    """
     z, answer = [], []
-    for side, place_A in batch.by_length(limit):
+    for side, index_A in batch.by_length(limit):
         tokens = AnswerTokens.of(side)
         z.append(packed_hidden_states(model, side)[tokens.predicted_from_M])
-        answer.append(place_A[tokens.answer_M])
+        answer.append(index_A[tokens.answer_M])
     return torch.cat(z)[torch.cat(answer).argsort(stable=True)]

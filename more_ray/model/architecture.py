@@ -1,6 +1,6 @@
-"""What a model's config says of its architecture: blocks, positions, rotary embeddings.
+"""What a model's config says about its architecture: blocks, positions, rotary embeddings.
 
-A config of several modalities has the one of its language model inside (`get_text_config`).
+A multimodal config contains the config of its language model (`get_text_config`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ def first_blocks(config: PretrainedConfig, layers: int) -> PretrainedConfig:
     """A copy for the first blocks only; lists with an entry for each block are cut as well."""
     config = copy.deepcopy(config)
     text = config.get_text_config()
-    whole = text.num_hidden_layers
+    all_layers = text.num_hidden_layers
     for name, value in list(vars(text).items()):
-        if isinstance(value, list) and len(value) == whole and "token" not in name:
+        if isinstance(value, list) and len(value) == all_layers and "token" not in name:
             setattr(text, name, value[:layers])
-    if hasattr(text, "attention_types"):  # GPT-Neo's other spelling of the same list
+    if hasattr(text, "attention_types"):  # GPT-Neo's form of the same list
         text.attention_types = [[[kind], 1] for kind in text.attention_layers]
     text.num_hidden_layers = layers
     return config
@@ -43,7 +43,7 @@ def most_positions(model: PreTrainedModel) -> int | None:
         return None
     limit = getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None)
     for name, module in model.named_modules():
-        # RoBERTa and its kin count positions from behind the one that is padding.
+        # RoBERTa and its relatives number positions from the padding index + 1.
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             padding = module.padding_idx
             limit = module.num_embeddings - (0 if padding is None else padding + 1)
@@ -55,7 +55,7 @@ def most_positions(model: PreTrainedModel) -> int | None:
 
 
 def short_positions(config: PretrainedConfig) -> int | None:
-    """LongRoPE: tokens above which a text is embedded otherwise; None for other embeddings."""
+    """Tokens above which LongRoPE embeds a text differently; None for other embeddings."""
     text = config.get_text_config()
     limits = [
         rope.get("original_max_position_embeddings")
@@ -76,26 +76,26 @@ def has_state(model: PreTrainedModel) -> bool:
 
 
 def probe_model(model: PreTrainedModel) -> PreTrainedModel:
-    """A new one of the same kind in fp32 on the CPU: two blocks, few words, random weights."""
+    """A tiny model of the same class: two blocks, few words, random fp32 weights, on the CPU."""
     config = first_blocks(model.config, min(2, blocks(model.config)))
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    for one in (config, config.get_text_config()):
-        one.vocab_size = 64
+    for part in (config, config.get_text_config()):
+        part.vocab_size = 64
         for name in ("intermediate_size", "moe_intermediate_size", "ffn_dim", "n_inner"):
-            if getattr(one, name, None):
-                setattr(one, name, 64)
+            if getattr(part, name, None):
+                setattr(part, name, 64)
         for name in ("num_experts", "num_local_experts"):
-            if getattr(one, name, None):
-                setattr(one, name, max(2, getattr(one, "num_experts_per_tok", 2)))
-        one.pad_token_id, one.bos_token_id, one.eos_token_id = 0, 1, 2
+            if getattr(part, name, None):
+                setattr(part, name, max(2, getattr(part, "num_experts_per_tok", 2)))
+        part.pad_token_id, part.bos_token_id, part.eos_token_id = 0, 1, 2
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return type(model)._from_config(config, dtype=torch.float32).eval()
 
 
 def _ropes(text: PretrainedConfig) -> list[dict[str, Any]]:
-    """The parameters of its rotary embeddings, one or one for each kind of block."""
+    """The parameters of the rotary embeddings: one dict, or one for each kind of block."""
     ropes = getattr(text, "rope_parameters", None) or {}
-    nested = [one for one in ropes.values() if isinstance(one, dict)]
+    nested = [rope for rope in ropes.values() if isinstance(rope, dict)]
     return nested or [ropes]

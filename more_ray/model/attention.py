@@ -1,4 +1,4 @@
-"""Attention over a packed batch, in which the answers to a prompt share it.
+"""Attention over a packed batch, in which the answers to a prompt share its tokens.
 
 Every token sees what came before it in its own sequence: an answer sees the shared tokens and
 itself, never another answer or another prompt. No work is spent on padding or on masked-out
@@ -21,13 +21,13 @@ from transformers import AttentionInterface, PreTrainedModel
 from more_ray.data.layout import Layout
 from more_ray.data.packing import PackedAnswers
 
-# It prepares a kernel for every new shape, and every prompt's is new.
+# cuDNN prepares a kernel for every new shape, and nearly every prompt has a new shape.
 torch.backends.cuda.enable_cudnn_sdp(False)
 
 PACKED_ATTENTION = "more_ray_packed"
-"""A call for each answer: any device and precision."""
+"""A call per answer, which works on any device and in any precision."""
 VARLEN_ATTENTION = "more_ray_varlen"
-"""One call for all answers: what a GPU can do in half precision."""
+"""One call for all answers, which needs a GPU and half precision."""
 
 # torch 2.11 takes fewer heads of keys without being told.
 _GROUPED: dict[str, Any] = (
@@ -56,7 +56,7 @@ def packed_attention(
     _check(kwargs)
     dtype = query.dtype
     half = dtype in (torch.bfloat16, torch.float16)
-    if half and query.requires_grad and query.device.type == "cpu":  # its backward is slow in them
+    if half and query.requires_grad and query.device.type == "cpu":  # slow backward
         query, key, value = query.float(), key.float(), value.float()
     attend = partial(
         F.scaled_dot_product_attention,
@@ -67,15 +67,15 @@ def packed_attention(
     # Split once: the backward of a slice fills a tensor of the whole batch, that of a split not.
     cuts = [
         tokens
-        for shared, (first, *others) in packed.segments
-        for tokens in (shared + first, *others)
+        for shared, (first, *further) in packed.segments
+        for tokens in (shared + first, *further)
     ]
     parts = zip(*(tensor.split(cuts, dim=2) for tensor in (query, key, value)), strict=True)
     outputs = []
-    for shared, (_, *others) in packed.segments:
+    for shared, (_, *further) in packed.segments:
         first_query, first_key, first_value = next(parts)
         outputs.append(attend(first_query, first_key, first_value, is_causal=True))
-        for own in others:
+        for own in further:
             own_query, own_key, own_value = next(parts)
             visible = torch.ones(own, shared + own, dtype=torch.bool, device=query.device)
             outputs.append(
@@ -102,7 +102,7 @@ def varlen_attention(
     packed: Layout,
     **kwargs: object,
 ) -> tuple[Tensor, None]:
-    """The same, with the keys and values that each answer sees gathered for one kernel."""
+    """As `packed_attention`, in one kernel call on the gathered keys and values of all answers."""
     if dropout:  # the kernel has none
         return packed_attention(
             module, query, key, value, None, scaling, dropout, packed=packed, **kwargs
@@ -118,15 +118,20 @@ def varlen_attention(
         _rounded_up(packed.longest_query),
         _rounded_up(packed.longest_key),
         scale=scaling,
-        window_size=(-1, 0),  # causal: an answer's last token sees all that it is given
+        window_size=(
+            -1,
+            0,
+        ),  # causal: an answer's last token sees all keys that were gathered for it
         **(_GROUPED if query.shape[1] != key.shape[1] else {}),
     )
     return cast(Tensor, output)[None], None  # a tuple with `return_aux` only
 
 
 class Seen(torch.autograd.Function):
-    """`[R, ...]` what the answers see of `[T, ...]`, with a gradient that is the same every time:
-    a kernel that adds up duplicates in any order is not used."""
+    """Gathers the rows of `[T, ...]` that the answers see into `[R, ...]`.
+
+    The gradient is deterministic: no kernel adds up duplicates in arbitrary order.
+    """
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, packed: Layout) -> Tensor:
@@ -138,19 +143,19 @@ class Seen(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # ty: ignore[incompatible-method-override]
         total = grad.index_select(0, ctx.packed.first_copy_T)
         for copies in ctx.packed.further_copies:
-            total.index_add_(0, copies.token, grad.index_select(0, copies.place))
+            total.index_add_(0, copies.token, grad.index_select(0, copies.position))
         return total, None
 
 
 def _rounded_up(length: int) -> int:
-    """Few different numbers: kernels may be prepared anew for each."""
+    """Round up to a multiple of 128: kernels may be compiled for every new length."""
     return -(-length // 128) * 128
 
 
 def _check(kwargs: dict[str, object]) -> None:
-    for other in ("sliding_window", "softcap", "s_aux"):
-        if kwargs.get(other) is not None:
-            raise ValueError(f"packed attention has no {other}")
+    for option in ("sliding_window", "softcap", "s_aux"):
+        if kwargs.get(option) is not None:
+            raise ValueError(f"packed attention does not support {option}")
 
 
 AttentionInterface.register(PACKED_ATTENTION, packed_attention)

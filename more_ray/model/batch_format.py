@@ -14,9 +14,9 @@ from more_ray.model.architecture import probe_model
 from more_ray.model.attention import PACKED_ATTENTION, VARLEN_ATTENTION, packed_hidden_states
 
 PROBE = [[[3, 4, 5, 6, 7], [3, 4, 7, 8]], [[8, 9], [9, 8, 7]]]
-"""Answers to two prompts, as tokens."""
+"""Token ids of two answers to each of two prompts."""
 TOLERANCE = 1e-4
-"""Of a hidden state in fp32, relative to its size; a wrong mask or position changes it far more."""
+"""Largest relative error of a hidden state in fp32; a wrong mask or position causes far more."""
 HALF_TOLERANCE = 0.05
 """The same in bf16 or fp16."""
 
@@ -45,22 +45,22 @@ def choose_attention(model: PreTrainedModel, wanted: str, device: torch.device |
 
 
 def packed_attention_on(model: PreTrainedModel, device: torch.device | str) -> str:
-    """The fastest right one of a model that can run packed answers."""
+    """The fastest attention that is correct for a model that can run packed answers."""
     if torch.device(device).type != "cuda" or model.dtype not in (torch.bfloat16, torch.float16):
         return PACKED_ATTENTION
     reason = cannot_use_varlen(probe_model(model).to(device, model.dtype))
     if reason is None:
         return VARLEN_ATTENTION
     logging.getLogger(__name__).warning(
-        "packed attention calls a kernel for each answer: %s", reason
+        "packed attention makes a kernel call per answer: %s", reason
     )
     return PACKED_ATTENTION
 
 
 @torch.enable_grad()
 def cannot_use_varlen(probe: PreTrainedModel) -> str | None:
-    """Why one call for all answers will not do for a small model on its device, in its precision;
-    None where hidden states and gradients are those of one call for each answer."""
+    """Why one attention call for all answers is wrong on this device and in this precision; None
+    where a small model has the same hidden states and gradients as with a call per answer."""
     batch = pack_answers(PROBE).to(probe.device)
     results = []
     try:
@@ -69,24 +69,24 @@ def cannot_use_varlen(probe: PreTrainedModel) -> str | None:
             probe.zero_grad()
             hidden_TH = packed_hidden_states(probe, batch)
             hidden_TH[batch.last_A].float().square().sum().backward()
-            gradients = [one.grad.flatten() for one in probe.parameters() if one.grad is not None]
+            gradients = [w.grad.flatten() for w in probe.parameters() if w.grad is not None]
             results.append((hidden_TH.detach(), torch.cat(gradients)))
     except (ValueError, RuntimeError) as error:
         return str(error).splitlines()[0]
     same = all(
-        torch.linalg.norm((one - other).float())
-        <= HALF_TOLERANCE * torch.linalg.norm(other.float())
-        for one, other in zip(*results, strict=True)
+        torch.linalg.norm((expected - found).float())
+        <= HALF_TOLERANCE * torch.linalg.norm(found.float())
+        for expected, found in zip(*results, strict=True)
     )
-    return None if same else "the kernel for all answers gives other numbers here"
+    return None if same else "the kernel for all answers gives different results here"
 
 
 @torch.no_grad()
 def cannot_pack(model: PreTrainedModel) -> str | None:
     """Why the model cannot run packed answers; None where it can.
 
-    It must let its attention be replaced, and packed answers must have the hidden states that each
-    has alone: told by a small new model of its kind, so that neither weights nor precision matter.
+    Its attention must be replaceable, and packed answers must have the hidden states that each has
+    alone. A small new model of the same class is tested, so neither weights nor precision matter.
     """
     name = type(model).__name__
     text = model.config.get_text_config()
@@ -106,14 +106,14 @@ def cannot_pack(model: PreTrainedModel) -> str | None:
         probe.set_attn_implementation(PACKED_ATTENTION)
         packed = batch.rows(packed_hidden_states(probe, batch))
     except TypeError:
-        return f"{name} does not hand on to its attention what is packed"
+        return f"{name} does not pass the packed layout on to its attention"
     except (ValueError, RuntimeError) as error:
         return f"{name}: {str(error).splitlines()[0]}"
     same = all(
-        torch.linalg.norm(one - other) <= TOLERANCE * torch.linalg.norm(other)
-        for one, other in zip(packed, alone, strict=True)
+        torch.linalg.norm(found - expected) <= TOLERANCE * torch.linalg.norm(expected)
+        for found, expected in zip(packed, alone, strict=True)
     )
-    return None if same else f"{name} gives other hidden states to packed answers"
+    return None if same else f"{name} gives packed answers different hidden states"
 
 
 def _changes_logits(probe: PreTrainedModel) -> bool:

@@ -1,4 +1,4 @@
-"""Chat templates (Jinja, as transformers renders them): ours, and what other people's need.
+"""Chat templates (Jinja, as transformers renders them): ours, and the changes that others need.
 
 What changes a rendering is written into the template itself, so that whoever has the tokenizer
 renders the same text.
@@ -14,8 +14,8 @@ from typing import Any
 from more_ray.data.formatting import SPEAKER
 
 DATE = date(2024, 7, 26)
-"""What templates print that would print today's date: texts must not change from day to day. It is
-the date that LLaMA's own template falls back to."""
+"""The date that templates print instead of today's, so that texts do not change from day to day. It
+is the date that LLaMA's own template falls back to."""
 
 _TODAY = re.compile(r"strftime_now\s*\(\s*(?:format\s*=\s*)?(['\"])([^'\"]*)\1\s*\)")
 
@@ -24,7 +24,7 @@ def transcript_template(beginning: str, ending: str) -> str:
     """The Human/Assistant form, for tokenizers that bring no template.
 
     Args:
-        beginning, ending: what stands before and after every conversation, BOS and EOS say.
+        beginning, ending: texts before and after every conversation, such as BOS and EOS.
     """
     return (
         "{{ " + repr(beginning) + " }}"
@@ -38,10 +38,10 @@ def transcript_template(beginning: str, ending: str) -> str:
 
 
 def with_arguments(template: str, arguments: Mapping[str, Any]) -> str:
-    """The template with its variables set, and with a fixed date in the place of today's.
+    """The template with its variables set, and with a fixed date instead of today's.
 
     Raises:
-        ValueError: it prints today's date in a form that is not written in it.
+        ValueError: it prints today's date in a format that it does not spell out.
     """
     dated = _TODAY.sub(lambda found: repr(DATE.strftime(found[2])), template)
     if re.search(r"strftime_now(?!\s+is\b)", dated):
@@ -50,9 +50,9 @@ def with_arguments(template: str, arguments: Mapping[str, Any]) -> str:
 
 
 def ending_in_eos(template: str) -> str:
-    """The template with its last white space removed, then EOS unless it ends so already.
+    """The template with its last white space removed, then EOS unless it ends with EOS already.
 
-    Its rendering for generation, which an answer continues, stays as it is.
+    Its rendering for generation, which an answer continues, does not change.
     """
     return (
         "{% set conversation %}" + template.removesuffix("\n") + "{% endset %}"

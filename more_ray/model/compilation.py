@@ -1,4 +1,4 @@
-"""Blocks of a model as compiled code: fewer, larger kernels, which pay where a model is small."""
+"""Compile the blocks of a model: fewer, larger kernels, which pay off where a model is small."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from more_ray.model.architecture import blocks
 def compile_blocks(model: PreTrainedModel) -> None:
     """Compile each block at its first call, except the last, which computes the scored tokens only.
 
-    Attention stays as it is. The number of tokens may differ from call to call.
+    Attention is not compiled. The number of tokens may differ from call to call.
 
     Raises:
         ModelError: the model does not keep its blocks in a list.
@@ -24,6 +24,8 @@ def compile_blocks(model: PreTrainedModel) -> None:
         if isinstance(module, nn.ModuleList) and len(module) == number
     ]
     if not lists:
-        raise ModelError(f"train.compile: {type(model).__name__} keeps its blocks in no list")
+        raise ModelError(
+            f"train.compile: {type(model).__name__} does not keep its blocks in a list"
+        )
     for block in lists[0][:-1]:
         block.compile(dynamic=True)

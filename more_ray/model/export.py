@@ -30,31 +30,31 @@ def export(
             other workers.
         weights: all of its weights, gathered on this worker; LoRA updates are merged.
     """
-    whole = type(trained)._from_config(trained.config, dtype=next(iter(weights.values())).dtype)
-    adapted = add_lora(whole, lora) if lora else None
-    # A head that is tied to the embeddings has no weights of its own.
-    absent = whole.load_state_dict(weights, strict=False)
+    exported = type(trained)._from_config(trained.config, dtype=next(iter(weights.values())).dtype)
+    adapted = add_lora(exported, lora) if lora else None
+    # A head that is tied to the embeddings has no separate weights.
+    absent = exported.load_state_dict(weights, strict=False)
     assert not absent.unexpected_keys
-    assert set(absent.missing_keys) <= set(whole.all_tied_weights_keys)
+    assert set(absent.missing_keys) <= set(exported.all_tied_weights_keys)
     if adapted is not None:
-        whole = adapted.merge_and_unload()
-    if whole.can_generate():
-        whole.generation_config = _valid(trained.generation_config)
-    whole.save_pretrained(folder)
+        exported = adapted.merge_and_unload()
+    if exported.can_generate():
+        exported.generation_config = _valid(trained.generation_config)
+    exported.save_pretrained(folder)
     _add_older_names(folder / "config.json")
     save_tokenizer(tokenizer, folder)
 
 
 def _add_older_names(path: Path) -> None:
-    """Write rotary embeddings also as transformers 4 reads them; it knows no `rope_parameters`."""
+    """Add rotary embeddings as transformers 4 reads them, which knows no `rope_parameters`."""
     config = json.loads(path.read_text(encoding="utf-8"))
-    for one in (config, config.get("text_config", {})):
-        if "dtype" in one:
-            one["torch_dtype"] = one["dtype"]
-        rope = one.get("rope_parameters") or {}
-        one |= _older_rope(rope.get("full_attention") or rope)
+    for part in (config, config.get("text_config", {})):
+        if "dtype" in part:
+            part["torch_dtype"] = part["dtype"]
+        rope = part.get("rope_parameters") or {}
+        part |= _older_rope(rope.get("full_attention") or rope)
         if local := rope.get("sliding_attention"):
-            one["rope_local_base_freq"] = local["rope_theta"]
+            part["rope_local_base_freq"] = local["rope_theta"]
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
@@ -65,7 +65,7 @@ def _older_rope(rope: dict[str, Any]) -> dict[str, Any]:
         if name in rest:
             older |= dict.fromkeys(names, rest.pop(name))
     kind = rest.get("rope_type", "default")
-    if kind == "longrope":  # checked to have these three and no others
+    if kind == "longrope":  # transformers 4 accepts exactly these three
         rest = {name: rest[name] for name in ("rope_type", "short_factor", "long_factor")}
         rest["type"] = rest.pop("rope_type")
     return older if kind == "default" else {**older, "rope_scaling": rest}
@@ -78,7 +78,7 @@ OLDER = {
 
 
 def _valid(generation: GenerationConfig) -> GenerationConfig:
-    """The model's own; of one that cannot be saved only the tokens that begin, end and pad."""
+    """The generation config, or only its BOS, EOS and pad tokens where it cannot be saved."""
     try:
         generation.validate(strict=True)
     except ValueError:

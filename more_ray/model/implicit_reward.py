@@ -1,4 +1,4 @@
-"""The implicit reward of a policy: `beta` times what its log-likelihood gains over a reference's.
+"""The implicit reward of a policy: `beta` times its log-likelihood gain over a reference.
 
 MORE on the loss of Rafailov et al., "Direct Preference Optimization" (2023): the ranking loss (1)
 with this reward, the source weights from the gradients of the language-model head.
@@ -18,7 +18,7 @@ from more_ray.model.attention import PACKED_ATTENTION
 
 
 class ImplicitReward(nn.Module):
-    """Rewards of pairs by a policy that is trained and a frozen reference."""
+    """Rewards of pairs from a trained policy and a frozen reference."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class ImplicitReward(nn.Module):
             model.set_attn_implementation(attention)
 
     def forward(self, batch: PackedBatch) -> tuple[Tensor, HeadInputs]:
-        """Rewards `[N, 2]` (chosen, rejected) in fp32, less what both owe to shared tokens."""
+        """Rewards `[N, 2]` (chosen, rejected) in fp32, without the part from shared tokens."""
         tokens = AnswerTokens.of(batch)
         inputs = head_inputs(self.trained, batch, tokens)
         with torch.no_grad():
@@ -51,7 +51,7 @@ class ImplicitReward(nn.Module):
         """Sum over each source's pairs of the gradient of (1) with respect to the head.
 
         For a bias-free head the gradient of a token's log-likelihood is `(onehot - p) z^T`, and a
-        pair's is `-sigmoid(-delta) beta` times the sum over chosen less that over rejected tokens.
+        pair's is `-sigmoid(-delta) beta` times the sum over chosen minus that over rejected tokens.
 
         Returns:
             `[K, V * H]` in fp32.

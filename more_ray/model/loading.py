@@ -1,4 +1,4 @@
-"""Models from a folder, the hub, a GGUF file or nothing."""
+"""Load models from a folder, the hub or a GGUF file, or make a tiny one."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ TINY = {
 def load_classifier(
     config: ModelConfig, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, seed: int
 ) -> PreTrainedModel:
-    """A sequence classifier with one label; its `score` head is new unless the model has one.
+    """A sequence classifier with one output; its `score` head is new unless the model has one.
 
     Raises:
         ModelError: nothing at `config.path` loads as a causal LM with a `score` head.
@@ -59,7 +59,7 @@ def load_classifier(
 def load_causal_lm(
     config: ModelConfig, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, seed: int
 ) -> PreTrainedModel:
-    """The whole causal LM; raises ModelError where nothing at `config.path` loads as one."""
+    """A causal LM with its head; raises ModelError where `config.path` does not load as one."""
     return _load(AutoModelForCausalLM, config, tokenizer, dtype, seed)
 
 
@@ -97,9 +97,9 @@ def load_reward_model(
 def load_reward_tokenizer(config: ModelConfig, max_length: int | None) -> PreTrainedTokenizerBase:
     """The tokenizer of a trained reward model.
 
-    Its padding is what the model's config names: where texts end with that token, transformers
-    reads the score at the token before. Runs of earlier versions exported the base's tokenizer, so
-    what is in a run's folder is read as it was trained.
+    Its pad token is the one that the model's config names: where texts end with that token,
+    transformers reads the score at the token before. Runs of earlier versions exported the base
+    model's tokenizer, so a tokenizer in a run's folder is converted as for training.
 
     Raises:
         ModelError: as `load_tokenizer`.
@@ -118,11 +118,11 @@ def check_model(
     policy: bool = False,
     partitioned: bool = False,
 ) -> None:
-    """What can be told without the weights, before any worker loads them.
+    """Check what can be checked without the weights, before any worker loads them.
 
     Args:
         policy: a policy is trained, which needs no `score` head.
-        partitioned: its weights are (ZeRO-3), so that all workers run it equally often.
+        partitioned: its weights are partitioned (ZeRO-3), so all workers must run it equally often.
 
     Raises:
         ModelError: no causal LM with a `score` head is at `config.path`, or it has fewer than
@@ -131,27 +131,27 @@ def check_model(
     if config.path == "tiny":
         _check_positions(max_length, TINY["max_position_embeddings"])
         return
-    whole = _shape(config)
-    written_as = next(iter(whole.architectures or []), "")
-    if written_as.endswith("ForSequenceClassification") and whole.num_labels != 1:
+    shape = _shape(config)
+    written_as = next(iter(shape.architectures or []), "")
+    if written_as.endswith("ForSequenceClassification") and shape.num_labels != 1:
         raise ModelError(
-            f"model.path: {config.path} is a classifier with {whole.num_labels} outputs; a causal "
-            "LM or a classifier with one output is allowed"
+            f"model.path: {config.path} is a classifier with {shape.num_labels} outputs; "
+            "allowed: a causal LM or a classifier with one output"
         )
-    if config.layers and config.layers > blocks(whole):
+    if config.layers and config.layers > blocks(shape):
         raise ModelError(
-            f"model.layers: {config.layers} given; {config.path} has {blocks(whole)} blocks"
+            f"model.layers: {config.layers} given; {config.path} has {blocks(shape)} blocks"
         )
     kind = AutoModelForCausalLM if policy else AutoModelForSequenceClassification
-    model = _on_meta(kind, config, _cut(config, whole))
+    model = _on_meta(kind, config, _cut(config, shape))
     if not policy:
         _check_head(model)
     _check_positions(max_length, most_positions(model))
-    limit = short_positions(whole)
+    limit = short_positions(shape)
     if partitioned and limit and (max_length or 0) > limit:
         raise ModelError(
             f"train.zero_stage: 3 given; {config.path} embeds texts of more than {limit} tokens "
-            f"otherwise (LongRoPE), so data.max_length={limit} or another stage is allowed"
+            f"differently (LongRoPE); allowed: data.max_length={limit}, or another stage"
         )
 
 
@@ -162,7 +162,7 @@ def hidden_size(config: ModelConfig) -> int:
 
 
 def check_reward_model(config: ModelConfig, max_length: int | None = None) -> None:
-    """Whether a checkpoint holds a reward model, told from its config alone.
+    """Check from its config alone that a checkpoint holds a reward model.
 
     Raises:
         ModelError: there is no model at `config.path`, or it has no trained head with one output,
@@ -172,11 +172,11 @@ def check_reward_model(config: ModelConfig, max_length: int | None = None) -> No
     kind = next(iter(shape.architectures or []), "model of no known kind")
     if not kind.endswith("ForSequenceClassification"):
         raise ModelError(
-            f"model.path: {config.path} holds a {kind}; a sequence classifier is allowed"
+            f"model.path: {config.path} holds a {kind}; allowed: a sequence classifier"
         )
     if shape.num_labels != 1:
         raise ModelError(
-            f"model.path: {config.path} has {shape.num_labels} outputs; one is allowed"
+            f"model.path: {config.path} has {shape.num_labels} outputs; allowed: one output"
         )
     if max_length:
         model = _on_meta(AutoModelForSequenceClassification, config, shape)
@@ -227,14 +227,14 @@ def _shape(config: ModelConfig) -> PretrainedConfig:
 
 
 def _cut(config: ModelConfig, shape: PretrainedConfig) -> PretrainedConfig:
-    """Of as many blocks as are wanted, and with one output."""
+    """The config of a model with `config.layers` blocks and one output."""
     shape = first_blocks(shape, config.layers) if config.layers else copy.deepcopy(shape)
     shape.num_labels = 1
     return shape
 
 
 def _on_meta(kind: Any, config: ModelConfig, shape: PretrainedConfig) -> PreTrainedModel:
-    """Without weights, from the config as it is written and read again.
+    """A model without weights, from the config after it is written and read back.
 
     Raises:
         ModelError: transformers has no model of this kind for it.
@@ -283,13 +283,13 @@ def add_lora(classifier: PreTrainedModel, config: LoraConfig) -> LoraModel:
 def _agree_on_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))
-    for one in (model.config, model.config.get_text_config()):
-        one.pad_token_id = tokenizer.pad_token_id
-        one.eos_token_id = tokenizer.eos_token_id
+    for part in (model.config, model.config.get_text_config()):
+        part.pad_token_id = tokenizer.pad_token_id
+        part.eos_token_id = tokenizer.eos_token_id
 
 
 def _freeze_other_modalities(model: PreTrainedModel) -> None:
-    """What sees pictures or hears gets no gradient from texts."""
+    """Freeze the parts for images and sound, which get no gradient from texts."""
     decoder = model.get_decoder()
     if decoder is not model.base_model:
         for part in model.base_model.children():

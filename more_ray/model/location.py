@@ -16,10 +16,10 @@ def from_pretrained(kind: Any, config: ModelConfig, /, **arguments: Any) -> Any:
     try:
         return kind.from_pretrained(**location(config), **arguments)
     except UnpicklingError as error:
-        # Torch's message proposes to read them all the same.
+        # Torch's own message suggests running that code.
         raise ModelError(
-            f"model.path: {config.path} has weights that run code when they are read; safetensors "
-            "are allowed"
+            f"model.path: {config.path} has weights that run code when they are read; allowed: "
+            "safetensors"
         ) from error
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise ModelError(cannot_load(config, error)) from error
@@ -30,7 +30,7 @@ def location(config: ModelConfig) -> dict[str, Any]:
     path = config.path
     if path.startswith("package:"):
         package, _, name = path.removeprefix("package:").partition("/")
-        # Found without importing it: a carrier of weights may need packages that we do not.
+        # Found without importing the package, which may need others that are not installed.
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             raise ModelError(f"model.path: the Python package {package} is not installed")

@@ -29,7 +29,7 @@ class RewardModel(nn.Module):
         if self._own_attention in (
             PACKED_ATTENTION,
             VARLEN_ATTENTION,
-        ):  # of a config that a packed model has used
+        ):  # left in the config by a packed model
             self._own_attention = "sdpa" if classifier._supports_sdpa else "eager"
         self._short_positions = short_positions(classifier.config)
         self._last: Tensor | None = None
@@ -53,7 +53,7 @@ class RewardModel(nn.Module):
 
     @property
     def trained(self) -> PreTrainedModel:
-        """What is exported."""
+        """The model that is exported."""
         return self.classifier
 
     def gradient_sums(
@@ -63,7 +63,7 @@ class RewardModel(nn.Module):
         return head_gradient_sums(delta_N, *z_N2H.unbind(dim=1), source_N, sources)
 
     def use_attention(self, packed: str | None) -> None:
-        """Run packed answers with this attention; None: padded ones with the model's own."""
+        """Run packed answers with this attention; None: run padded rows with the model's own."""
         self.packed = packed is not None
         self._last = None
         self.classifier.set_attn_implementation(packed or self._own_attention)
@@ -84,7 +84,7 @@ class RewardModel(nn.Module):
         return hidden[torch.arange(len(last), device=last.device), last]
 
     def _only_last_tokens(self, mlp: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-        """Of the last block's MLP only the tokens that are scored are needed."""
+        """Give the last block's MLP the scored tokens only: nothing else of its output is used."""
         return inputs if self._last is None else (inputs[0][:, self._last],)
 
     def _all_tokens(self, mlp: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class RewardModel(nn.Module):
 
 
 class ScoreHead(nn.Linear):
-    """A bias-free head that computes in fp32: in bf16 many rewards would be the same number."""
+    """A bias-free head that computes in fp32: in bf16 many rewards would be equal."""
 
     # Torch calls it by position.
     def forward(self, z_AH: Tensor) -> Tensor:  # ty: ignore[lost-keyword-for-regular-parameter]
@@ -103,7 +103,7 @@ class ScoreHead(nn.Linear):
 
 
 class PaddedClassifier(nn.Module):
-    """Scores answers with a sequence classifier whatever its head, a padded row each."""
+    """Scores answers with a sequence classifier of any head, in padded rows."""
 
     def __init__(self, classifier: PreTrainedModel) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class PaddedClassifier(nn.Module):
 
     def _padded(self, batch: PackedAnswers) -> Tensor:
         input_ids, mask = batch.padded()
-        # Some find the last token by its not being the pad token.
+        # Some classifiers score the last token that is not the pad token, and read no mask.
         input_ids = input_ids.masked_fill(mask == 0, self.classifier.config.pad_token_id)
         logits = self.classifier(input_ids=input_ids, attention_mask=mask).logits
         return logits.squeeze(-1).float()
@@ -146,7 +146,7 @@ def choose_batch_format(
     """Set the batch format; `auto` means packed where the model can run it.
 
     Args:
-        device: where it is going to run; unset, where it is.
+        device: where the model is going to run; unset, where it is now.
 
     Raises:
         ModelError: `packed` is wanted of a model that cannot.

@@ -1,4 +1,4 @@
-"""Texts to rewards, as in training: the same messages, tokens and model.
+"""Score texts as in training, with the same messages, tokens and model.
 
 Legend: A answers.
 """
@@ -76,8 +76,8 @@ class Scorer:
 
     def preference(self, prompt: Any, a: str, b: str) -> float:
         """The probability that answer `a` is preferred to `b`; raises as `score` does."""
-        one, other = self.score(prompt, [a, b])
-        return float(sigmoid((one - other) / self.temperature))
+        reward_a, reward_b = self.score(prompt, [a, b])
+        return float(sigmoid((reward_a - reward_b) / self.temperature))
 
     def rank(self, prompt: Any, answers: Sequence[str]) -> list[str]:
         """The answers, the best first; raises as `score` does."""
@@ -95,22 +95,23 @@ class Scorer:
         context = to_prompt(prompt)
         try:
             texts = [
-                render(self._tokenizer, context, text(one, "response").strip()) for one in responses
+                render(self._tokenizer, context, text(response, "response").strip())
+                for response in responses
             ]
         except jinja2.TemplateError as error:
             raise InvalidRecord(Reason.TEMPLATE, str(error)) from error
         return encode(self._tokenizer, texts, self.max_length)
 
     def texts(self, texts: Sequence[str], prompts: Sequence[str] | None) -> list[Answers]:
-        """Tokens of whole texts; neighbours with the same prompt are answers to one."""
-        rendered = [rerender(self._tokenizer, text(one, "query")) for one in texts]
+        """Tokens of rendered texts; neighbours with the same prompt are grouped as its answers."""
+        rendered = [rerender(self._tokenizer, text(query, "query")) for query in texts]
         tokens = iter(encode(self._tokenizer, rendered, self.max_length))
         keys = range(len(texts)) if prompts is None else prompts
         return [[next(tokens) for _ in same] for _, same in groupby(keys)]
 
     def tokens(self, answers: Answers) -> int:
-        """Tokens that are computed: packed, what all answers begin with counts once; else the
-        longest answer counts for each."""
+        """How many tokens are computed: packed answers count their shared beginning once, padded
+        answers all count as the longest."""
         if not getattr(self._model, "packed", False):
             return len(answers) * max(map(len, answers))
         return sum(map(len, answers)) - (len(answers) - 1) * shared_prefix(*answers)

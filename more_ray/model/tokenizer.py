@@ -27,15 +27,15 @@ SIDES = {"truncation_side": "left", "padding_side": "right"}
 def load_tokenizer(config: ModelConfig, max_length: int | None) -> PreTrainedTokenizerBase:
     """A model's own tokenizer, whose pad token is not its EOS.
 
-    Its chat template renders as it always did, but for `config.chat_template_kwargs` and a date
-    that stays the same; one that has none gets the Human/Assistant form. Without `max_length` it
-    keeps the length that it was saved with.
+    Its chat template renders as before, except for `config.chat_template_kwargs` and a fixed date;
+    a tokenizer without a template gets the Human/Assistant form. Without `max_length` it keeps the
+    length that it was saved with.
 
     Transformers' sequence classifiers find the last token as the rightmost that is not padding,
     so an EOS that doubles as padding would move the score to the token before it.
 
     Raises:
-        ModelError: there is no tokenizer at `config.path`, or none that can be used.
+        ModelError: there is no tokenizer at `config.path`, or it cannot be used.
     """
     # As arguments, not attributes: only these are saved with the tokenizer.
     arguments: dict[str, Any] = {**SIDES, "model_max_length": max_length} if max_length else SIDES
@@ -45,8 +45,8 @@ def load_tokenizer(config: ModelConfig, max_length: int | None) -> PreTrainedTok
         tokenizer = from_pretrained(AutoTokenizer, config, **arguments)
     if not tokenizer.is_fast:
         raise ModelError(
-            f"model.path: the tokenizer of {config.path} is a {type(tokenizer).__name__}; one with "
-            "a tokenizer.json is allowed"
+            f"model.path: the tokenizer of {config.path} is a {type(tokenizer).__name__}; allowed: "
+            "one with a tokenizer.json"
         )
     try:
         template = tokenizer.get_chat_template() if tokenizer.chat_template else None
@@ -69,13 +69,13 @@ def load_tokenizer(config: ModelConfig, max_length: int | None) -> PreTrainedTok
 
 
 def training_tokenizer(config: ModelConfig, max_length: int | None) -> PreTrainedTokenizerFast:
-    """The tokenizer that training uses and exports: what every tool reads alike.
+    """The tokenizer that training uses and exports, which every tool reads alike.
 
-    Its chat template ends in EOS and nothing after, it adds no special tokens to a text, and it is
-    of transformers' one class that takes a `tokenizer.json` as it is.
+    Its chat template ends in EOS, it adds no special tokens to a text, and it is of the
+    transformers class that uses a `tokenizer.json` without changes.
 
     Raises:
-        ModelError: there is no tokenizer at `config.path`, or none that can be used.
+        ModelError: there is no tokenizer at `config.path`, or it cannot be used.
     """
     tokenizer = load_tokenizer(config, max_length)
     if tokenizer.eos_token is None:
@@ -112,7 +112,7 @@ def prepared_tokenizer(prepared: Prepared) -> PreTrainedTokenizerBase:
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write it so that transformers 4 reads it, too."""
+    """Save a tokenizer so that transformers 4 reads it, too."""
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
@@ -123,12 +123,12 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
 
 
 def _own_special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[str, str]:
-    """What it puts before and after every text by itself."""
+    """The special tokens that a tokenizer adds before and after every text."""
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-    whole = tokenizer("a")["input_ids"]
-    for start in range(len(whole) - len(bare) + 1):
-        if whole[start : start + len(bare)] == bare:
-            before, after = whole[:start], whole[start + len(bare) :]
+    framed = tokenizer("a")["input_ids"]
+    for start in range(len(framed) - len(bare) + 1):
+        if framed[start : start + len(bare)] == bare:
+            before, after = framed[:start], framed[start + len(bare) :]
             return tuple("".join(tokenizer.convert_ids_to_tokens(ids)) for ids in (before, after))
     return "", ""
 

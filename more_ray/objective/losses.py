@@ -1,5 +1,5 @@
-"""The losses, by the names that `objective.loss` takes, and what has to be known of them early:
-by settings, before data is prepared, and before a model is loaded.
+"""The losses, by the names that `objective.loss` takes, and what must be known about them before
+data is prepared or a model is loaded.
 
 A new loss is a row here and a task in `train/tasks.py`. Importing this file imports no torch, since
 the command line reads it.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Loss:
-    """What a loss needs."""
+    """What a loss trains, and what it needs."""
 
     help: str
     """Follows the name in the help text."""
@@ -23,7 +23,7 @@ class Loss:
     has_gradients: bool = True
     """Schemes that need gradients of the head can be used."""
     title: str | None = None
-    """Shown by the progress bar, in place of the scheme."""
+    """Shown by the progress bar, instead of the scheme."""
 
 
 LOSSES = {

@@ -11,7 +11,7 @@ import numpy as np
 TOLERANCE = 1e-14
 """Largest duality gap at the end, relative to the largest squared gradient norm."""
 MAX_PIVOTS = 30
-"""Rounds of block pivoting after which it is taken to cycle; a thousand sources need about 8."""
+"""Rounds of block pivoting after which it is assumed to cycle; a thousand sources need about 8."""
 
 
 def duality_gap(gram_KK: np.ndarray, lam_K: np.ndarray) -> float:
@@ -57,8 +57,8 @@ def _block_pivoting(gram_KK: np.ndarray) -> np.ndarray | None:
 def _minimise_over_affine_hull(gram_AA: np.ndarray) -> np.ndarray:
     """Weights of any sign with sum 1; raises LinAlgError where the system is singular.
 
-    They solve `(G + 1 1^T) y = 1` up to scale: adding `1 1^T` leaves the minimiser where it is on
-    `sum(y) = const` and makes the matrix definite while the gradients are affinely independent.
+    They solve `(G + 1 1^T) y = 1` up to scale: adding `1 1^T` does not move the minimiser on
+    `sum(y) = const`, and makes the matrix definite while the gradients are affinely independent.
     """
     weight_A = np.linalg.solve(gram_AA + 1.0, np.ones(len(gram_AA)))
     return weight_A / weight_A.sum()
@@ -130,11 +130,11 @@ SOLVERS = {"active_set": active_set, "frank_wolfe": frank_wolfe}
 
 
 def min_norm_weights(gram_KK: np.ndarray, solver: str = "active_set") -> np.ndarray:
-    """lam of (9), with an answer for every input.
+    """lam of (9), for any Gram matrix.
 
-    A source whose gradient is zero (or lost in rounding beside the largest) or not finite gets
-    weight 0: the minimiser would give a zero gradient everything and the step would learn
-    nothing. Where no source is left the answer is uniform.
+    A source whose gradient is zero (or lost in rounding next to the largest) or not finite gets
+    weight 0: the minimiser would give all weight to a zero gradient and the step would learn
+    nothing. Where no source is left the weights are uniform.
 
     Args:
         gram_KK: `[K, K]` inner products of the sources' gradients.

@@ -17,8 +17,8 @@ def ranking_loss(delta_N: Tensor) -> Tensor:
 
 def sum_by_source(value_N: Tensor, source_N: Tensor, sources: int) -> Tensor:
     """Sums of `value_N [N, ...]` over the pairs of each source: `[K, ...]`, fp32."""
-    # No indexed sum, whose order differs from run to run on a GPU; no product, in which a number
-    # that is not finite would spoil every source's.
+    # An indexed sum would add in another order at every run on a GPU; a matrix product would carry
+    # a number that is not finite into the sums of all sources.
     is_source_KN = torch.arange(sources, device=source_N.device)[:, None] == source_N
     mask_KN = is_source_KN.unflatten(1, (-1, *[1] * (value_N.dim() - 1)))
     return torch.where(mask_KN, value_N.float(), 0.0).sum(dim=1)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Settings(Protocol):
-    """What weightings read of the settings `objective`."""
+    """The settings of `objective` that weightings read."""
 
     @property
     def scheme(self) -> str: ...
@@ -31,7 +31,7 @@ class Settings(Protocol):
 
 @dataclass(frozen=True)
 class Scheme:
-    """How a scheme's weighting is made, and what has to be known of it before."""
+    """How a scheme's weighting is made, and what must be known about it beforehand."""
 
     make: Callable[[Settings, Sequence[str], Sequence[int]], Weighting]
     """From the settings, the K sources' names and their numbers of training pairs."""

@@ -3,7 +3,7 @@
 The gradients of a language-model head are large, so they stay on their device: only their inner
 products go to the host.
 
-Legend: K sources, H numbers of the head.
+Legend: K sources, H parameters of the head.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ class Weighting(Protocol):
     """lam from the mean head gradient and loss of each source."""
 
     def weights(self, gram_KK: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor) -> Floats:
-        """`[K]` float64 on the simplex; 0 for sources of which there is no pair.
+        """`[K]` float64 on the simplex; 0 for sources without a pair.
 
         Args:
             gram_KK: the inner products of the mean gradients.
-            count_K: pairs.
-            sum_KH: the gradients, summed over the pairs.
+            count_K: pairs of each source.
+            sum_KH: the head gradients, summed over a source's pairs.
         """
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What a resumed run needs."""
+        """The state that a resumed run needs."""
         ...
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None: ...
@@ -89,7 +89,7 @@ class MinNorm:
         # A source's average starts at its own first gradient, not at zero.
         keep_K = np.where(present_K, self.momentum * self.seen_K, 1.0)
         share_K = (1 - keep_K) * scale_K / np.maximum(count_K, 1)
-        keep_K1, share_K1 = (torch.from_numpy(one).to(sum_KH)[:, None] for one in (keep_K, share_K))
+        keep_K1, share_K1 = (torch.from_numpy(x_K).to(sum_KH)[:, None] for x_K in (keep_K, share_K))
         self.average_KH = keep_K1 * self.average_KH.to(sum_KH) + share_K1 * sum_KH
         self.seen_K = self.seen_K | present_K
         return self.average_KH
@@ -105,7 +105,7 @@ class MinNorm:
 
 
 def gram(value_KH: Tensor) -> Tensor:
-    """`[K, K]` inner products in fp64, of some columns at a time."""
+    """`[K, K]` inner products in fp64, summed over blocks of columns to save memory."""
     gram_KK = value_KH.new_zeros((len(value_KH), len(value_KH)), dtype=torch.float64)
     for part_KC in value_KH.split(COLUMNS, dim=1):
         part_KC = part_KC.double()

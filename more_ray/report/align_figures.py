@@ -19,7 +19,9 @@ Result = Mapping[str, Any]
 def make_figures(result: Result) -> Iterator[Figure]:
     """All figures that the result has data for."""
     against_base = [
-        one for one in result["judgements"] if one["other"] == BASE and one["win_rate"] is not None
+        judgement
+        for judgement in result["judgements"]
+        if judgement["other"] == BASE and judgement["win_rate"] is not None
     ]
     if against_base:
         yield ece_and_win_rate(result["reward_models"], against_base)
@@ -27,25 +29,32 @@ def make_figures(result: Result) -> Iterator[Figure]:
 
 
 def ece_and_win_rate(rewards: Mapping[str, Any], judgements: Sequence[Result]) -> Figure:
-    """ECE of a reward model and how its policy fares against the base (the paper's Figure 7)."""
+    """ECE of each reward model against the win rate of its policy (the paper's Figure 7)."""
     rows: Rows = []
-    criteria = list(dict.fromkeys(one["criterion"] for one in judgements))
+    criteria = list(dict.fromkeys(judgement["criterion"] for judgement in judgements))
     with panels(3.4) as (canvas, (axes,)):
-        for place, criterion in enumerate(criteria):
-            for one in judgements:
-                if one["criterion"] == criterion:
-                    reward, rate = rewards[one["policy"]], one["win_rate"]
-                    axes.hlines(rate, *reward["ece_ci"], color=colour(place), linewidth=1.2)
+        for index, criterion in enumerate(criteria):
+            for judgement in judgements:
+                if judgement["criterion"] == criterion:
+                    reward, rate = rewards[judgement["policy"]], judgement["win_rate"]
+                    axes.hlines(rate, *reward["ece_ci"], color=colour(index), linewidth=1.2)
                     middle = (reward["ece"], rate)
-                    _point(axes, place, criterion, middle, one["win_rate_ci"], one["policy"])
+                    _point(
+                        axes,
+                        index,
+                        criterion,
+                        middle,
+                        judgement["win_rate_ci"],
+                        judgement["policy"],
+                    )
                     rows.append(
                         {
-                            "reward model": one["policy"],
+                            "reward model": judgement["policy"],
                             "ECE": reward["ece"],
                             "more": criterion,
-                            "win rate": one["win_rate"],
-                            "from": one["win_rate_ci"][0],
-                            "to": one["win_rate_ci"][1],
+                            "win rate": judgement["win_rate"],
+                            "from": judgement["win_rate_ci"][0],
+                            "to": judgement["win_rate_ci"][1],
                         }
                     )
         axes.axhline(0.5, color=INK, linestyle="--", linewidth=1)
@@ -61,19 +70,19 @@ def ece_and_win_rate(rewards: Mapping[str, Any], judgements: Sequence[Result]) -
 
 
 def reward_and_divergence(result: Result) -> Figure:
-    """What each policy gained by each reward model, against how far it went from the base."""
+    """The gain of each policy by each reward model, against its divergence from the base."""
     rows: Rows = []
     with panels(3.0) as (canvas, (axes,)):
-        for place, by in enumerate(result["reward_models"]):
-            for name, one in result["policies"].items():
-                gain = one["gain"][by]
+        for index, by in enumerate(result["reward_models"]):
+            for name, policy in result["policies"].items():
+                gain = policy["gain"][by]
                 if name == BASE or gain["ci"] is None:
                     continue
-                x, y = one["kl"]["mean"], gain["mean"]
-                _point(axes, place, by, (x, y), gain["ci"], name)
+                x, y = policy["kl"]["mean"], gain["mean"]
+                _point(axes, index, by, (x, y), gain["ci"], name)
                 rows.append({"policy": name, "by": by, "KL, nats": x, "gain": y})
         axes.axhline(0, color=INK, linestyle="--", linewidth=1)
-        axes.set_xlabel("KL to the base, nats an answer")
+        axes.set_xlabel("KL to the base, nats per answer")
         axes.set_ylabel("reward gained, by reward model")
         legend(canvas, axes)
     text = "Reward gained over the base, and KL to it: " + "; ".join(
@@ -84,10 +93,10 @@ def reward_and_divergence(result: Result) -> Figure:
 
 
 def _point(
-    axes: Axes, place: int, label: str, at: tuple[float, float], y_ci: Sequence[float], name: str
+    axes: Axes, index: int, label: str, point: tuple[float, float], y_ci: Sequence[float], name: str
 ) -> None:
-    """A named point with the interval of its height; the legend has each label once."""
+    """Draw a named point with the interval of its y value; the legend has each label once."""
     seen = label in axes.get_legend_handles_labels()[1]
-    axes.vlines(at[0], *y_ci, color=colour(place), linewidth=1.2)
-    axes.plot(*at, marker(place), color=colour(place), label="_" if seen else label)
-    axes.annotate(name, at, (4, 4), textcoords="offset points")
+    axes.vlines(point[0], *y_ci, color=colour(index), linewidth=1.2)
+    axes.plot(*point, marker(index), color=colour(index), label="_" if seen else label)
+    axes.annotate(name, point, (4, 4), textcoords="offset points")

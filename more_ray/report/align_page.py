@@ -31,60 +31,60 @@ def render_page(result: Result, settings: str) -> str:
 
 
 def verdict(result: Result) -> str:
-    """What can be said, and no more than that."""
+    """The page's first sentences: what the results support."""
     sentences = [
-        f"The policy aligned with {name} gained {_gain(one['gain'][name])} by that reward model."
-        for name, one in result["policies"].items()
+        f"The policy aligned with {name} gained {_gain(policy['gain'][name])} by that reward model."
+        for name, policy in result["policies"].items()
         if name != BASE
     ]
-    for one in result["judgements"]:
-        ours, theirs, criterion = one["policy"], one["other"], one["criterion"]
-        if one["win_rate"] is None:
+    for judgement in result["judgements"]:
+        ours, theirs, criterion = judgement["policy"], judgement["other"], judgement["criterion"]
+        if judgement["win_rate"] is None:
             sentences.append(f"No verdict on {ours} and {theirs}, {criterion}, could be read.")
             continue
-        low, high = one["win_rate_ci"]
-        rate = f"win rate {one['win_rate']:.2f}, {low:.2f} to {high:.2f}"
-        told = f"does not tell {ours} from {theirs}"
+        low, high = judgement["win_rate_ci"]
+        rate = f"win rate {judgement['win_rate']:.2f}, {low:.2f} to {high:.2f}"
+        finding = f"does not distinguish {ours} from {theirs}"
         if low > 0.5 or high < 0.5:
             better, worse = (ours, theirs) if low > 0.5 else (theirs, ours)
-            told = f"prefers {better} to {worse}"
-        sentences.append(f"For being {criterion} the judge {told} ({rate}).")
+            finding = f"prefers {better} to {worse}"
+        sentences.append(f"For being {criterion} the judge {finding} ({rate}).")
     return " ".join(sentences)
 
 
 def judged_rows(result: Result) -> Rows:
-    """The paper's Table 1: shares of the pairs that are decided, with 95% intervals."""
+    """The paper's Table 1: shares of the decided pairs, with 95% intervals."""
     return [
         {
-            "policy": one["policy"],
-            "against": one["other"],
-            "more": one["criterion"],
-            "win + tie/2": win_rate(one),
-            **{name: _share(one["shares"], name) for name in DECIDED},
-            "decided": sum(one[name] for name in DECIDED),
-            "unparsable": one["unparsable"],
-            "said A": one["said_a"],
+            "policy": judgement["policy"],
+            "against": judgement["other"],
+            "more": judgement["criterion"],
+            "win + tie/2": win_rate(judgement),
+            **{name: _share(judgement["shares"], name) for name in DECIDED},
+            "decided": sum(judgement[name] for name in DECIDED),
+            "unparsable": judgement["unparsable"],
+            "said A": judgement["said_a"],
         }
-        for one in result["judgements"]
+        for judgement in result["judgements"]
     ]
 
 
 def measure_rows(result: Result) -> Rows:
-    """A row per policy."""
+    """The measures, a row per policy."""
     return [
         {
             "policy": name,
-            **{f"reward by {by}": _mean(reward) for by, reward in one["reward"].items()},
+            **{f"reward by {by}": _mean(reward) for by, reward in policy["reward"].items()},
             **{
                 f"gain by {by}": "" if name == BASE else _gain(gain)
-                for by, gain in one["gain"].items()
+                for by, gain in policy["gain"].items()
             },
-            "KL, nats": _mean(one["kl"]),
-            "tokens": _mean(one["tokens"], digits=0),
-            "cut off": f"{one['unfinished']:.0%}",
-            "distinct-2": _mean(one["distinct_bigrams"]),
+            "KL, nats": _mean(policy["kl"]),
+            "tokens": _mean(policy["tokens"], digits=0),
+            "cut off": f"{policy['unfinished']:.0%}",
+            "distinct-2": _mean(policy["distinct_bigrams"]),
         }
-        for name, one in result["policies"].items()
+        for name, policy in result["policies"].items()
     ]
 
 
@@ -93,15 +93,15 @@ def _perplexity_rows(result: Result) -> Rows:
         {
             "source": source,
             "policy": name,
-            "perplexity": with_interval(one["perplexity"], one["perplexity_ci"], ".2f"),
-            "of an answer": f"{one['answer_perplexity']:.2f}",
-            "median": f"{one['median_perplexity']:.2f}",
-            "outliers": one["outliers"],
-            "answers": one["n"],
+            "perplexity": with_interval(measures["perplexity"], measures["perplexity_ci"], ".2f"),
+            "of an answer": f"{measures['answer_perplexity']:.2f}",
+            "median": f"{measures['median_perplexity']:.2f}",
+            "outliers": measures["outliers"],
+            "answers": measures["n"],
         }
         for source in result["policies"][BASE]["perplexity"]
         for name, policy in result["policies"].items()
-        for one in [policy["perplexity"][source]]
+        for measures in [policy["perplexity"][source]]
     ]
 
 
@@ -109,17 +109,17 @@ def _reward_rows(result: Result) -> Rows:
     return [
         {
             "reward model": name,
-            "pairs": one["n"],
-            "accuracy": with_interval(one["accuracy"], one["accuracy_ci"]),
-            "ECE": with_interval(one["ece"], one["ece_ci"]),
-            "floor": one["ece_noise_floor"],
+            "pairs": evaluation["n"],
+            "accuracy": with_interval(evaluation["accuracy"], evaluation["accuracy_ci"]),
+            "ECE": with_interval(evaluation["ece"], evaluation["ece_ci"]),
+            "floor": evaluation["ece_noise_floor"],
         }
-        for name, one in result["reward_models"].items()
+        for name, evaluation in result["reward_models"].items()
     ]
 
 
 def win_rate(judgement: Mapping[str, Any]) -> str:
-    """With its interval; `-` where no pair is decided."""
+    """The win rate with its interval; `-` where no pair is decided."""
     return with_interval(judgement["win_rate"], judgement["win_rate_ci"], ".2f")
 
 
@@ -127,9 +127,9 @@ def _share(shares: Mapping[str, Any] | None, name: str) -> str:
     return with_interval(shares[name]["share"], shares[name]["ci"], ".2f") if shares else "-"
 
 
-def _mean(one: Mapping[str, Any] | None, digits: int = 3) -> str:
-    return with_interval(one["mean"], one["ci"], f".{digits}f", " to ") if one else "-"
+def _mean(measure: Mapping[str, Any] | None, digits: int = 3) -> str:
+    return with_interval(measure["mean"], measure["ci"], f".{digits}f", " to ") if measure else "-"
 
 
-def _gain(one: Mapping[str, Any]) -> str:
-    return signed(one["mean"], one["ci"])
+def _gain(measure: Mapping[str, Any]) -> str:
+    return signed(measure["mean"], measure["ci"])

@@ -1,4 +1,4 @@
-"""The course of training: what each source weighed, lost and fought. Legend: K sources, S steps."""
+"""The course of training: weights, losses and conflicts of sources. Legend: K sources, S steps."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from more_ray.report.models import Model
 
 
 def over_time(model: Model, key: Literal["lam", "source_loss"], title: str) -> Figure:
-    """A value of each source over the steps, averaged over a twentieth of the run."""
+    """A value of each source over the steps, in means over a twentieth of the run."""
     names = list(model.first.metrics[0][key])
     value_SK = np.array([[line[key][name] for name in names] for line in model.first.metrics])
     step_S = np.array([line["step"] for line in model.first.metrics])
     window = max(1, len(step_S) // 20)
-    whole = len(step_S) // window * window
-    smooth_SK = value_SK[:whole].reshape(-1, window, len(names)).mean(axis=1)
-    at_S = step_S[:whole].reshape(-1, window).mean(axis=1)
+    used = len(step_S) // window * window
+    smooth_SK = value_SK[:used].reshape(-1, window, len(names)).mean(axis=1)
+    at_S = step_S[:used].reshape(-1, window).mean(axis=1)
     with panels(2.8) as (canvas, (axes,)):
-        for place, name in enumerate(names):
+        for index, name in enumerate(names):
             axes.plot(
-                at_S, smooth_SK[:, place], f"{marker(place)}-", color=colour(place), label=name,
+                at_S, smooth_SK[:, index], f"{marker(index)}-", color=colour(index), label=name,
                 markersize=3, linewidth=1.2,
             )  # fmt: skip
         axes.set_xlabel("step")
@@ -42,7 +42,7 @@ def over_time(model: Model, key: Literal["lam", "source_loss"], title: str) -> F
 
 
 def conflicts(model: Model) -> Figure:
-    """Mean cosine between the sources' head gradients: negative where two sources fight."""
+    """Mean cosine between the sources' head gradients: negative where two sources conflict."""
     names = model.trained_on
     cosine_KK = np.mean([line["cosine"] for line in model.first.metrics], axis=0)
     pairs = [(i, j) for i in range(len(names)) for j in range(i)]
@@ -51,4 +51,4 @@ def conflicts(model: Model) -> Figure:
         f"Mean cosine between head gradients in {len(model.first.metrics)} steps of {model.name}. "
         f"The two sources that agree least: {names[i]} and {names[j]} ({cosine_KK[i, j]:+.2f})."
     )
-    return heatmap("Which sources fight", text, cosine_KK, names, names, 1.0, "source")
+    return heatmap("Conflicts between sources", text, cosine_KK, names, names, 1.0, "source")

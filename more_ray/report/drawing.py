@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 Rows = list[dict[str, Any]]
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f")
-"""Okabe and Ito's, which people with any colour vision can tell apart; markers differ too."""
+"""Okabe and Ito's colours, distinct for people with any colour vision; markers differ too."""
 MARKERS = "osD^vPX*"
 INK, LINE = "#010101", "#020202"
-"""Stand for the page's own text and line colours, light or dark."""
+"""Placeholders for the page's own text and line colours, light or dark."""
 WIDTH = 5.2  # inches: text stays readable where a phone shows it at 340 pixels
 CHARACTERS = 66
-"""How many of legend text fit beside each other."""
+"""Characters of legend text that fit on a line."""
 STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -48,7 +48,7 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Figure:
-    """One figure of the page."""
+    """A figure of the page."""
 
     title: str
     svg: str
@@ -56,7 +56,7 @@ class Figure:
     rows: Rows
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """The figure as a notebook shows it."""
         return f"{self.svg}<p>{html.escape(self.text)}</p>"
 
 
@@ -65,7 +65,7 @@ def panels(height: float, rows: int = 1, **options: Any) -> Iterator[tuple[Canva
     """A canvas in the style of all figures, `height` inches high, with its panels from the top.
 
     Args:
-        options: of matplotlib's `subplots`.
+        options: passed to matplotlib's `subplots`.
     """
     with matplotlib.rc_context(STYLE):
         canvas = Canvas(figsize=(WIDTH, height))
@@ -103,22 +103,22 @@ def heatmap(
 
 
 def outline(
-    axes: Axes, value_N: NDArray[np.float64], edges: NDArray[np.float64], place: int, label: str
+    axes: Axes, value_N: NDArray[np.float64], edges: NDArray[np.float64], index: int, label: str
 ) -> None:
-    style = ("-", "--", "-.", ":")[place % 4]
+    style = ("-", "--", "-.", ":")[index % 4]
     inside_N = np.clip(value_N, edges[0], edges[-1])
     axes.hist(
-        inside_N, edges, density=True, histtype="step", color=colour(place), linestyle=style,
+        inside_N, edges, density=True, histtype="step", color=colour(index), linestyle=style,
         linewidth=1.3, label=label,
     )  # fmt: skip
 
 
-def colour(place: int) -> str:
-    return COLOURS[place % len(COLOURS)]
+def colour(index: int) -> str:
+    return COLOURS[index % len(COLOURS)]
 
 
-def marker(place: int) -> str:
-    return MARKERS[place % len(MARKERS)]
+def marker(index: int) -> str:
+    return MARKERS[index % len(MARKERS)]
 
 
 def legend(canvas: Canvas, axes: Axes) -> None:
@@ -134,14 +134,14 @@ def svg(canvas: Canvas, text: str) -> str:
         canvas.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     svg = stream.getvalue()[stream.getvalue().index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r' id="[^"]*_\d+"', "", svg)  # names of groups, the same in every figure
+    svg = re.sub(r' id="[^"]*_\d+"', "", svg)  # group names, which repeat in every figure
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
     return svg.replace(INK, "currentColor").replace(LINE, "var(--line, #b0b0b0)")
 
 
 def standalone(svg: str) -> str:
-    """A figure of the page as a file of its own: black on white, whatever is around it."""
+    """A figure of the page as a separate file: black on white, whatever surrounds it."""
     header = 'xmlns="http://www.w3.org/2000/svg" style="background: white"'
     bare = re.sub(r' xmlns="[^"]*"', "", svg, count=1)
     return bare.replace("<svg", f"<svg {header}", 1)

@@ -1,4 +1,4 @@
-"""What a report reads: the folders of runs and evaluations, the seeds of a model together."""
+"""The folders of runs and evaluations that a report reads; the seeds of a model are grouped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from more_ray.train.metrics_line import MetricsLine
 
 @dataclass(frozen=True)
 class RunFiles:
-    """What a folder holds; an evaluation of another's model has no metrics and no config."""
+    """The content of a folder; an evaluation of a foreign model has no metrics and no config."""
 
     name: str
     evaluation: Evaluation
@@ -45,12 +45,12 @@ class Model:
 
     @property
     def first(self) -> RunFiles:
-        """The run whose course and distributions are shown."""
+        """The run whose training course and distributions are shown."""
         return self.runs[0]
 
     @property
     def trained_on(self) -> list[str]:
-        """Sources; none of an untrained model, or of another's."""
+        """The sources it was trained on; empty for an untrained or foreign model."""
         return list(self.first.metrics[0]["lam"]) if self.first.metrics else []
 
     @property
@@ -60,7 +60,7 @@ class Model:
 
     @property
     def scores(self) -> list[dict[str, SourceScores]]:
-        """Of every seed."""
+        """The scores of every seed."""
         return [run.scores for run in self.runs]
 
 
@@ -70,13 +70,13 @@ def read_models(folders: Sequence[str]) -> list[Model]:
     Raises:
         UserError: a folder holds no finished run or evaluation.
     """
-    same: dict[str, dict[str, RunFiles]] = {}
+    seeds_of: dict[str, dict[str, RunFiles]] = {}
     for folder in folders:
         run = read_run(folder)
-        same.setdefault(_identity(run), {})[folder] = run
-    names = Counter(next(iter(runs.values())).name for runs in same.values())
+        seeds_of.setdefault(_identity(run), {})[folder] = run
+    names = Counter(next(iter(runs.values())).name for runs in seeds_of.values())
     models = []
-    for runs in same.values():
+    for runs in seeds_of.values():
         folder, first = next(iter(runs.items()))
         name = first.name if names[first.name] == 1 else f"{first.name} ({folder})"
         evaluation = mean_over_seeds([run.evaluation for run in runs.values()])
@@ -85,28 +85,28 @@ def read_models(folders: Sequence[str]) -> list[Model]:
 
 
 def _identity(run: RunFiles) -> str:
-    """The same for runs that differ in their seed only."""
+    """A key that is equal for runs which differ in their seed only."""
     tree = without_free(RunConfig, yaml.safe_load(run.config)) if run.config else {}
     tree.get("train", {}).pop("seed", None)
     return json.dumps([run.name, sorted(run.scores), tree])
 
 
 def mixtures(models: Sequence[Model]) -> Sequence[Model]:
-    """The models that were not trained on one source only; all where there is no other."""
+    """The models trained on more than one source, or all models where there are none."""
     return [model for model in models if not model.single] or models
 
 
 def read_run(folder: str) -> RunFiles:
     """The run or evaluation in a folder; raises as `read_models` does."""
 
-    def there(file: str) -> str | None:
+    def read_file(file: str) -> str | None:
         uri = storage.join(folder, file)
         try:
             return storage.read_text(uri) if storage.exists(uri) else None
         except pa.ArrowException as error:
             raise UserError(f"runs: {folder}: {error}") from error
 
-    evaluation = there(EVALUATION)
+    evaluation = read_file(EVALUATION)
     if evaluation is None:
         raise UserError(f"runs: {folder} holds no {EVALUATION}")
     try:
@@ -115,20 +115,20 @@ def read_run(folder: str) -> RunFiles:
         raise UserError(f"runs: {folder} holds no {SCORES}") from error
     except (KeyError, pa.ArrowException) as error:
         raise UserError(f"runs: {folder}/{SCORES} holds no scores of pairs") from error
-    content, config, environment = json.loads(evaluation), there(CONFIG), there(ENVIRONMENT)
-    lines = [json.loads(line) for line in (there(METRICS) or "").splitlines()]
+    content, config, environment = json.loads(evaluation), read_file(CONFIG), read_file(ENVIRONMENT)
+    lines = [json.loads(line) for line in (read_file(METRICS) or "").splitlines()]
     return RunFiles(
         _name(content, config),
         content,
         scores,
-        [line for line in lines if None not in line["lam"].values()],  # else nothing was learnt
+        [line for line in lines if None not in line["lam"].values()],  # a skipped step
         config,
         json.loads(environment) if environment else None,
     )
 
 
 def _name(evaluation: Evaluation, config: str | None) -> str:
-    """The scheme, or what else a run was: untrained, or trained on some sources only."""
+    """The name of a run: its scheme, or that it is untrained or saw some sources only."""
     if evaluation["step"] == 0:
         return "raw"
     tree = yaml.safe_load(config) if config else {"data": {"train_on": []}}

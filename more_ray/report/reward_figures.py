@@ -15,19 +15,19 @@ from more_ray.report.models import Model
 
 
 def reward_differences(models: Sequence[Model]) -> Figure:
-    """Reward of the chosen less the rejected answer, by source (the paper's Figures 1 and 5)."""
+    """Reward of the chosen minus the rejected answer, by source (the paper's Figures 1 and 5)."""
     names = list(models[0].first.scores)
-    everything = np.concatenate(
+    all_deltas = np.concatenate(
         [model.first.scores[name].delta_N for model in models for name in names]
     )
-    edges = _edges(everything, 0.005)
+    edges = _edges(all_deltas, 0.005)
     rows: Rows = []
-    with _panel_of_each(names, "reward of chosen less rejected") as (canvas, drawn):
+    with _panel_of_each(names, "reward of chosen minus rejected") as (canvas, drawn):
         for panel, name in zip(drawn, names, strict=True):
             panel.axvline(0, color=LINE, linewidth=1)
-            for place, model in enumerate(models):
+            for index, model in enumerate(models):
                 delta_N = model.first.scores[name].delta_N
-                outline(panel, delta_N, edges, place, model.name)
+                outline(panel, delta_N, edges, index, model.name)
                 rows.append({"model": model.name, "source": name, **_spread(delta_N)})
         legend(canvas, drawn[0])
     widest = max(rows, key=lambda row: row["standard deviation"])
@@ -42,18 +42,18 @@ def reward_differences(models: Sequence[Model]) -> Figure:
 def rewards(model: Model) -> Figure:
     """Rewards of chosen and rejected answers of one model (the paper's Figures 8 and 9)."""
     names = list(model.first.scores)
-    both = [
-        (one.chosen_N.astype(float), one.rejected_N.astype(float))
-        for one in model.first.scores.values()
+    reward_pairs = [
+        (scores.chosen_N.astype(float), scores.rejected_N.astype(float))
+        for scores in model.first.scores.values()
     ]
-    edges = _edges(np.concatenate([*map(np.concatenate, both)]), 0.0)
+    edges = _edges(np.concatenate([*map(np.concatenate, reward_pairs)]), 0.0)
     rows: Rows = []
     with _panel_of_each(names, "reward") as (canvas, drawn):
-        for panel, name, pair in zip(drawn, names, both, strict=True):
-            for place, (answer, reward_N) in enumerate(
+        for panel, name, pair in zip(drawn, names, reward_pairs, strict=True):
+            for index, (answer, reward_N) in enumerate(
                 zip(("chosen", "rejected"), pair, strict=True)
             ):
-                outline(panel, reward_N, edges, place, answer)
+                outline(panel, reward_N, edges, index, answer)
                 rows.append({"source": name, "answer": answer, **_spread(reward_N)})
         legend(canvas, drawn[0])
     text = (
@@ -65,7 +65,7 @@ def rewards(model: Model) -> Figure:
 
 @contextmanager
 def _panel_of_each(names: Sequence[str], label: str) -> Iterator[tuple[Canvas, Sequence[Axes]]]:
-    """A panel for the distributions on each source, over one axis."""
+    """A panel per source for its distributions, with a common x axis."""
     with panels(0.6 + 1.0 * len(names), len(names), sharex=True) as (canvas, drawn):
         for panel, name in zip(drawn, names, strict=True):
             panel.set_title(name)
@@ -75,7 +75,7 @@ def _panel_of_each(names: Sequence[str], label: str) -> Iterator[tuple[Canvas, S
 
 
 def _edges(value_N: NDArray[np.floating], outside: float) -> NDArray[np.float64]:
-    """Thirty bins over all values but a share of `outside` at each end."""
+    """Edges of thirty bins over all values but a share of `outside` at each end."""
     low, high = np.quantile(value_N, [outside, 1 - outside])
     return np.linspace(low, high, 31) if low < high else np.linspace(low - 1, high + 1, 31)
 

@@ -1,4 +1,4 @@
-"""The figures of a report, each with the numbers behind it and a text that says what it shows.
+"""The figures of a report, each with its numbers and a text that says what it shows.
 
 Legend: N pairs, K sources.
 """
@@ -34,7 +34,7 @@ from more_ray.report.reward_figures import reward_differences, rewards
 def make_figures(models: Sequence[Model]) -> Iterator[Figure]:
     """All figures that the models have data for; the page is about the first model.
 
-    Of a model with several seeds, course and distributions are those of the first.
+    For a model with several seeds, training course and distributions are those of the first.
     """
     singles = [model for model in models if model.single]
     mixed = mixtures(models)
@@ -42,7 +42,8 @@ def make_figures(models: Sequence[Model]) -> Iterator[Figure]:
         yield measures_by_source(mixed, measure)
     yield reliability(mixed)
     trained = [model for model in mixed if model.evaluation["step"] != 0]
-    yield reward_differences(trained or mixed)  # the untrained model's would dwarf the others
+    # Without the untrained model, whose differences would dwarf the others.
+    yield reward_differences(trained or mixed)
     yield rewards(models[0])
     if models[0].trained_on:
         yield over_time(models[0], "lam", "Weight of each source (lam)")
@@ -55,26 +56,26 @@ def make_figures(models: Sequence[Model]) -> Iterator[Figure]:
 
 
 def measures_by_source(models: Sequence[Model], measure: Measure) -> Figure:
-    """A measure of every model on every source with its 95% interval (the paper's Figures 3, 4)."""
+    """A measure of each model on each source with its 95% interval (the paper's Figures 3, 4)."""
     key, title, mark = measure.key, measure.title, MEASURES[measure.mark]
     names = [*models[0].first.scores, "mean"]
     rows: Rows = []
     with panels(0.5 + len(names) * (0.2 + 0.16 * len(models))) as (canvas, (axes,)):
-        for place, model in enumerate(models):
+        for index, model in enumerate(models):
             measures = [_measures(model, name) for name in names]
-            value = np.array([one[key] for one in measures])
-            low, high = np.array([one[f"{key}_ci"] for one in measures]).T
-            y = np.arange(len(names)) + (place - (len(models) - 1) / 2) * 0.7 / len(models)
+            value = np.array([row[key] for row in measures])
+            low, high = np.array([row[f"{key}_ci"] for row in measures]).T
+            y = np.arange(len(names)) + (index - (len(models) - 1) / 2) * 0.7 / len(models)
             # An interval for the true ECE may lie below the estimate.
-            axes.hlines(y, low, high, color=colour(place), linewidth=1.5)
-            axes.plot(value, y, marker(place), color=colour(place), markersize=5, label=model.name)
+            axes.hlines(y, low, high, color=colour(index), linewidth=1.5)
+            axes.plot(value, y, marker(index), color=colour(index), markersize=5, label=model.name)
             rows += [
                 {"model": model.name, "source": name, title: v, "from": start, "to": end}
                 for name, v, start, end in zip(names, value, low, high, strict=True)
             ]
             for run in model.runs if len(model.runs) > 1 else []:
                 seed = [_measures(run, name)[key] for name in names]
-                axes.plot(seed, y, "|", color=colour(place), markersize=4, alpha=0.7)
+                axes.plot(seed, y, "|", color=colour(index), markersize=4, alpha=0.7)
         marks = [_measures(models[0], name)[mark.key] for name in names]
         axes.plot(marks, range(len(names)), "|", color=INK, markersize=16, label=mark.title)
         axes.set_yticks(range(len(names)), names)
@@ -92,11 +93,11 @@ def measures_by_source(models: Sequence[Model], measure: Measure) -> Figure:
 
 
 def reliability(models: Sequence[Model]) -> Figure:
-    """How often answers are right that a model prefers with a confidence, all sources together."""
+    """Accuracy of a model's preferences against their confidence, all sources together."""
     rows: Rows = []
     with panels(4.2, 2, sharex=True, height_ratios=[3, 1]) as (canvas, (axes, below)):
         axes.plot([0.5, 1], [0.5, 1], color=LINE, linestyle="--", linewidth=1)
-        for place, model in enumerate(models):
+        for index, model in enumerate(models):
             part = _reliability_rows(model)
             rows += part
             x = [row["confidence"] for row in part]
@@ -106,7 +107,7 @@ def reliability(models: Sequence[Model]) -> Figure:
                 [max(0.0, row["to"] - row["accuracy"]) for row in part],
             ]
             axes.errorbar(
-                x, y, spread, fmt=f"{marker(place)}-", color=colour(place), label=model.name,
+                x, y, spread, fmt=f"{marker(index)}-", color=colour(index), label=model.name,
                 markersize=5, linewidth=1, capsize=2,
             )  # fmt: skip
             middle = 0.55 + 0.1 * np.arange(5)
@@ -114,9 +115,9 @@ def reliability(models: Sequence[Model]) -> Figure:
             for row in part:
                 count[row["bin"] - 6] = row["pairs"]
             width = 0.08 / len(models)
-            shift = (place - (len(models) - 1) / 2) * width
-            below.bar(middle + shift, count, width, color=colour(place))
-        axes.set_ylabel("right")
+            shift = (index - (len(models) - 1) / 2) * width
+            below.bar(middle + shift, count, width, color=colour(index))
+        axes.set_ylabel("accuracy")
         below.set_ylabel("pairs")
         below.set_xlabel("confidence in the preferred answer")
         below.set_xlim(0.5, 1)
@@ -126,8 +127,8 @@ def reliability(models: Sequence[Model]) -> Figure:
     side = "more" if worst["confidence"] > worst["accuracy"] else "less"
     text = (
         "Accuracy against confidence in bins of width 0.1, with 95% intervals; on the dashed line "
-        f"confidence is right. The gap that counts most: {worst['model']} is {side} sure than "
-        f"right at confidence {worst['confidence']:.2f} (right in {worst['accuracy']:.2f})."
+        f"they are equal. The gap that counts most: {worst['model']} is {side} confident than "
+        f"accurate at confidence {worst['confidence']:.2f} (accuracy {worst['accuracy']:.2f})."
     )
     return Figure("Reliability", svg(canvas, text), text, rows)
 
@@ -157,7 +158,7 @@ def _reliability_rows(model: Model) -> Rows:
 
 
 def single_sources(models: Sequence[Model], measure: Measure) -> Figure:
-    """A measure of models of one source on every source (the paper's Figure 1, left)."""
+    """A measure of single-source models on every source (the paper's Figure 1, left)."""
     title = measure.heading
     names = list(models[0].first.scores)
     trained = [model.trained_on[0] for model in models]
@@ -165,7 +166,7 @@ def single_sources(models: Sequence[Model], measure: Measure) -> Figure:
         [[model.evaluation["sources"][name][measure.key] for name in names] for model in models]
     )
     best_row = value_KK.argmax(axis=0) if measure.better == "max" else value_KK.argmin(axis=0)
-    middle = 0.5 if measure.interval == "wilson" else 0.0  # what a share of pairs is by chance
+    middle = 0.5 if measure.interval == "wilson" else 0.0  # a share of pairs at chance level
     home = sum(trained[row] == name for row, name in zip(best_row, names, strict=True))
     text = (
         f"{title} of models that were each trained on one source (rows) on every source (columns). "

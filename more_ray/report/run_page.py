@@ -1,4 +1,4 @@
-"""Models to one self-contained page: no script, no network, fit for a phone, light or dark."""
+"""The report on models: one self-contained page, no script, no network, fit for phones."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RESAMPLES = 500
 
 
 def write_report(models: Sequence[Model], uri: str) -> None:
-    """Write the page about `models`; the first is the one that it is about.
+    """Write the page about `models`; its main subject is the first.
 
     Raises:
         UserError: the models were not evaluated on the same pairs.
@@ -59,14 +59,14 @@ def render_page(models: Sequence[Model]) -> str:
         outliers=[_outlier_row(model, name) for name in sources for model in mixed],
         differences=[
             {
-                "less": other,
+                "minus": other,
                 "measure": key,
-                "difference": f"{one['difference']:+.3f}",
-                "95% interval": interval_text(one["ci"], "+.3f", " to "),
-                "p": one["p"],
+                "difference": f"{difference['difference']:+.3f}",
+                "95% interval": interval_text(difference["ci"], "+.3f", " to "),
+                "p": difference["p"],
             }
             for other, measures in differences.items()
-            for key, one in measures.items()
+            for key, difference in measures.items()
         ],
         figures=list(make_figures(models)),
         models=models,
@@ -74,10 +74,7 @@ def render_page(models: Sequence[Model]) -> str:
 
 
 def _differences(models: Sequence[Model]) -> dict[str, Differences]:
-    """The first model less each other, by name: of the means over sources.
-
-    MultiTask is compared with a temperature per source, too.
-    """
+    """Comparisons of the means over sources; MultiTask also with temperatures fitted to sources."""
     others = {model.name: model.scores for model in models[1:]}
     if "proportional" in others:
         others["proportional + temperature"] = [
@@ -94,13 +91,13 @@ def _differences(models: Sequence[Model]) -> dict[str, Differences]:
 
 def _measures_row(model: Model, source: str) -> dict[str, Any]:
     evaluation = model.evaluation
-    one = evaluation["mean"] if source == "mean" else evaluation["sources"][source]
+    measures = evaluation["mean"] if source == "mean" else evaluation["sources"][source]
     return {
         "source": source,
         "model": model.name,
-        "pairs": one["n"],
-        # A run of an earlier version has not every measure.
-        **{row.name: _cell(one, row) for row in shown() if row.key in one},
+        "pairs": measures["n"],
+        # Runs of earlier versions lack some measures.
+        **{row.name: _cell(measures, row) for row in shown() if row.key in measures},
     }
 
 
@@ -109,17 +106,17 @@ def _seed_row(model: Model) -> dict[str, Any]:
     return {"model": model.name, "seeds": len(means)} | {
         MEASURES[key].name: interval_text([min(values), max(values)], to=" to ")
         for key in ("accuracy", "ece", "nll")
-        for values in [[one[key] for one in means]]
+        for values in [[mean[key] for mean in means]]
     }
 
 
 def _outlier_row(model: Model, source: str) -> dict[str, Any]:
-    one = outliers(model.first.scores[source].delta_N)
+    found = outliers(model.first.scores[source].delta_N)
     return {
         "source": source,
         "model": model.name,
         **{
-            f"{side} {title}": one[f"{side}_{key}"]
+            f"{side} {title}": found[f"{side}_{key}"]
             for side in ("positive", "negative")
             for key, title in (("outliers", "outliers"), ("outlier_mean", "mean"))
         },
@@ -127,19 +124,19 @@ def _outlier_row(model: Model, source: str) -> dict[str, Any]:
 
 
 def _subset_row(model: Model, source: str, subset: str) -> dict[str, Any]:
-    one = model.evaluation["sources"][source]["subsets"][subset]
+    measures = model.evaluation["sources"][source]["subsets"][subset]
     return {
         "source": source,
         "subset": subset,
         "model": model.name,
-        "pairs": one["n"],
-        "accuracy": _cell(one, MEASURES["accuracy"]),
-        "ECE": one["ece"],
+        "pairs": measures["n"],
+        "accuracy": _cell(measures, MEASURES["accuracy"]),
+        "ECE": measures["ece"],
     }
 
 
 def _data_rows(model: Model) -> Rows:
-    """What preparation counted; nothing of runs that did not keep it."""
+    """What preparation counted, a row per source; empty for runs that did not keep it."""
     sources = (model.first.environment or {}).get("data") or {}
     unread = any(count.get("unread") for count in sources.values())
     return [
@@ -156,13 +153,13 @@ def _data_rows(model: Model) -> Rows:
 
 
 def _cell(measures: SourceMeasures, row: Measure) -> str | float:
-    """What has a figure has its interval here, too."""
+    """The value of a measure, with its interval where figures show it."""
     value = measures[row.key]
     return with_interval(value, measures[f"{row.key}_ci"]) if row.mark else value
 
 
 def _verdict(model: Model, differences: dict[str, Differences]) -> str:
-    """What can be said, and no more than that."""
+    """The page's first sentences: what the results support."""
     mean = model.evaluation["mean"]
     sentence = (
         f"{model.name} prefers the answer that people chose in {mean['accuracy']:.1%} of pairs "
@@ -176,30 +173,32 @@ def _verdict(model: Model, differences: dict[str, Differences]) -> str:
         if start == 0
         else f"it is miscalibrated (ECE {mean['ece']:.3f}, true value {start:.3f} to {end:.3f})."
     )
-    multitask = {other: one for other, one in differences.items() if "proportional" in other}
+    multitask = {
+        other: measures for other, measures in differences.items() if "proportional" in other
+    }
     shown = multitask or differences
     level = 0.05 / max(1, 2 * len(shown))  # accuracy and ECE of each: Bonferroni
-    comparisons = {other: _comparison(one, level) for other, one in shown.items()}
+    comparisons = {other: _comparison(measures, level) for other, measures in shown.items()}
     for other, words in comparisons.items():
         if words:
             sentence += f" It is {words} than {other}."
     if equal := [other for other, words in comparisons.items() if not words]:
-        sentence += f" These test pairs do not tell it from {_listed(equal)}."
+        sentence += f" These test pairs do not distinguish it from {_listed(equal)}."
     return sentence
 
 
 def _comparison(measures: Differences, level: float) -> str:
-    """In words what differs with p < `level`."""
+    """The differences with p < `level`, in words."""
     return _listed(
         [
-            f"{better if (one['difference'] > 0) == (key == 'accuracy') else worse} "
-            f"({one['difference']:+.3f}, {interval_text(one['ci'], '+.3f', ' to ')})"
+            f"{better if (difference['difference'] > 0) == (key == 'accuracy') else worse} "
+            f"({difference['difference']:+.3f}, {interval_text(difference['ci'], '+.3f', ' to ')})"
             for key, better, worse in (
                 ("accuracy", "more accurate", "less accurate"),
                 ("ece", "better calibrated", "worse calibrated"),
             )
-            for one in [measures[key]]
-            if one["p"] < level
+            for difference in [measures[key]]
+            if difference["p"] < level
         ]
     )
 

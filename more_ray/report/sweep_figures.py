@@ -27,11 +27,11 @@ def make_figures(table: pd.DataFrame) -> Iterator[Figure]:
 def ece_versus_k(table: pd.DataFrame) -> Figure:
     """ECE against the number of sources trained on (the paper's Figure 6).
 
-    A panel per source, over the trials that were trained on it, and one for the mean over the
+    A panel per source, over the trials that were trained on it, and a panel for the mean over the
     sources that all mixtures share. Bars are 95% intervals over seeds, or over test pairs where
-    there is one seed; Top is the best of the models trained on that source alone.
+    there is a single seed; Top is the best of the models trained on that source alone.
     """
-    table, places = _with_lines(table, "K")
+    table, numbers = _with_lines(table, "K")
     mixed = table[(table["K"] > 1) & table["own"] & (table["source"] != "mean")]
     alone = table[(table["K"] == 1) & table["own"] & (table["source"] != "mean")]
     sources = [name for name in table["source"].unique() if name in set(mixed["source"])]
@@ -42,21 +42,21 @@ def ece_versus_k(table: pd.DataFrame) -> Figure:
     parts |= {name: mixed[mixed["source"] == name] for name in sources}
     rows: Rows = []
     height = 0.6 + 1.5 * len(parts)
-    with panels(height, len(parts), sharex=True, sharey=True) as (canvas, every):
-        for axes, (title, part) in zip(every, parts.items(), strict=True):
+    with panels(height, len(parts), sharex=True, sharey=True) as (canvas, all_axes):
+        for axes, (title, part) in zip(all_axes, parts.items(), strict=True):
             floor = part.groupby("K")["ece_noise_floor"].mean()
             axes.fill_between(floor.index, 0, floor, color=LINE, alpha=0.5, label="noise floor")
             top = alone[alone["source"].isin(common if title not in sources else [title])]
             if len(top):
                 best = top.groupby("line")["ece"].mean().min()
                 axes.axhline(best, color=INK, linestyle="--", linewidth=1, label="Top")
-            rows += _lines(axes, part, "K", "ece", title, places)
+            rows += _lines(axes, part, "K", "ece", title, numbers)
             axes.set_title(title)
             axes.set_ylabel("ECE")
             axes.set_ylim(bottom=0)
-        every[-1].set_xticks(sorted(mixed["K"].unique()))
-        every[-1].set_xlabel("K, sources trained on")
-        legend(canvas, every[0])
+        all_axes[-1].set_xticks(sorted(mixed["K"].unique()))
+        all_axes[-1].set_xlabel("K, sources trained on")
+        legend(canvas, all_axes[0])
     first = rows[: sum(row["panel"] == rows[0]["panel"] for row in rows)]
     low, high = (ends(first, key=lambda row: row["ece"]) for ends in (min, max))
     text = (
@@ -74,20 +74,20 @@ def _mean_of_sources(part: pd.DataFrame) -> pd.DataFrame:
 
 def against(table: pd.DataFrame, key: str) -> Figure:
     """Accuracy and ECE, means over all sources, against one swept number."""
-    means, places = _with_lines(table[table["source"] == "mean"], key)
+    means, numbers = _with_lines(table[table["source"] == "mean"], key)
     values = sorted(means[key].unique())
     rows: Rows = []
-    with panels(2.3 * len(drawn()), len(drawn()), sharex=True) as (canvas, every):
-        for axes, measure in zip(every, drawn(), strict=True):
-            rows += _lines(axes, means, key, measure.key, measure.name, places)
+    with panels(2.3 * len(drawn()), len(drawn()), sharex=True) as (canvas, all_axes):
+        for axes, measure in zip(all_axes, drawn(), strict=True):
+            rows += _lines(axes, means, key, measure.key, measure.name, numbers)
             axes.set_ylabel(measure.name)
             axes.grid(axis="y")
         if values[0] > 0 and values[-1] / values[0] >= 4:
-            every[0].set_xscale("log")
-            every[0].set_xticks([], minor=True)
-        every[0].set_xticks(values, [f"{value:g}" for value in values])
-        every[-1].set_xlabel(key)
-        legend(canvas, every[0])
+            all_axes[0].set_xscale("log")
+            all_axes[0].set_xticks([], minor=True)
+        all_axes[0].set_xticks(values, [f"{value:g}" for value in values])
+        all_axes[-1].set_xlabel(key)
+        legend(canvas, all_axes[0])
     by_value = means.groupby(key)[["accuracy", "ece"]].mean()
     text = (
         f"Accuracy and ECE, means over all sources, against {key}. Averaged over everything else, "
@@ -98,14 +98,14 @@ def against(table: pd.DataFrame, key: str) -> Figure:
 
 
 def pareto(table: pd.DataFrame) -> Figure:
-    """Configurations by accuracy and ECE; on the line those that no other beats in both."""
+    """Configurations by accuracy and ECE; the line joins those that no other beats in both."""
     configurations = ranking(table, "ece").sort_values("accuracy", ascending=False, kind="stable")
     best_ece = configurations["ece"].cummin()
     front = configurations[configurations["ece"] <= best_ece]
     with panels(3.2) as (canvas, (axes,)):
-        for place, (sources, part) in enumerate(configurations.groupby("K")):
+        for index, (sources, part) in enumerate(configurations.groupby("K")):
             axes.plot(
-                part["accuracy"], part["ece"], marker(place), color=colour(place), markersize=5,
+                part["accuracy"], part["ece"], marker(index), color=colour(index), markersize=5,
                 label=f"K = {sources}",
             )  # fmt: skip
         axes.plot(front["accuracy"], front["ece"], color=INK, linewidth=1, label="front")
@@ -123,10 +123,10 @@ def pareto(table: pd.DataFrame) -> Figure:
 
 
 def _with_lines(table: pd.DataFrame, key: str) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The table with a column `line`, what tells configurations apart besides `key`.
+    """The table with a column `line`: the settings that distinguish configurations, besides `key`.
 
-    Combinations of the same number of sources are on one line. Returns also the place of each
-    line's colour.
+    Combinations of the same number of sources are on one line. Returns also the number of each
+    line, which gives its colour.
     """
     rest = [
         column
@@ -141,33 +141,35 @@ def _with_lines(table: pd.DataFrame, key: str) -> tuple[pd.DataFrame, dict[str, 
         or "all"
         for values in table[rest].itertuples(index=False)
     ]
-    return table.assign(line=line), {one: place for place, one in enumerate(dict.fromkeys(line))}
+    return table.assign(line=line), {
+        name: number for number, name in enumerate(dict.fromkeys(line))
+    }
 
 
 def _lines(
-    axes: Axes, part: pd.DataFrame, key: str, measure: str, panel: str, places: dict[str, int]
+    axes: Axes, part: pd.DataFrame, key: str, measure: str, panel: str, numbers: dict[str, int]
 ) -> Rows:
-    """A line for each configuration, with intervals."""
+    """Draw a line per configuration, with intervals; returns the numbers behind it."""
     rows: Rows = []
     for line, group in part.groupby("line", sort=False):
         points = [
-            {"panel": panel, "line": line, key: x, **_interval(one, measure)}
-            for x, one in group.groupby(key)
+            {"panel": panel, "line": line, key: x, **_interval(same_x, measure)}
+            for x, same_x in group.groupby(key)
         ]
         x = [point[key] for point in points]
         low, high = ([point[end] for point in points] for end in ("from", "to"))
-        ink, shape = colour(places[line]), marker(places[line])
+        ink, shape = colour(numbers[line]), marker(numbers[line])
         axes.vlines(x, low, high, color=ink, linewidth=1.2, alpha=0.6)
         axes.plot(
             x, [point[measure] for point in points], f"{shape}-", color=ink, markersize=4,
-            linewidth=1.2, label=line if len(places) > 1 else None,
+            linewidth=1.2, label=line if len(numbers) > 1 else None,
         )  # fmt: skip
         rows += points
     return rows
 
 
 def _interval(part: pd.DataFrame, measure: str) -> dict[str, float]:
-    """Mean and 95% interval over seeds (Student's t), or over test pairs where there is one."""
+    """Mean and 95% interval over seeds (Student's t), or over test pairs for one seed."""
     by_seed = part.groupby("seed")[[measure, f"{measure}_low", f"{measure}_high"]].mean()
     value, low, high = by_seed.mean()
     if len(by_seed) > 1:

@@ -1,4 +1,4 @@
-"""The report of a sweep."""
+"""The results of a sweep: tables, figures and the report page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_results(config: SweepConfig, failed: Mapping[str, str]) -> pd.DataFram
         failed: trials that failed for good, and why.
 
     Raises:
-        UserError: no trial ended.
+        UserError: no trial has finished.
     """
     table = read_sweep(config.output_dir)
     best = dump(_best(config, table))
@@ -62,7 +62,7 @@ def varied(table: pd.DataFrame) -> list[str]:
 
 
 def _best(config: SweepConfig, table: pd.DataFrame) -> RunConfig:
-    """The best configuration as a run of its own."""
+    """The best configuration as the config of a training run."""
     folder = storage.join(config.output_dir, "trials", best_trial(table, config.metric))
     tree = yaml.safe_load(storage.read_text(storage.join(folder, CONFIG)))
     run = RunConfig.model_validate(tree)
@@ -76,7 +76,7 @@ def _verdict(config: SweepConfig, table: pd.DataFrame, failed: Mapping[str, str]
     floor = f" (noise floor {best['ece_noise_floor']:.3f})" if config.metric == "ece" else ""
     sentence = (
         f"In {table['trial'].nunique()} trials the best mixture by {config.metric} is "
-        f"{words or 'the only one'}: {config.metric} {best[config.metric]:.3f}{floor}, "
+        f"{words or 'the only configuration'}: {config.metric} {best[config.metric]:.3f}{floor}, "
         f"accuracy {best['accuracy']:.3f}."
     )
     return f"{sentence} Trials that failed: {len(failed)}." if failed else sentence

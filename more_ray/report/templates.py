@@ -10,7 +10,7 @@ from more_ray.report.drawing import Rows
 
 
 def render(template: str, **values: Any) -> str:
-    """A page as HTML: no script, no network, fit for a phone, light or dark."""
+    """Render a page as HTML: no script, no network, fits phones, light or dark."""
     templates = Environment(
         loader=PackageLoader("more_ray.report", "."), autoescape=True, undefined=StrictUndefined
     )

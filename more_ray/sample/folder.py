@@ -1,4 +1,4 @@
-"""The folder of sampled answers: a part for each block of prompts, then all of them in order."""
+"""The folder of sampled answers: a file per block of prompts, then all samples in order."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from more_ray.sample.prompts import Prompt
 from more_ray.sample.selection import BEST_SCHEMA, SAMPLE_SCHEMA, SCORED_SCHEMA
 
 PARTS_AT_ONCE = 128
-"""Parts that are held in memory, and one row group of the whole."""
+"""Parts that are held in memory together; they make one row group of `samples.parquet`."""
 
 
 @dataclass(frozen=True)
 class SamplesFolder:
-    """`path` (a path or URI) with a part for every `block` prompts."""
+    """A folder of samples: `path` (a path or URI), with a part for every `block` prompts."""
 
     path: str
     block: int
 
     def claim(self, config: RejectionSamplingConfig, prompts: Sequence[Prompt]) -> None:
-        """Note what is sampled here; raises UserError where it is something else."""
+        """Note what is sampled here; raises UserError where the folder holds other samples."""
         check_same(self._config_path, "samples", config)
         self._check_prompts(config, prompts)
         digest = {"prompts": len(prompts), "sha256": _digest(prompts)}
@@ -39,7 +39,7 @@ class SamplesFolder:
         storage.write_text(self._config_path, dump(config))
 
     def check_samples(self, config: RejectionSamplingConfig, prompts: Sequence[Prompt]) -> None:
-        """That there are samples here that `config` would draw; raises UserError otherwise."""
+        """Check that the samples here are what `config` would draw; raises UserError if not."""
         if not storage.exists(storage.join(self.path, "samples.parquet")):
             raise UserError(f"samples_from: {self.path} holds no finished samples")
         before = read(RejectionSamplingConfig, storage.read_text(self._config_path))
@@ -54,7 +54,7 @@ class SamplesFolder:
         if storage.exists(path) and storage.read_json(path)["sha256"] != digest:
             raise UserError(
                 f"{self.path} holds samples of other prompts than {config.prompts} has now; "
-                "choose another folder or remove that one"
+                "choose another folder or delete this one"
             )
 
     @property
@@ -66,15 +66,15 @@ class SamplesFolder:
         return storage.join(self.path, "prompts.json")
 
     def part(self, row: int) -> str:
-        """The file of the block that the prompt `row` is in."""
+        """The file of the block that contains the prompt `row`."""
         return storage.join(self.path, "parts", f"part-{row // self.block:05d}.parquet")
 
     def read_samples(self, row: int) -> pa.Table:
-        """A block's samples, as they were drawn."""
+        """The samples of a block, as they were drawn."""
         return read_table(self.part(row), SAMPLE_SCHEMA.names)
 
     def write_part(self, samples: pa.Table) -> None:
-        """A block's scored samples."""
+        """Write the scored samples of a block."""
         write_tables(self.part(samples["row"][0].as_py()), [samples], SCORED_SCHEMA)
 
     def collect(self, prompts: int, samples: int) -> pa.Table:

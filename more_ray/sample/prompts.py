@@ -1,4 +1,4 @@
-"""The prompts that a policy answers, out of a file."""
+"""The prompts that a policy answers, read from a file."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Prompt = tuple[Message, ...]
 
 
 def read_prompts(uri: str, limit: int | None = None) -> list[Prompt]:
-    """The column `prompt` (or `question`, or `instruction`) of a file, in its order, at most
-    `limit` rows of it; `system`, `history` and `input` are read as preference data has them.
+    """The column `prompt` (or `question`, or `instruction`) of a file, in the file's order, at
+    most `limit` rows; `system`, `history` and `input` are read as in preference data.
 
     A prompt is an instruction, a transcript or a list of messages; it ends with a user turn.
 
     Raises:
-        DataError: a file that cannot be read, a row without a usable prompt, or no row.
+        DataError: the file cannot be read, has no rows, or a row has no usable prompt.
     """
     prompts = []
     for row in islice(read_records(uri), limit):

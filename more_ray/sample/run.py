@@ -1,8 +1,8 @@
 """Rejection sampling on Ray Data: prompts -> samples -> scores -> the best of each prompt.
 
-Prompts go in fixed blocks. A block that is done is a file, so that after a kill only the others are
-left; seeds belong to the prompts' places, so that these give the samples that they would have
-given.
+Prompts are processed in fixed blocks. A finished block is a file, so that after a kill only the
+others are left to do. Seeds depend on a prompt's row alone, so that the rest gives the same samples
+as without the kill.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from more_ray.sample.selection import PROMPT_SCHEMA, SAMPLE_SCHEMA, Score, selec
 SCORER_CPUS = 0.5
 """A scorer waits for samples most of the time."""
 RETRIES = {"max_task_retries": 3}
-"""Of a block whose actor died; by itself Ray Data tries for ever."""
+"""Retries of a block whose actor died; by default Ray Data retries for ever."""
 
 
 def sample_and_select(
@@ -43,19 +43,18 @@ def sample_and_select(
     make_score: Callable[[], Score],
     progress: Callable[[int, int, int], None] = lambda done, prompts, tokens: None,
 ) -> dict[str, Any]:
-    """Write `samples.parquet` (all, in order) and `best.parquet` (one a prompt), or go on with it.
+    """Write `samples.parquet` (all, in order) and `best.parquet` (one per prompt), or resume that.
 
     Args:
-        make_score: makes what scores, in each process that does.
-        progress: told the prompts done, all that there are, and the tokens sampled by this call.
+        make_score: makes the scoring function, in each process that scores.
+        progress: called with the prompts done, all prompts, and the tokens sampled by this call.
 
     Returns:
         The content of `summary.json`.
 
     Raises:
         DataError, ModelError: the inputs cannot be used.
-        UserError: the folder belongs to other samples.
-        UserError: sampling failed for good.
+        UserError: the folder belongs to other samples, or sampling failed for good.
     """
     size = config.sampling.batch_prompts
     prompts = check_inputs(config)
@@ -139,7 +138,7 @@ def _run(
 
 
 def _gpus(config: RejectionSamplingConfig, folder: SamplesFolder) -> float:
-    """Of each worker that samples; on the other kind it would draw other samples."""
+    """GPUs of each sampling worker, or 0: a run keeps its device, as others draw other samples."""
     available = shared_gpus(config.use_gpu, config.workers) > 0
     use_gpu = begun_on_gpu(folder.path, "use_gpu", config.use_gpu, available)
     storage.write_json(storage.join(folder.path, DEVICE), {"use_gpu": use_gpu})
@@ -147,7 +146,7 @@ def _gpus(config: RejectionSamplingConfig, folder: SamplesFolder) -> float:
 
 
 def _cause(error: BaseException) -> str:
-    """What this package's own error says, out of the report that Ray makes around it."""
+    """The message of this package's own error, from the report that Ray makes around it."""
     for line in reversed(str(error).splitlines()):
         kind, _, message = line.strip().partition("Error: ")
         if kind.startswith("more_ray."):
@@ -168,12 +167,12 @@ class SampleBlock:
     def __call__(self, block: pa.Table) -> pa.Table:
         prompts = block.to_pylist()
         samples = self._sampler.sample(
-            [one["prompt"] for one in prompts], seeds=[one["row"] for one in prompts]
+            [prompt["prompt"] for prompt in prompts], seeds=[prompt["row"] for prompt in prompts]
         )
         rows = [
             {**prompt, "sample": number, **asdict(sample)}
-            for prompt, several in zip(prompts, samples, strict=True)
-            for number, sample in enumerate(several)
+            for prompt, answers in zip(prompts, samples, strict=True)
+            for number, sample in enumerate(answers)
         ]
         return pa.Table.from_pylist(rows, SAMPLE_SCHEMA)
 

@@ -1,4 +1,4 @@
-"""Answers of a policy: S to each of P prompts in one batch, the prompts computed once.
+"""Sampling answers from a policy: S to each of P prompts in one batch, each prompt computed once.
 
 Legend: P prompts, S samples of each, R = P * S rows, L tokens of a padded prompt, T new tokens, V
 vocabulary.
@@ -31,7 +31,7 @@ from more_ray.model.architecture import has_state, short_positions
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer.
+    """One sampled answer.
 
     `response` is stripped, without special tokens, and cut before the first stop string. `tokens`
     counts all that were generated. `finished` is False where `max_new_tokens` cut it off.
@@ -46,7 +46,7 @@ class Sampler:
     """Samples from a causal LM.
 
     A sample depends on the model, its prompt, the prompt's seed and its own number, not on the
-    prompts beside it: these change logits by rounding only.
+    other prompts of the batch: those change logits by rounding only.
     """
 
     def __init__(
@@ -56,30 +56,31 @@ class Sampler:
         self.tokenizer = tokenizer
         self.config = config
         self.generation = _generation(model, tokenizer, config)
-        # Generation would take over defaults of the model's own, a repetition penalty say.
+        # Otherwise `generate` would use defaults of the model, such as a repetition penalty.
         model.generation_config = GenerationConfig(eos_token_id=self.generation.eos_token_id)
 
     @torch.inference_mode()
     def sample(
         self, prompts: Sequence[Sequence[Message]], seeds: Sequence[int]
     ) -> list[list[Sample]]:
-        """S samples of each prompt, with the seed given for each."""
+        """S samples of each prompt, drawn with the prompt's seed."""
         rows = self._tokens(prompts)
-        together = [place for place, row in enumerate(rows) if self._may_share(row)]
-        alone = [[place] for place in range(len(rows)) if place not in together]
+        together = [index for index, row in enumerate(rows) if self._may_share(row)]
+        alone = [[index] for index in range(len(rows)) if index not in together]
         sampled: dict[int, list[Sample]] = {}
-        for places in filter(None, [together, *alone]):
+        for batch in filter(None, [together, *alone]):
             drawn = self._sample(
-                [rows[place] for place in places],
-                [seeds[place] for place in places],
-                prefill=places is together,
+                [rows[index] for index in batch],
+                [seeds[index] for index in batch],
+                prefill=batch is together,
             )
-            sampled |= zip(places, drawn, strict=True)
-        return [sampled[place] for place in range(len(rows))]
+            sampled |= zip(batch, drawn, strict=True)
+        return [sampled[index] for index in range(len(rows))]
 
     def _may_share(self, row: Sequence[int]) -> bool:
-        """Whether a prompt's samples are the same beside others, and from a cache of its keys and
-        values: not where padding goes through a state, nor where LongRoPE may embed it otherwise.
+        """Whether a prompt's samples stay the same in a batch with others, and with its keys and
+        values cached. They do not where padding goes through a recurrent state, nor where LongRoPE
+        embeds positions differently in a longer batch.
         """
         limit = short_positions(self.model.config)
         short = limit is None or len(row) + self.config.max_new_tokens <= limit
@@ -124,7 +125,7 @@ class Sampler:
         return torch.tensor(input_PL, device=device), torch.tensor(mask_PL, device=device)
 
     def decode(self, token_RT: Tensor) -> list[Sample]:
-        """What the rows of new tokens say."""
+        """The samples that rows of new tokens spell."""
         return [self._read(row) for row in token_RT.tolist()]
 
     def _prefill(self, input_PL: Tensor, mask_PL: Tensor) -> DynamicCache:
@@ -139,9 +140,9 @@ class Sampler:
         return cache
 
     def _read(self, row: list[int]) -> Sample:
-        """What follows an end token, or the end of a text that holds a stop string, is padding."""
+        """Read a row of new tokens; padding follows an end token or a stop string."""
         ends = {*self.generation.eos_token_id, self.generation.pad_token_id}
-        drawn = next((place for place, token in enumerate(row) if token in ends), len(row))
+        drawn = next((index for index, token in enumerate(row) if token in ends), len(row))
         text = self.tokenizer.decode(row[:drawn], skip_special_tokens=True)
         stops = [text.index(stop) for stop in self.config.stop if stop in text]
         ended = drawn < len(row) and not stops
@@ -155,11 +156,11 @@ class Sampler:
 class Draws(LogitsProcessor):
     """Draws the next token of each row by the inverse of its distribution function.
 
-    Row r's token t takes the t-th random number that belongs to the row's own seed, and is the only
-    one that remains possible.
+    Token t of row r takes the t-th random number of the row's own seed; all other tokens get a
+    score of minus infinity.
 
     Args:
-        seeds: of each row, as `numpy.random.default_rng` takes them.
+        seeds: the seed of each row, as `numpy.random.default_rng` takes them.
         prompt_tokens: L.
     """
 
@@ -185,7 +186,7 @@ class Draws(LogitsProcessor):
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         scores_RV = self._warpers(input_ids, scores)
         cumulated_RV = scores_RV.double().softmax(dim=-1).cumsum(dim=-1)
-        cumulated_RV /= cumulated_RV[:, -1:].clone()  # to exactly 1, above every random number
+        cumulated_RV /= cumulated_RV[:, -1:].clone()  # ends at exactly 1, above every random number
         step = input_ids.shape[1] - self._prompt_tokens
         uniform_R1 = self._uniform_RT[:, [step]]
         token_R1 = torch.searchsorted(cumulated_RV, uniform_R1, right=True)
@@ -207,7 +208,7 @@ def _generation(
         max_new_tokens=config.max_new_tokens,
         eos_token_id=sorted(stops),
         pad_token_id=tokenizer.pad_token_id,
-        # Padding marks the end of a row, so it is never drawn unless it ends one itself.
+        # Padding marks the end of a row: it is never drawn, unless it is an end token as well.
         suppress_tokens=sorted({tokenizer.pad_token_id} - stops) or None,
         stop_strings=config.stop or None,
     )

@@ -14,14 +14,14 @@ from more_ray.data.messages import Message
 from more_ray.errors import UserError
 
 Score = Callable[[Sequence[Message], Sequence[str]], list[float]]
-"""The rewards of several answers to one prompt."""
+"""A function that returns the rewards of several answers to one prompt."""
 
 PROMPT = [
     pa.field("row", pa.int64(), nullable=False),
     pa.field("prompt", pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))),
 ]
 PROMPT_SCHEMA = pa.schema(PROMPT)
-"""`row` is a prompt's place in its file."""
+"""`row` is a prompt's position in its file."""
 
 SAMPLE_SCHEMA = pa.schema(
     [
@@ -42,55 +42,57 @@ SCORED_SCHEMA = pa.schema(
         pa.field("selected", pa.bool_(), nullable=False),
     ]
 )
-"""`score` is null where the response is empty; `duplicate`: an earlier sample of the prompt is the
-same."""
+"""`score` is null where the response is empty; `duplicate`: whether it repeats an earlier sample of
+its prompt."""
 
 BEST_SCHEMA = pa.schema(
     [SCORED_SCHEMA.field(name) for name in ("row", "prompt", "response", "score")]
 )
-"""What was selected."""
+"""The selected samples."""
 
 
 def select(samples: pa.Table, score: Score) -> pa.Table:
     """Score samples and mark the best of each prompt, the first of those that tie.
 
-    Duplicates are scored once. Empty responses are not scored, so that a prompt that has no other
-    has none selected.
+    Duplicates are scored once. Empty responses are not scored: where a prompt has nothing else,
+    nothing is selected.
 
     Args:
-        samples: whole prompts, as `SAMPLE_SCHEMA`.
+        samples: all samples of some prompts, as `SAMPLE_SCHEMA`.
 
     Returns:
         The same rows as `SCORED_SCHEMA`.
 
     Raises:
-        UserError: a score that is not finite.
+        UserError: a score is not finite.
     """
     rows = samples.to_pylist()
-    for row, group in groupby(rows, key=lambda one: one["row"]):
-        _select_one(row, list(group), score)
+    for row, group in groupby(rows, key=lambda sample: sample["row"]):
+        _select_best(row, list(group), score)
     return pa.Table.from_pylist(rows, SCORED_SCHEMA)
 
 
-def _select_one(row: int, group: list[dict[str, Any]], score: Score) -> None:
-    distinct = list(dict.fromkeys(one["response"] for one in group if one["response"]))
+def _select_best(row: int, group: list[dict[str, Any]], score: Score) -> None:
+    distinct = list(dict.fromkeys(sample["response"] for sample in group if sample["response"]))
     scores = score(group[0]["prompt"], distinct) if distinct else []
     if not all(map(math.isfinite, scores)):
         raise UserError(f"reward: the scores of prompt {row} are not all finite")
-    of_response = dict(zip(distinct, scores, strict=True))
+    score_of = dict(zip(distinct, scores, strict=True))
     seen: set[str] = set()
-    for one in group:
-        response = one["response"]
-        one |= {"score": of_response.get(response), "duplicate": response in seen}
+    for sample in group:
+        response = sample["response"]
+        sample |= {"score": score_of.get(response), "duplicate": response in seen}
         seen.add(response)
-    best = max(of_response.values(), default=None)
-    first = next((one for one in group if one["response"] and one["score"] == best), None)
-    for one in group:
-        one["selected"] = one is first
+    best = max(score_of.values(), default=None)
+    first = next(
+        (sample for sample in group if sample["response"] and sample["score"] == best), None
+    )
+    for sample in group:
+        sample["selected"] = sample is first
 
 
 def summarise(samples: pa.Table) -> dict[str, Any]:
-    """What a person wants to know of scored samples; shares and tokens are of all samples."""
+    """The summary of scored samples; shares and mean tokens are over all samples."""
     score, selected = samples["score"], samples["selected"]
     prompts = len(samples["row"].unique())
     return {

@@ -1,4 +1,4 @@
-"""The rewards of a prompt's answers, from the reward service."""
+"""Rewards of answers, requested from the reward service."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from more_ray.sample.selection import Score
 LONGEST_WAIT = 5.0
 """Seconds between two tries, at most."""
 ANSWERS_AT_ONCE = 8
-"""Of one request, so that no number of samples is more than the service takes."""
+"""Answers per request, so that no number of samples exceeds what the service takes."""
 
 
 def score_by_handle(
@@ -26,10 +26,10 @@ def score_by_handle(
     responses: Sequence[str],
     deadline: float = 600.0,
 ) -> list[float]:
-    """Ask the reward service, again and again while it is full or a replica has died.
+    """The rewards of answers; asks again while the service is full or after a replica has died.
 
     Args:
-        deadline: seconds after which it is given up.
+        deadline: seconds after which it gives up.
 
     Raises:
         UserError: no answer before the deadline.
@@ -50,7 +50,7 @@ def score_by_handle(
 
 
 def score_by_service(app: str) -> Score:
-    """What asks the Serve application of that name, in any process of its cluster."""
+    """A function that asks the Serve application `app`, in any process of its cluster."""
     handle = serve.get_app_handle(app)
 
     def score(prompt: Sequence[Message], responses: Sequence[str]) -> list[float]:

@@ -21,19 +21,19 @@ from more_ray.serve.schemas import (
 )
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    401: {"description": "No bearer token, or another one."},
+    401: {"description": "The bearer token is missing or wrong."},
     413: {"description": "The body is too large."},
     500: {"description": "The model gives an answer no finite score."},
-    503: {"description": "Full; Retry-After says when to come again."},
+    503: {"description": "The queue is full; Retry-After says when to try again."},
 }
 
 
 class NotFiniteError(Exception):
-    """The model gives an answer no score that is a number to choose by."""
+    """The model gives an answer a score that is NaN or infinite."""
 
 
 class Service(Protocol):
-    """What is behind the API."""
+    """The service that the API passes requests to."""
 
     info: Info
 
@@ -45,7 +45,7 @@ class Service(Protocol):
 
 
 def make_api(service: Service, digest: str | None) -> FastAPI:
-    """An ASGI app; where `digest` is given, all but /healthz ask for the token that has it."""
+    """An ASGI app; with `digest`, all but /healthz require the token of that digest."""
     api = FastAPI(title="Reward service", responses=REFUSALS)
     api.add_middleware(Guard, digest=digest)
 
@@ -53,7 +53,7 @@ def make_api(service: Service, digest: str | None) -> FastAPI:
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
         # FastAPI's own answer repeats the input, which need not even be valid Unicode.
         keys = ("loc", "msg", "type")
-        return _unprocessable([{key: one[key] for key in keys} for one in error.errors()])
+        return _unprocessable([{key: mistake[key] for key in keys} for mistake in error.errors()])
 
     @api.exception_handler(InvalidRecord)
     async def unusable(request: Request, error: InvalidRecord) -> JSONResponse:
@@ -71,7 +71,8 @@ def make_api(service: Service, digest: str | None) -> FastAPI:
         if request.calibrated:
             temperature = service.info.temperature
             preferences = [
-                [float(sigmoid((one - other) / temperature)) for other in scores] for one in scores
+                [float(sigmoid((mine - other) / temperature)) for other in scores]
+                for mine in scores
             ]
         return ScoreResponse(scores=scores, preferences=preferences)
 

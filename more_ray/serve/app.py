@@ -21,15 +21,15 @@ from more_ray.serve.guard import TOKEN_VARIABLE, token_digest
 from more_ray.serve.service import RewardService
 
 NAME = "reward"
-"""Of the application: `serve.get_app_handle("reward")`."""
+"""The name of the application: `serve.get_app_handle("reward")`."""
 LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def build_app(args: dict[str, Any]) -> Application:
-    """What a Serve config file names as `import_path`; always asks for the token.
+    """The `import_path` for Serve config files; always asks for the token.
 
     Args:
-        args: of a `ServeConfig`; address and time limit are those of the Serve that deploys it.
+        args: fields of a `ServeConfig`; address and time limit come from the deploying Serve.
 
     Raises:
         UserError: there is no token in the environment.
@@ -47,10 +47,10 @@ def required_digest() -> str:
 
 
 def make_app(config: ServeConfig, digest: str | None, gpus: float | None = None) -> Application:
-    """The deployment of `config`; with `digest`, requests need the token that has it.
+    """The deployment of `config`; with `digest`, requests need the token of that digest.
 
     Args:
-        gpus: of a replica; unset, what `config.use_gpu` says.
+        gpus: GPUs of a replica; unset, what `config.use_gpu` says.
 
     Raises:
         ModelError: `model.path` is no reward model, or has no tokenizer.
@@ -79,7 +79,7 @@ def make_app(config: ServeConfig, digest: str | None, gpus: float | None = None)
 
 @contextmanager
 def serving(config: ServeConfig) -> Iterator[str]:
-    """Serve while the block runs, then finish what has begun; gives the address.
+    """Serve while the `with` block runs, then finish the requests under way; gives the address.
 
     Raises:
         UserError: the port is taken, an address that is not loopback without a token, the model
@@ -90,12 +90,12 @@ def serving(config: ServeConfig) -> Iterator[str]:
     status = serve.status()
     if status.proxies or status.applications:
         raise UserError(
-            "this cluster runs Ray Serve already, with an address and guards of its own; deploy "
+            "this cluster runs Ray Serve already, with its own address and guards; deploy "
             "more_ray.serve.app:build_app there"
         )
     app = make_app(config, digest)
     _check_port(config)
-    serve.shutdown()  # one that only served handles has no proxy
+    serve.shutdown()  # a Serve that was started for handles only has no proxy
     serve.start(
         proxy_location="HeadOnly",
         http_options={
@@ -109,19 +109,19 @@ def serving(config: ServeConfig) -> Iterator[str]:
         _deploy(app, NAME, "/")
         yield f"http://{config.host}:{config.port}"
     finally:
-        _finish(NAME)  # while the proxy is still there
+        _finish(NAME)  # while the proxy still runs
         serve.shutdown()
 
 
 @contextmanager
 def scoring(model: ModelConfig, output_dir: str, gpus: float | None = None) -> Iterator[str]:
-    """Serve to handles only while the block runs; gives the name of the application.
+    """Serve to handles only while the `with` block runs; gives the name of the application.
 
-    It belongs to `output_dir`: two jobs on a cluster have each their own, and one that is started
-    again after a kill takes its old one over.
+    The application belongs to `output_dir`: two jobs on a cluster each have their own, and a job
+    that is restarted after a kill takes over its earlier application.
 
     Args:
-        gpus: of the replica; unset, one where the cluster has one.
+        gpus: GPUs of the replica; unset, 1 where the cluster has a GPU.
 
     Raises:
         UserError: the model does not load.
@@ -154,10 +154,10 @@ def _finish(name: str) -> None:
 
 
 def _check_port(config: ServeConfig) -> None:
-    with socket.socket() as one:
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            one.bind((config.host, config.port))
+            listener.bind((config.host, config.port))
         except OSError as error:
             address = f"{config.host}:{config.port}"
             raise UserError(f"port: cannot listen on {address}: {error.strerror}") from error

@@ -1,8 +1,8 @@
-"""Requests that come together are computed together.
+"""Batches of requests: those that wait at the same time are computed together.
 
-While a batch is computed, new requests wait; then as many as fit go into the next, in order. So
-nobody waits for a batch to fill, and a busy server computes large batches. (`serve.batch` forms
-the batches behind a running one as their requests come, mostly of one request each.)
+While a batch is computed, new requests wait; then as many as fit form the next batch, in order. So
+no request waits for a batch to fill, and a busy server computes large batches. (`serve.batch` would
+form the next batches while one is running, mostly of a single request each.)
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Waiting(Generic[Item, Result]):
 
 
 class Batches(Generic[Item, Result]):
-    """Runs `compute` in a thread of its own, on at most `limit` of size or on one item.
+    """Runs `compute` in a separate thread, on items of at most `limit` total size, or on one item.
 
     Args:
-        compute: the results of a batch, in order.
+        compute: returns the results of a batch, in order.
     """
 
     def __init__(self, compute: Callable[[Sequence[Item]], Sequence[Result]], limit: int) -> None:
@@ -43,16 +43,16 @@ class Batches(Generic[Item, Result]):
         self._running: asyncio.Task[None] | None = None
 
     async def result(self, item: Item, size: int) -> Result:
-        """Of one item; a caller that is cancelled meanwhile is not computed for."""
+        """The result of an item; items of callers that were cancelled while waiting are skipped."""
         if self._running is None:
             self._running = asyncio.create_task(self._run())
-        one: Waiting[Item, Result] = Waiting(item, size)
-        self._waiting.append(one)
+        request: Waiting[Item, Result] = Waiting(item, size)
+        self._waiting.append(request)
         self._arrived.set()
-        return await one.result
+        return await request.result
 
     def check(self) -> None:
-        """Raises RuntimeError where nothing is computed any more."""
+        """Raises RuntimeError if the task that computes has ended."""
         if self._running is not None and self._running.done():
             raise RuntimeError("the scoring task has ended")
 
@@ -64,17 +64,17 @@ class Batches(Generic[Item, Result]):
             if not batch:
                 self._arrived.clear()
                 continue
-            items = [one.item for one in batch]
+            items = [request.item for request in batch]
             try:
                 results = await loop.run_in_executor(self._thread, self._compute, items)
             except Exception as error:
-                for one in batch:
-                    if not one.result.done():
-                        one.result.set_exception(error)
+                for request in batch:
+                    if not request.result.done():
+                        request.result.set_exception(error)
             else:
-                for one, result in zip(batch, results, strict=True):
-                    if not one.result.done():
-                        one.result.set_result(result)
+                for request, result in zip(batch, results, strict=True):
+                    if not request.result.done():
+                        request.result.set_result(result)
 
     def _take(self) -> list[Waiting[Item, Result]]:
         batch: list[Waiting[Item, Result]] = []

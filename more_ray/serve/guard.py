@@ -1,4 +1,4 @@
-"""What every request must pass before its body is read: a bearer token, a bound on the body."""
+"""The checks that a request must pass before its body is read: a bearer token, a size limit."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 TOKEN_VARIABLE = "MORE_RAY_TOKEN"
 MAX_BODY = 4 * 2**20
-"""Bytes of a request."""
+"""Bytes that the body of a request may have."""
 OPEN_PATHS = ("/healthz",)
-"""Answer without a token, as probes have none."""
+"""Paths that answer without a token, as probes have none."""
 
 
 def token_digest() -> str | None:
-    """Of the token in the environment, None where it is unset; only this goes to replicas."""
+    """The digest of the token in the environment, None if unset; replicas get only this."""
     token = os.environ.get(TOKEN_VARIABLE)
     return _digest(token) if token else None
 
 
 class Guard:
-    """ASGI middleware: 401 without the token that has `digest`, 413 for a body above `MAX_BODY`."""
+    """ASGI middleware: 401 without the token of `digest`, 413 for a body above `MAX_BODY`."""
 
     def __init__(self, app: ASGIApp, digest: str | None) -> None:
         self._app = app

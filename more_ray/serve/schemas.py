@@ -1,4 +1,4 @@
-"""What goes over the wire."""
+"""The requests and responses of the HTTP API."""
 
 from __future__ import annotations
 
@@ -28,21 +28,25 @@ class ScoreRequest(Strict):
     messages: list[ChatMessage] | None = None
     """Instead: a conversation that ends with the assistant's turn."""
     calibrated: bool = False
-    """Also return how probably each answer is preferred to each other."""
+    """Also return the probability that each answer is preferred to each other answer."""
 
     @model_validator(mode="after")
     def _prompt_or_messages(self) -> ScoreRequest:
         given = [self.prompt is not None, self.responses is not None, self.messages is not None]
         if given not in ([True, True, False], [False, False, True]):
             raise ValueError("either prompt and responses, or messages are allowed")
-        if self.messages is not None and [one.role for one in self.messages[-1:]] != ["assistant"]:
-            raise ValueError("messages: one that ends with the assistant's turn is allowed")
+        if self.messages is not None and [turn.role for turn in self.messages[-1:]] != [
+            "assistant"
+        ]:
+            raise ValueError(
+                "messages: a conversation that ends with the assistant's turn is allowed"
+            )
         return self
 
     def question(self) -> str | list[dict[str, str]]:
-        """What is answered."""
+        """The prompt that is answered."""
         prompt = self.messages[:-1] if self.messages else self.prompt
-        return prompt if isinstance(prompt, str) else [one.model_dump() for one in prompt or []]
+        return prompt if isinstance(prompt, str) else [turn.model_dump() for turn in prompt or []]
 
     def answers(self) -> list[str]:
         return [self.messages[-1].content] if self.messages else self.responses or []
@@ -65,7 +69,7 @@ class RewardRequest(BaseModel):
     query: list[str] = Field(min_length=1, max_length=MAX_ANSWERS)
     """Whole texts, prompt and answer, as they are scored."""
     prompts: list[str] | None = None
-    """The prompt of each text. Neighbours with the same prompt share its computation."""
+    """The prompt of each text. Neighbouring texts with the same prompt share its computation."""
 
     @model_validator(mode="after")
     def _a_prompt_each(self) -> RewardRequest:
@@ -86,6 +90,6 @@ class Info(BaseModel):
     max_length: int
     """Tokens of a prompt and its answer."""
     temperature: float
-    """What reward differences are divided by for calibrated preferences."""
+    """Reward differences are divided by it for calibrated preferences."""
     temperature_from: str
-    """Where the temperature is from."""
+    """Where the temperature comes from."""

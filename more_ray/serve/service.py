@@ -56,7 +56,7 @@ class RewardService:
         """The reward of each answer to a prompt: messages, a transcript, or what a user says.
 
         Raises:
-            InvalidRecord: they cannot be scored.
+            InvalidRecord: the prompt and answers cannot be scored.
             NotFiniteError: the model gives an answer no finite score.
         """
         answers = await asyncio.to_thread(self._scorer.answers, prompt, responses)
@@ -76,9 +76,9 @@ class RewardService:
             raise InvalidRecord(Reason.TOO_LONG, allowed)
         scores = await asyncio.gather(*map(self._batches.result, prompts, sizes))
         flat = [score for answers in scores for score in answers]
-        for place, score in enumerate(flat):
+        for index, score in enumerate(flat):
             if not math.isfinite(score):
-                raise NotFiniteError(f"the score of answer {place} is not finite: {score}")
+                raise NotFiniteError(f"the score of answer {index} is not finite: {score}")
         return flat
 
     def _compute(self, prompts: Sequence[Answers]) -> list[list[float]]:

@@ -1,4 +1,4 @@
-"""What a sweep found: a tidy table of its trials, and the best of them.
+"""The results of a sweep: a tidy table of its trials, and the best of them.
 
     from more_ray.sweep.analysis import read_sweep
     from more_ray.report.sweep_figures import ece_versus_k
@@ -24,11 +24,11 @@ from more_ray.sweep.trial import DESCRIPTION, is_over
 KNOWN_KEYS = ("data.train_on", "objective.scheme", "optimizer.lr", "train.seed")
 """Swept keys that have a column by a shorter name."""
 ENDS = ("low", "high")
-"""Suffixes of the columns with the intervals of what is drawn."""
+"""Suffixes of the columns with the ends of intervals, for the measures that figures show."""
 
 
 def read_sweep(sweep: str | tune.ResultGrid | tune.ExperimentAnalysis) -> pd.DataFrame:
-    """The trials of a sweep that ended: a row for each and each source, and one for their mean.
+    """The finished trials of a sweep: a row per trial and source, and a row for the mean.
 
     Columns: `trial`, `K`, `trained_on`, `scheme`, `lr`, `seed`, every other swept key; `source` (or
     `mean`), `own` (whether the trial was trained on that source); the measures of `eval.json`, with
@@ -38,14 +38,14 @@ def read_sweep(sweep: str | tune.ResultGrid | tune.ExperimentAnalysis) -> pd.Dat
         sweep: the folder of a sweep (a path or URI), or what Tune itself returned or read.
 
     Raises:
-        UserError: there is no trial that ended.
+        UserError: no trial has finished.
     """
     if isinstance(sweep, str):
         trials = _from_folder(sweep)
     elif isinstance(sweep, tune.ResultGrid):
         trials = [result.metrics for result in sweep if result.metrics and not result.error]
     else:
-        trials = [one.last_result for one in sweep.trials if one.status == one.TERMINATED]
+        trials = [trial.last_result for trial in sweep.trials if trial.status == trial.TERMINATED]
     described = [trial for trial in trials if "trial" in trial and "mean" in trial]
     if not described:
         raise UserError(f"output_dir: {sweep} holds no trial of a sweep that ended")
@@ -84,7 +84,7 @@ def _rows(trial: dict[str, Any]) -> list[dict[str, Any]]:
             "source": source,
             "own": source == "mean" or source in trained_on,
             "n": measures["n"],
-            # A trial of an earlier version has not every measure.
+            # Trials of earlier versions lack some measures.
             **{row.key: measures.get(row.key) for row in _measured()},
             **{
                 f"{row.key}_{end}": value
@@ -97,12 +97,12 @@ def _rows(trial: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _measured() -> list[Measure]:
-    """What a table of trials holds: every trial has it, of whatever data."""
+    """The measures in a table of trials: those that trials on any data have."""
     return [row for row in shown() if not row.needs_truth]
 
 
 def settings(table: pd.DataFrame) -> list[str]:
-    """The columns that tell configurations apart, seeds aside."""
+    """The columns that distinguish configurations, apart from the seed."""
     others = {"trial", "seed", "source", "own", "step", "n", *(row.key for row in _measured())}
     others |= {f"{row.key}_{end}" for row in drawn() for end in ENDS}
     return [column for column in table.columns if column not in others]
@@ -120,9 +120,9 @@ def ranking(table: pd.DataFrame, metric: str = "ece") -> pd.DataFrame:
 
 
 def mixed(table: pd.DataFrame) -> pd.DataFrame:
-    """The trials of more than one source; all where there is no such trial."""
-    several = table[table["K"] > 1]
-    return several if len(several) else table
+    """The trials on more than one source, or all trials where there are none."""
+    mixtures = table[table["K"] > 1]
+    return mixtures if len(mixtures) else table
 
 
 def best_trial(table: pd.DataFrame, metric: str = "ece") -> str:
@@ -130,5 +130,5 @@ def best_trial(table: pd.DataFrame, metric: str = "ece") -> str:
     mixtures = mixed(table)
     keys = settings(mixtures)
     first = ranking(mixtures, metric).iloc[0]
-    same = mixtures[(mixtures[keys] == first[keys]).all(axis=1)]
-    return str(same.sort_values("seed").iloc[0]["trial"])
+    trials = mixtures[(mixtures[keys] == first[keys]).all(axis=1)]
+    return str(trials.sort_values("seed").iloc[0]["trial"])

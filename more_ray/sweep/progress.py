@@ -17,7 +17,7 @@ from more_ray.sweep.trial import STOPPED, is_over
 class TrialFollower(tune.Callback):
     """Shows Tune's trials in a bar, and marks those that early stopping ended.
 
-    Tune pickles its callbacks, so the bar is not part of one.
+    Tune pickles its callbacks, so the bar belongs to the class.
     """
 
     bar: ClassVar[SweepProgress | None] = None

@@ -1,4 +1,4 @@
-"""A sweep on Ray Tune: trials side by side, and what is left of them after a kill."""
+"""A sweep on Ray Tune: trials side by side; after a kill it resumes with those that are left."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from more_ray.sweep.trial import DESCRIPTION, is_over, run_trial, trial_folder
 from more_ray.train.run import with_initial_model
 
 DRIVER_CPUS = 0.01
-"""What a trial asks for itself: it only waits for its workers. Tune does not take 0."""
+"""CPUs of the trial itself: it only waits for its workers. Tune does not accept 0."""
 DATA_CPUS = 1
-"""For the data tasks of trials, which ask for parts of a CPU."""
+"""CPUs for the data tasks of trials, which ask for parts of a CPU."""
 
 
 def run_sweep(config: SweepConfig) -> dict[str, str]:
     """Run all trials, or after a kill those that are left.
 
-    Trials that ended are kept, others go on from their checkpoints, and failed ones are tried
-    again. Only Optuna draws other points in their place.
+    Finished trials are kept, others resume from their checkpoints, and failed trials are tried
+    again; only Optuna replaces them with new points.
 
     Returns:
-        For each trial that failed for good, its values and why.
+        The trials that failed for good: the reason, by the trial's values.
 
     Raises:
         DataError, ModelError: the inputs cannot be used.
@@ -94,7 +94,7 @@ def run_sweep(config: SweepConfig) -> dict[str, str]:
 
 
 def said(point: Point) -> str:
-    """A point in words."""
+    """The values of a point as text."""
     return ", ".join(f"{key}={value}" for key, value in decoded(point).items())
 
 
@@ -123,25 +123,25 @@ def _cores() -> int:
 
 
 def _concurrent(config: SweepConfig) -> int:
-    """Trials at a time; what the cluster has no room for is refused before anything starts."""
+    """Trials at a time; raises UserError where the cluster has no room for them."""
     workers = config.run.train.workers
     gpus = uses_gpu(config.run.train.use_gpu, workers)
     kind = "GPU" if gpus else "CPU"
     have = int(ray.cluster_resources().get(kind, 0))
-    beside = 0 if gpus else DATA_CPUS
+    for_data = 0 if gpus else DATA_CPUS
     wanted = config.concurrent or 1
-    if wanted * workers + beside > have:
+    if wanted * workers + for_data > have:
         raise UserError(
             f"concurrent: {wanted} at a time with train.workers={workers} need "
-            f"{wanted * workers + beside} {kind}s; the cluster has {have}"
+            f"{wanted * workers + for_data} {kind}s; the cluster has {have}"
         )
     if _is_local() and not gpus:
         return config.at_once(_cores())
-    return config.concurrent or (have - beside) // workers
+    return config.concurrent or (have - for_data) // workers
 
 
 def _prepare_once(config: SweepConfig) -> None:
-    """Make the prepared data that trials share, where it is known before they start."""
+    """Prepare the data that trials share, as far as the sweep lists it in advance."""
     lists = {
         key: values
         for key, values in config.space.items()
@@ -159,7 +159,7 @@ def _early_stopping(config: SweepConfig) -> ASHAScheduler:
 
 
 def _seen(config: SweepConfig) -> list[tuple[Point, float]]:
-    """Points of trials that ended, and how good they were."""
+    """The points of finished trials, each with its value of the metric."""
     return [
         (trial["point"], evaluation["mean"][config.metric])
         for folder in storage.folders(storage.join(config.output_dir, "trials"))
@@ -179,7 +179,7 @@ def _optuna(config: SweepConfig, seen: list[tuple[Point, float]]) -> Searcher:
             ]
             or None,
             evaluated_rewards=[value for _, value in seen] or None,
-            # Another seed after a restart: it would draw the same points again.
+            # Another seed after a restart; the same seed would draw the same points again.
             seed=config.seed + len(seen),
         )
     except (ImportError, AssertionError) as error:

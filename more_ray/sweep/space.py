@@ -22,9 +22,9 @@ Point = dict[str, Any]
 
 
 def combinations(config: SweepConfig) -> list[str]:
-    """The combinations of sources to train on; none where `sources` is unset.
+    """The combinations of sources to train on; empty where `sources` is unset.
 
-    Each is JSON of their names: Optuna takes text, but no lists.
+    Each is a JSON list of names: Optuna accepts text, but no lists.
     """
     names = source_names(config.run.data)
     sizes = config.sizes or list(range(2, len(names) + 1))
@@ -39,14 +39,14 @@ def combinations(config: SweepConfig) -> list[str]:
         chosen = list(config.sources)
     if config.singles:
         chosen = [*([name] for name in names), *chosen]
-    for one in chosen:
-        if unknown := [name for name in one if name not in names]:
+    for sources in chosen:
+        if unknown := [name for name in sources if name not in names]:
             raise UserError(f"sources: no source {unknown[0]}; there are {', '.join(names)}")
-    return list(dict.fromkeys(json.dumps(list(one)) for one in chosen))
+    return list(dict.fromkeys(json.dumps(list(sources)) for sources in chosen))
 
 
 def dimensions(config: SweepConfig) -> dict[str, list[Any] | Range]:
-    """What each key is drawn from."""
+    """The values or range that each key is drawn from."""
     found = combinations(config)
     return {**({TRAIN_ON: found} if found else {}), **config.space}
 
@@ -62,7 +62,9 @@ def points(config: SweepConfig) -> list[Point]:
             tuple(_draw(rng, values) for values in drawn_from.values())
             for _ in range(config.trials)
         ]
-    by_name = {trial_name(point): point for one in drawn for point in [_point(drawn_from, one)]}
+    by_name = {
+        trial_name(point): point for values in drawn for point in [_point(drawn_from, values)]
+    }
     return list(by_name.values())
 
 
@@ -79,7 +81,7 @@ def _draw(rng: np.random.Generator, values: list[Any] | Range) -> Any:
 
 
 def tune_space(config: SweepConfig) -> dict[str, Any]:
-    """The same for a search that chooses points by what it has seen."""
+    """The search space as Tune takes it, for a search that learns from earlier trials."""
 
     def domain(values: list[Any] | Range) -> Any:
         if isinstance(values, list):
@@ -90,12 +92,12 @@ def tune_space(config: SweepConfig) -> dict[str, Any]:
 
 
 def decoded(point: Point) -> Point:
-    """The values as the config of a run takes them."""
+    """The values of a point as the config of a run takes them."""
     return {key: json.loads(value) if key == TRAIN_ON else value for key, value in point.items()}
 
 
 def trial_name(point: Point) -> str:
-    """The folder of a trial: readable, and a function of its values only."""
+    """The folder of a trial: readable, and determined by its values alone."""
     text = json.dumps(point, sort_keys=True)
     readable = ",".join(f"{key.split('.')[-1]}={value}" for key, value in sorted(point.items()))
     safe = re.sub(r"[^A-Za-z0-9=+.,_-]+", "_", readable)

@@ -1,4 +1,4 @@
-"""One trial of a sweep: a whole training run in a folder of its own, reported to Ray Tune."""
+"""A trial of a sweep: a training run in its own folder, reported to Ray Tune."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from more_ray.run_folder import holds_model, is_evaluated
 from more_ray.sweep.space import Point, decoded, trial_name
 
 DESCRIPTION = "trial.json"
-"""What the analysis needs to know of a trial, beside the files of its run."""
+"""The file with what the analysis needs of a trial, besides the files of its run."""
 STOPPED = "stopped.json"
-"""Marks a trial that early stopping ended."""
+"""The file that marks a trial which early stopping ended."""
 
 
 def trial_folder(config: SweepConfig, point: Point) -> str:
@@ -26,7 +26,7 @@ def trial_folder(config: SweepConfig, point: Point) -> str:
 
 
 def is_over(folder: str) -> bool:
-    """Whether a trial ended, by itself or by early stopping."""
+    """Whether a trial finished or was stopped early."""
     ended = holds_model(folder) or storage.exists(storage.join(folder, STOPPED))
     return ended and is_evaluated(folder)
 
@@ -36,7 +36,7 @@ def run_trial(
 ) -> None:
     """The function that Tune runs: train, and report evaluations.
 
-    A trial that starts again goes on from its checkpoint, as every run does.
+    A restarted trial resumes from its checkpoint, as every run does.
     """
     from more_ray.cluster import quieten
 
@@ -44,19 +44,19 @@ def run_trial(
         quieten()
     from more_ray.train.run import run
 
-    one = configure(config, point, threads)
-    description = describe(point, one)
-    storage.write_json(storage.join(one.output_dir, DESCRIPTION), description)
+    run_config = configure(config, point, threads)
+    description = describe(point, run_config)
+    storage.write_json(storage.join(run_config.output_dir, DESCRIPTION), description)
 
     def report(evaluation: Evaluation) -> None:
         means = {row.key: evaluation["mean"][row.key] for row in compared()}
         tune.report({**evaluation, **means, "trial": description})
 
-    report(run(one, on_evaluation=report, quiet=True, made_with=made_with))
+    report(run(run_config, on_evaluation=report, quiet=True, made_with=made_with))
 
 
 def configure(config: SweepConfig, point: Point, threads: int | None) -> RunConfig:
-    """The run of a trial; `threads` for its workers where the run leaves them open."""
+    """The run of a trial; `threads` for its workers where the run does not set them."""
     run = trial_config(config.run, decoded(point))
     changes: dict[str, Any] = {"output_dir": trial_folder(config, point), "compare": []}
     if threads and not run.train.threads:

@@ -1,4 +1,4 @@
-"""A rank's own micro-batches, out of the stream."""
+"""The micro-batches of a rank, read from the stream of training data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class StreamError(RuntimeError):
 def batches(
     tables: Iterable[pa.Table], rank: int, first_step: int, stop: int
 ) -> Iterator[PackedBatch]:
-    """The micro-batches `first_step ... stop - 1` of a rank, of which each table holds one.
+    """The micro-batches `first_step ... stop - 1` of a rank; each table holds one micro-batch.
 
     Raises:
         StreamError: a batch of another rank or step arrived, or the stream ended early.
@@ -48,7 +48,8 @@ def batches(
 
 
 def on_device(batches: Iterator[PackedBatch], device: torch.device) -> Iterator[PackedBatch]:
-    """The batches on `device`; a GPU copies the next one while it computes with this one."""
+    """The batches on `device`; a GPU copies the next batch while it computes
+    with the current batch."""
     if device.type != "cuda":
         yield from batches
         return
@@ -59,18 +60,18 @@ def on_device(batches: Iterator[PackedBatch], device: torch.device) -> Iterator[
             with torch.cuda.stream(side):
                 moved = batch.map(Tensor.pin_memory).to(device)
                 ready = side.record_event()
-            yield moved, ready  # outside: a generator that waits keeps its stream the current one
+            yield moved, ready  # outside the `with`: a suspended generator keeps its stream
 
     for batch, ready in one_ahead(copied()):
         main = torch.cuda.current_stream(device)
         main.wait_event(ready)
         for tensor in batch.tensors():
-            tensor.record_stream(main)  # so that its memory is not given away too early
+            tensor.record_stream(main)  # or its memory could be reused too early
         yield batch
 
 
 def one_ahead(values: Iterator[Value]) -> Iterator[Value]:
-    """The same values, each asked for before the one in front of it is handed out."""
+    """The same values; each is fetched before the value ahead of it is yielded."""
     waiting = next(values, None)
     while waiting is not None:
         following = next(values, None)

@@ -32,16 +32,17 @@ def save(
 ) -> None:
     """Save after `done` micro-steps; every rank must call it.
 
-    A checkpoint counts once Ray Train has written it into its record: a folder that a kill left
-    in part is never loaded. Its files are on the disk before, for the case of a power cut.
+    A checkpoint counts once Ray Train has written it into its record, so a folder that a kill
+    left incomplete is never loaded. Its files are synced to disk before that, which protects
+    against power cuts.
     """
     name = f"step-{done:08d}"
     if engine.global_rank == 0:
         checkpoint_record.keep(config.output_dir)
-        # Before anything is written: the parts that a kill left may be those of more workers.
+        # First of all: a kill may have left the parts of a larger number of workers.
         storage.remove(_stored(config.output_dir, name))
     weightings: list[Any] = [weighting.state_dict()]
-    if config.objective.scope == "rank":  # otherwise only rank 0 solves, and has a state
+    if config.objective.scope == "rank":  # otherwise only rank 0 solves and has a state
         weightings = [None] * dist.get_world_size()
         dist.all_gather_object(weightings, weighting.state_dict())
     with _temporary(config.output_dir) as folder:
@@ -55,7 +56,7 @@ def save(
 
 
 def _upload(output_dir: str, saved: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
-    """What Ray Train does by itself, and then what makes it last."""
+    """Upload as Ray Train does by default, then wait until the files are on disk."""
     uploaded = ray.train.get_context().get_storage().persist_current_checkpoint(saved, name)
     storage.sync_copy(Path(saved.path), _stored(output_dir, name))
     return uploaded
@@ -67,24 +68,24 @@ def _stored(output_dir: str, name: str) -> str:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint to go on from."""
+    """A checkpoint to resume from."""
 
     folder: str | None = None
-    """None where the run begins."""
+    """None where the run starts from step 0."""
     universal: bool = False
-    """In DeepSpeed's universal format, which any number of workers can load."""
+    """Whether it is in DeepSpeed's universal format, which any number of workers can load."""
 
 
 @contextmanager
 def newest(output_dir: str) -> Iterator[Saved]:
     """The newest checkpoint; every rank must enter.
 
-    From ZeRO 1 on each worker saves its own part of the optimizer's state: another number of
-    workers gets them put together.
+    From ZeRO 1 on, each worker saves its own part of the optimizer's state; for another number
+    of workers the parts are merged.
     """
     if ray.train.get_context().get_local_rank() == 0:
-        for left in Path(tempfile.gettempdir()).glob(f"{_prefix(output_dir)}*"):
-            shutil.rmtree(left, ignore_errors=True)  # by workers that were killed
+        for leftover in Path(tempfile.gettempdir()).glob(f"{_prefix(output_dir)}*"):
+            shutil.rmtree(leftover, ignore_errors=True)  # of killed workers
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
         yield Saved()
@@ -94,25 +95,25 @@ def newest(output_dir: str) -> Iterator[Saved]:
         if parts in (0, dist.get_world_size()):
             yield Saved(folder)
         else:
-            with _put_together(folder, output_dir) as whole:
-                yield Saved(whole, universal=True)
+            with _merged(folder, output_dir) as merged:
+                yield Saved(merged, universal=True)
 
 
 @contextmanager
-def _put_together(folder: str, output_dir: str) -> Iterator[str]:
-    """A copy in the universal format, which the first worker of each node makes for all on it."""
+def _merged(folder: str, output_dir: str) -> Iterator[str]:
+    """A copy in the universal format, which the first worker of each node makes for the others."""
     context = ray.train.get_context()
     node, first = context.get_node_rank(), context.get_local_rank() == 0
-    with _temporary(output_dir) as own:
+    with _temporary(output_dir) as own_folder:
         makers: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(makers, (node, own) if first else None)
-        whole = dict(filter(None, makers))[node]
-        ready = Path(whole, "ready")
+        dist.all_gather_object(makers, (node, own_folder) if first else None)
+        merged = dict(filter(None, makers))[node]
+        ready = Path(merged, "ready")
         if first:
             ds_to_universal.main(
                 argparse.Namespace(
                     input_folder=f"{folder}/{TAG}",
-                    output_folder=f"{whole}/{TAG}",
+                    output_folder=f"{merged}/{TAG}",
                     num_extract_workers=1,
                     num_merge_workers=1,
                     keep_temp_folder=False,
@@ -121,9 +122,9 @@ def _put_together(folder: str, output_dir: str) -> Iterator[str]:
                 )
             )
             ready.touch()
-        while not ready.exists():  # no collective: this may take longer than they wait
+        while not ready.exists():  # not a collective: merging may take longer than its timeout
             time.sleep(0.5)
-        yield whole
+        yield merged
         dist.barrier()
 
 
@@ -136,12 +137,12 @@ def _prefix(output_dir: str) -> str:
 
 
 def load(engine: deepspeed.DeepSpeedEngine, weighting: Weighting, saved: Saved) -> int:
-    """Load what is saved; returns the micro-steps already done."""
+    """Load a checkpoint; returns the number of micro-steps already done."""
     if saved.folder is None:
         return 0
     _, state = engine.load_checkpoint(saved.folder, TAG)
     if saved.universal:
-        # DeepSpeed leaves the counters on the CPU, and at ZeRO 3 one that all groups count up.
+        # DeepSpeed leaves the step counters on the CPU, and at ZeRO 3 all groups share one.
         for parameter, values in engine.basic_optimizer.state.items():
             values["step"] = values["step"].to(parameter.device).clone()
     if engine.global_rank < len(state["weightings"]):

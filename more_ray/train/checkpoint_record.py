@@ -1,6 +1,6 @@
-"""Ray Train's record of a run's checkpoints: what is in it counts.
+"""Ray Train's record of a run's checkpoints: a checkpoint counts once it is in the record.
 
-Apart from `checkpoint`, so that a process which makes batches imports no more than this.
+Separate from `checkpoint`, so that a process which makes batches need not import DeepSpeed.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def steps_done(output_dir: str) -> int:
 
 
 def mend(output_dir: str) -> None:
-    """Make the record one that Ray Train accepts.
+    """Repair the record so that Ray Train accepts it.
 
-    It is written in place: where a kill or a full disk left a part of it, the one before is put
-    back. A checkpoint that has been removed since is taken out; training goes on from the one
-    before.
+    Ray Train overwrites it in place: where a kill or a full disk left it incomplete, the previous
+    version is restored. Checkpoints that have been removed since are taken out; training resumes
+    from the newest that is left.
     """
     record = _record(output_dir)
     if not storage.exists(record):
@@ -45,20 +45,20 @@ def mend(output_dir: str) -> None:
             return
     state = storage.read_json(record)
     results, indices = state["checkpoint_results"], state["checkpoint_report_indices"]
-    there = [
+    existing = [
         (result, index)
         for result, index in zip(results, indices, strict=True)
         if storage.exists(storage.join(output_dir, CHECKPOINTS, result["checkpoint_dir_name"]))
     ]
-    if len(there) < len(results):
-        state["checkpoint_results"] = [result for result, _ in there]
-        state["checkpoint_report_indices"] = [index for _, index in there]
-        state["latest_checkpoint_result"] = there[-1][0] if there else None
+    if len(existing) < len(results):
+        state["checkpoint_results"] = [result for result, _ in existing]
+        state["checkpoint_report_indices"] = [index for _, index in existing]
+        state["latest_checkpoint_result"] = existing[-1][0] if existing else None
         storage.write_json(record, state)
 
 
 def keep(output_dir: str) -> None:
-    """Copy the record before it changes."""
+    """Copy the record before Ray Train changes it."""
     ray.train.get_all_reported_checkpoints()  # waits until the last change is written
     record = _record(output_dir)
     if storage.exists(record):

@@ -1,4 +1,4 @@
-"""What stops a run, or is said of it, before a worker starts."""
+"""Checks before workers start: errors that stop a run, and warnings about its data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from more_ray.train.trackers import missing_tracker
 
 
 def doubts(data: DataConfig, prepared: Prepared) -> Iterator[str]:
-    """What a person should know of the data before it is learnt."""
+    """Warnings about the data, each a line of text."""
     for source, count in prepared.manifest["sources"].items():
         if count["leaked"] and data.on_leak == "warn":
             yield (
@@ -27,13 +27,13 @@ def doubts(data: DataConfig, prepared: Prepared) -> Iterator[str]:
 
 
 def check_pairs(output_dir: str, pairs: dict[str, dict[str, int]]) -> None:
-    """A run does not go on with more or fewer pairs than it began with.
+    """Check that a run resumes with as many pairs as it started with.
 
     Args:
-        pairs: their numbers, by kind and source.
+        pairs: numbers of pairs, by kind and source.
 
     Raises:
-        UserError: the run in the folder has others.
+        UserError: the run in the folder started with other numbers.
     """
     path = storage.join(output_dir, ENVIRONMENT)
     if not storage.exists(path):
@@ -46,12 +46,12 @@ def check_pairs(output_dir: str, pairs: dict[str, dict[str, int]]) -> None:
             raise UserError(
                 f"output_dir: {output_dir} holds a run on other data: the number of "
                 f"{kind.replace('_', ' ')} of {', '.join(changed)} has changed; choose another "
-                "folder or remove that one"
+                "folder or delete this one"
             )
 
 
 def check_settings(config: RunConfig, mixture: Mixture) -> None:
-    """What the settings alone cannot tell.
+    """Check the settings against the data and the installed packages.
 
     Raises:
         UserError: a tracker is not installed, `objective.weights` does not name the sources, or

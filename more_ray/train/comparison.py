@@ -1,4 +1,4 @@
-"""A run beside the baselines of the paper: raw, single-source models, their average, MultiTask."""
+"""A run and the paper's baselines for it: raw, single-source models, their average, MultiTask."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from more_ray.train.run import run
 
 
 def train_all(config: RunConfig) -> list[str]:
-    """The run of `config` and those that `config.compare` names; returns their folders.
+    """Train `config` and the baselines that `config.compare` names; returns the runs' folders.
 
-    Each has a folder of its own below `output_dir` and goes on where it stopped; without `compare`
-    the run has `output_dir` itself.
+    Each run has its own folder below `output_dir` and resumes where it stopped; without `compare`
+    the only run uses `output_dir` itself.
 
     Raises:
         UserError: as `run` does.
@@ -31,7 +31,7 @@ def train_all(config: RunConfig) -> list[str]:
     folders: list[str] = []
     singles: list[str] = []
     if {"single", "averaging"} & set(kinds):
-        singles = [_train(one) for one in _single_source_runs(config)]
+        singles = [_train(single) for single in _single_source_runs(config)]
     for kind in kinds:
         if kind == "single":
             folders += singles
@@ -43,7 +43,7 @@ def train_all(config: RunConfig) -> list[str]:
 
 
 def compared_runs(config: RunConfig) -> dict[str, RunConfig]:
-    """By kind the runs on all sources: the config's own scheme, others, and the untrained model."""
+    """The runs on all sources, by kind: the config's own scheme, others, the untrained model."""
     runs = {}
     for kind in dict.fromkeys([config.objective.scheme, *config.compare]):
         if kind == "raw":

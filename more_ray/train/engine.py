@@ -21,15 +21,15 @@ from more_ray.config import RunConfig
 from more_ray.train.optimizer import MasterAdamW
 
 BUCKET = 50_000_000
-"""Numbers that are sent together: 200 MB of gradients, where DeepSpeed's own default takes 2 GB."""
+"""Numbers per message: 200 MB of gradients, where DeepSpeed's own default takes 2 GB."""
 
 
 class TrainedModel(Protocol):
-    """A module whose forward gives two numbers for each pair, and what a head gradient takes."""
+    """A module whose forward returns two numbers per pair, and the inputs of the head gradient."""
 
     @property
     def trained(self) -> PreTrainedModel:
-        """What is trained and exported."""
+        """The Hugging Face model that is trained and exported."""
         ...
 
     def parameters(self) -> Iterator[nn.Parameter]: ...
@@ -40,12 +40,12 @@ class TrainedModel(Protocol):
 def init_distributed(stall_timeout: int) -> None:
     """Give DeepSpeed the process group that Ray Train made.
 
-    The shared-memory operator is compiled on first use; plain gloo and NCCL need no compiler.
+    DeepSpeed's shared-memory operator, which needs a compiler, is replaced by plain gloo and NCCL.
 
     Args:
-        stall_timeout: seconds that ranks wait for another in DeepSpeed's own groups, too. Gradients
-            and partitioned weights go through a copy of Ray Train's group, to which it would give
-            torch's own timeout: half an hour with gloo, ten minutes with NCCL.
+        stall_timeout: seconds that ranks wait for each other, in DeepSpeed's own groups too.
+            Gradients and partitioned weights go through a copy of Ray Train's group, to which
+            DeepSpeed would give torch's default timeout: 30 minutes with gloo, 10 with NCCL.
     """
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
@@ -61,10 +61,11 @@ def make_engine(
     micro_steps: int,
     load_universal: bool = False,
 ) -> deepspeed.DeepSpeedEngine:
-    """AdamW, the learning-rate schedule and ZeRO around `model`; `micro_steps` in the run.
+    """Wrap `model` in AdamW, the learning-rate schedule and ZeRO.
 
     Args:
-        load_universal: it will load a checkpoint in DeepSpeed's universal format.
+        micro_steps: of the whole run.
+        load_universal: whether the checkpoint to load is in DeepSpeed's universal format.
     """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     options: dict[str, Any] = {
@@ -73,9 +74,9 @@ def make_engine(
         "weight_decay": config.optimizer.weight_decay,
     }
     if config.train.zero_stage == 0:
-        model.to(get_accelerator().current_device_name())  # where its fp32 weights shall be, too
+        model.to(get_accelerator().current_device_name())  # the optimizer's fp32 weights follow
         optimizer = MasterAdamW(trained, config.optimizer.clip, **options)
-    else:  # within one of DeepSpeed's, which clips and checks the gradient
+    else:  # DeepSpeed wraps it, clips and checks the gradient
         optimizer = torch.optim.AdamW(trained, fused=True, **options)
     updates = micro_steps // config.train.accumulation
     scheduler = torch.optim.lr_scheduler.LambdaLR(
@@ -98,7 +99,7 @@ def make_engine(
 
 
 def learning_rate_factor(update: int, updates: int, warmup: float, schedule: str) -> float:
-    """The share of the peak learning rate at an optimizer update."""
+    """The learning rate at an optimizer update, as a share of its peak."""
     rising = round(warmup * updates)
     if update < rising:
         return (update + 1) / rising
@@ -123,18 +124,18 @@ def deepspeed_config(config: RunConfig, dtype: torch.dtype) -> dict[str, Any]:
     if train.zero_stage == 3:
         zero["offload_param"] = offload
     return {
-        # DeepSpeed only counts with this; a micro-batch is what the stream gives.
+        # DeepSpeed uses this for its statistics only; the stream sets the size of micro-batches.
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": train.accumulation,
-        # Without ZeRO our own optimizer clips, and has fp32 weights for those in bf16.
+        # Without ZeRO, `MasterAdamW` clips the gradient and keeps fp32 weights.
         "gradient_clipping": config.optimizer.clip if train.zero_stage else 0.0,
         "bf16": {"enabled": dtype is torch.bfloat16 and train.zero_stage > 0},
         "communication_data_type": "fp32",
         "data_types": {"grad_accum_dtype": "fp32"},
-        # Otherwise it waits for the device twice a step.
+        # When enabled, it waits for the device twice per step.
         "timers": {"throughput": {"enabled": False}},
         "zero_optimization": zero,
-        # torch's AdamW also where the state is offloaded: DeepSpeed's own needs a compiler.
+        # Use torch's AdamW for offloaded state as well: DeepSpeed's own needs a compiler.
         "zero_force_ds_cpu_optimizer": False,
         "zero_allow_untested_optimizer": True,
         "steps_per_print": None,
@@ -142,9 +143,9 @@ def deepspeed_config(config: RunConfig, dtype: torch.dtype) -> dict[str, Any]:
 
 
 def gather_weights(engine: deepspeed.DeepSpeedEngine) -> dict[str, Tensor] | None:
-    """All weights of the trained model on rank 0's CPU, one at a time; None on other ranks.
+    """All weights of the trained model on rank 0's CPU, gathered one by one; None on other ranks.
 
-    Buffers that belong to a checkpoint are among them (some routers of experts have one).
+    They include the buffers that belong to a checkpoint (some routers of experts have such).
     """
     trained, weights = engine.module.trained, {}
     for name, parameter in trained.named_parameters():
@@ -154,5 +155,7 @@ def gather_weights(engine: deepspeed.DeepSpeedEngine) -> dict[str, Tensor] | Non
     if engine.global_rank != 0:
         return None
     saved = trained.state_dict().keys()
-    buffers = {name: one.cpu().clone() for name, one in trained.named_buffers() if name in saved}
+    buffers = {
+        name: buffer.cpu().clone() for name, buffer in trained.named_buffers() if name in saved
+    }
     return weights | buffers

@@ -1,7 +1,7 @@
 """How ranks agree on lam: one reduce to rank 0, one broadcast from it.
 
 A loss or gradient that is not finite makes lam NaN, and with it the gradient on every rank, so that
-all optimizers leave the step out without another word between ranks.
+all optimizers skip the step without further communication.
 
 Legend: K sources, C columns.
 """
@@ -23,7 +23,7 @@ from more_ray.train.sums import SourceSums
 
 @dataclass(frozen=True)
 class SourceStats:
-    """What rank 0 learns of a micro-batch; arrays over the K sources."""
+    """The statistics of a micro-batch, on rank 0; arrays over the K sources."""
 
     lam_K: np.ndarray
     count_K: np.ndarray
@@ -33,7 +33,7 @@ class SourceStats:
     grad_norm_K: np.ndarray
     cosine_KK: np.ndarray
     finite_K: np.ndarray
-    """Whether a source's loss and head gradient are finite; where one is not, lam is NaN."""
+    """Whether a source's loss and head gradient are finite; if any is not, lam is NaN."""
 
     @property
     def loss(self) -> float:
@@ -45,19 +45,19 @@ Decision = TypeVar("Decision")
 
 
 def of_first_rank(decide: Callable[[], Decision]) -> Decision:
-    """What rank 0 decides, on every rank."""
+    """Call `decide` on rank 0; returns its result on every rank."""
     decision = [decide() if dist.get_rank() == 0 else None]
     dist.broadcast_object_list(decision, src=0)
     return cast(Decision, decision[0])
 
 
 def solve(sums: SourceSums, weighting: Weighting) -> tuple[Tensor, SourceStats]:
-    """lam from sums over all pairs of a micro-batch.
+    """Solve for lam, from sums over the pairs of a micro-batch.
 
     Returns:
         `lam_K / count_K`, the weight of each pair of a source, and the statistics.
     """
-    # The one wait for the device before the update (the DPO loss has some of its own).
+    # The only wait for the device before the update (the DPO loss adds more).
     gram_KK, sum_K = sums.on_host()
     finite_K = np.logical_and.reduce(np.isfinite([gram_KK.diagonal(), *sum_K.values()]))
     count_K = sum_K["count_K"]
@@ -85,11 +85,11 @@ def solve(sums: SourceSums, weighting: Weighting) -> tuple[Tensor, SourceStats]:
 def pair_weights(
     sums: SourceSums, weighting: Weighting, scope: str
 ) -> tuple[Tensor, SourceStats | None]:
-    """The weight of a pair of each source, `[K]`, for a gradient that is averaged over ranks.
+    """The weight of each pair of a source, `[K]`, for a gradient that is averaged over ranks.
 
     With `scope: rank` each rank solves from its own pairs. Otherwise lam is solved once, on rank
-    0, from the sums of all ranks, so that it is the same on any number of ranks. Rank 0 gets the
-    statistics of what it solved, the others None.
+    0, from the sums of all ranks, so that it is the same on any number of ranks. The statistics
+    are those of rank 0's solve; other ranks get None.
     """
     first = dist.get_rank() == 0
     if scope == "rank":

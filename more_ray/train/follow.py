@@ -1,4 +1,4 @@
-"""What the driver does while workers train: it shows how far they are, and hands on evaluations."""
+"""What the driver does while workers train: show their progress and pass on evaluations."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def followed(
     steps: int,
     on_evaluation: Callable[[Evaluation], None],
 ) -> Iterator[None]:
-    """Follow a run until the block ends.
+    """Show a run's progress until the `with` block ends.
 
     Args:
-        on_evaluation: told, in a thread of its own, of evaluations before the last step.
+        on_evaluation: called in a separate thread with each evaluation before the last step.
     """
     over = threading.Event()
 
     def follow() -> None:
-        told = None
+        reported = None
         while not over.wait(0.5):
             state: RunState = ray.get(run_log.state.remote())
             progress.show(state, steps)
             evaluation = state["evaluation"]
-            if evaluation and evaluation["step"] not in (told, steps):
-                told = evaluation["step"]
+            if evaluation and evaluation["step"] not in (reported, steps):
+                reported = evaluation["step"]
                 on_evaluation(evaluation)
 
     thread = threading.Thread(target=follow, daemon=True)

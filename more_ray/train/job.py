@@ -1,4 +1,4 @@
-"""What Ray Train hands to each worker; its controller handles it, too, so no model code is here."""
+"""What Ray Train hands to each worker. Its controller loads it too, so no model code is here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from more_ray.data.prepared import Prepared
 
 @dataclass(frozen=True)
 class Job:
-    """All that a worker needs to know."""
+    """Everything that a worker needs to know."""
 
     config: RunConfig
     prepared: Prepared

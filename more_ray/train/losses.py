@@ -1,4 +1,4 @@
-"""The losses of a micro-batch, and what lam is solved from.
+"""The losses of a micro-batch, and the sums that lam is solved from.
 
 Legend: N pairs of this rank's micro-batch, K sources, H numbers of the head.
 """
@@ -17,7 +17,7 @@ from more_ray.objective.ranking import ranking_loss
 from more_ray.train.sums import SourceSums
 
 Losses = Callable[[DeepSpeedEngine, PackedBatch], tuple[Tensor, SourceSums]]
-"""Forward; returns `loss_N`, and the sums over this rank's pairs."""
+"""Runs the forward pass; returns `loss_N` and the sums over this rank's pairs."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class RankingLosses:
 class AnswerLosses:
     """The negative log-likelihood of each chosen answer.
 
-    No head gradients are made (H = 0), so lam cannot be solved for. What counts as correct is the
-    share of an answer's tokens that were the likeliest.
+    There are no head gradients (H = 0), so lam cannot be solved for. `correct_K` sums, over the
+    answers, the share of tokens that the model found most likely.
     """
 
     sources: int

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from more_ray.metrics.evaluation import Evaluation
-
 if TYPE_CHECKING:
+    from more_ray.metrics.evaluation import Evaluation
     from more_ray.train.exchange import SourceStats
 
 BySource = dict[str, float | None]
@@ -21,7 +20,7 @@ BySource = dict[str, float | None]
 
 
 class MetricsLine(TypedDict):
-    """What rank 0 learns of a micro-step, or of an optimizer step with `objective.scope=batch`."""
+    """The measurements of a micro-step, or of an optimizer step with `objective.scope=batch`."""
 
     step: int
     time: float
@@ -33,7 +32,7 @@ class MetricsLine(TypedDict):
     lam: BySource
     grad_norm: BySource
     cosine: list[list[float | None]]
-    """`[K, K]`, of the sources' head gradients."""
+    """`[K, K]`: the cosines between the sources' head gradients."""
     lr: float
     pairs_per_s: float
     tokens_per_s: float
@@ -41,20 +40,20 @@ class MetricsLine(TypedDict):
     data_wait_seconds: float
     """How much of `seconds` the worker waited for its batch."""
     skipped: bool
-    """The optimizer step was left out; lines of earlier versions do not say."""
+    """Whether the optimizer step was skipped; lines of earlier versions lack this key."""
 
 
 class RunState(TypedDict):
-    """How far a run is."""
+    """The progress of a run."""
 
     phase: str
     line: MetricsLine | None
-    """The newest."""
+    """The newest line."""
     evaluation: Evaluation | None
     """The content of the newest `eval.json`."""
     skipped_steps: int
     stopped: str | None
-    """Why the workers ended before the last step, and starting them again would not help."""
+    """Why the workers ended before the last step, where starting them again would not help."""
 
 
 def metrics_line(

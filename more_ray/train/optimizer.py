@@ -1,4 +1,4 @@
-"""AdamW for a model in any precision, without waiting for the device more than once a step."""
+"""AdamW for a model in any precision, which waits for the device once per step."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 
 class MasterAdamW(torch.optim.AdamW):
-    """AdamW on fp32 weights; a model in another precision has them rounded.
+    """AdamW on fp32 weights; a model in another precision gets rounded copies of them.
 
     Gradients are summed in fp32, over micro-batches as well. A step whose gradient is not finite is
-    left out: the engine reads `overflow`, counts the step as skipped and holds the learning rate.
-    All ranks have the same gradient, so they decide alike.
+    skipped: the engine reads `overflow`, counts the step as skipped and holds the learning rate.
+    All ranks have the same gradient, so they all skip or none does.
 
     Args:
         parameters: of the model.
@@ -31,10 +31,13 @@ class MasterAdamW(torch.optim.AdamW):
         for parameter in self._rounded:
             parameter.grad_dtype = torch.float32
         weights = [
-            one if one.dtype is torch.float32 else one.detach().float() for one in parameters
+            parameter if parameter.dtype is torch.float32 else parameter.detach().float()
+            for parameter in parameters
         ]
         self._masters = [
-            weight for weight, one in zip(weights, parameters, strict=True) if weight is not one
+            weight
+            for weight, parameter in zip(weights, parameters, strict=True)
+            if weight is not parameter
         ]
         super().__init__(weights, fused=True, **options)
 
@@ -59,7 +62,7 @@ class MasterAdamW(torch.optim.AdamW):
         return {**super().state_dict(), "masters": self._masters}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        masters = state_dict.get("masters", [])  # runs of earlier versions have none in fp32
+        masters = state_dict.get("masters", [])  # earlier versions saved none in fp32
         super().load_state_dict({key: state_dict[key] for key in ("state", "param_groups")})
         for master, saved in zip(self._masters, masters, strict=True):
             master.copy_(saved)

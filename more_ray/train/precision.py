@@ -1,4 +1,4 @@
-"""The precision of a run's weights and products: decided at its first start, and kept."""
+"""The precision of a run's weights and matrix products: decided at its first start, then kept."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from more_ray.train.checkpoint_record import steps_done
 
 
 def kept_dtype(config: RunConfig, device: torch.device) -> torch.dtype:
-    """The precision that a run was begun in; at its first start what `train.precision` says."""
+    """The precision that a run started in; at its first start, what `train.precision` says."""
     file = storage.join(config.output_dir, DEVICE)
     if storage.exists(file):
         return DTYPES[storage.read_json(file)["precision"]]

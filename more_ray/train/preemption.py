@@ -1,4 +1,4 @@
-"""Nodes that are to be taken away: how all ranks learn of it in one step, and how they leave."""
+"""Nodes that will be preempted: how all ranks learn of it in the same step, and how they leave."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ray.train.v2._internal.execution.context import get_train_context
 
 
 class Announcements:
-    """What rank 0 knows, told to all ranks by a group of its own, which no GPU waits for.
+    """Tells all ranks of a preemption that rank 0 knows of, in a group that no GPU waits for.
 
     Args:
         stall_timeout: seconds that a rank may keep the others waiting.
@@ -21,10 +21,10 @@ class Announcements:
         self._group = dist.new_group(backend="gloo", timeout=timedelta(seconds=stall_timeout))
 
     def seen(self) -> bool:
-        """Whether a node of a rank is to be taken away; every rank must ask.
+        """Whether a rank's node is about to be taken away; every rank must call it.
 
-        One byte from rank 0. Ray Train's own `get_preemption_info` makes all ranks wait for an
-        actor.
+        Rank 0 broadcasts one byte. Ray Train's own `get_preemption_info` makes all ranks wait for
+        an actor.
         """
         known = torch.zeros(1, dtype=torch.uint8)
         if dist.get_rank() == 0:  # from an internal of Ray 2.60, hence the pin
@@ -34,13 +34,13 @@ class Announcements:
 
 
 def leave() -> None:
-    """End after a checkpoint; every rank must call it.
+    """Stop the workers after a checkpoint; every rank must call it.
 
-    The ranks are started again at once, from that checkpoint, where there is room without the node.
-    Going on until it is gone would only do steps that are then done again.
+    Ray Train restarts them from that checkpoint at once, where there is room without the node.
+    Training on until the node is gone would only make steps that have to be repeated.
 
     Raises:
-        RayActorError: with which Ray Train takes this for the node's end, and no failure.
+        RayActorError: always; Ray Train counts it as a lost node, not as a failure.
     """
     ray.train.get_all_reported_checkpoints()  # waits until the record names the checkpoint
     raise ray.exceptions.RayActorError(error_msg="a node is to be taken away", preempted=True)

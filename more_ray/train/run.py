@@ -1,4 +1,4 @@
-"""A whole run from the driver: prepare, train on Ray Train, hand back the evaluation."""
+"""A whole run, seen from the driver: prepare, train on Ray Train, return the evaluation."""
 
 from __future__ import annotations
 
@@ -52,13 +52,14 @@ def run(
 ) -> Evaluation:
     """Train as `config` says and return its evaluation (the content of `eval.json`).
 
-    A run whose folder holds checkpoints of the same config goes on from the newest; a finished one
+    A run whose folder holds checkpoints of the same config resumes from the newest; a finished run
     returns at once.
 
     Args:
-        on_evaluation: told, in another thread, of each evaluation on the way (`train.eval_every`).
+        on_evaluation: called in another thread with each evaluation during training
+            (`train.eval_every`).
         quiet: show no progress.
-        made_with: what `environment.json` says, where this process is not the one that was started.
+        made_with: the content of `environment.json`, where the user started another process.
 
     Raises:
         DataError, ModelError: the inputs cannot be used.
@@ -103,7 +104,7 @@ def run(
 
 
 def with_initial_model(config: RunConfig) -> RunConfig:
-    """`config` with the model of the run that `init_from` names, with all its blocks.
+    """`config` that starts from the model of the run `init_from`, with all its blocks.
 
     Raises:
         UserError: there is no such model.
@@ -112,7 +113,7 @@ def with_initial_model(config: RunConfig) -> RunConfig:
         return config
     run = storage.absolute(config.init_from)
     if "://" in run:
-        raise UserError(f"init_from: {config.init_from} given; a path, no URI, is allowed")
+        raise UserError(f"init_from: {config.init_from} given; a local path is allowed, no URI")
     if not holds_model(run):
         raise UserError(f"init_from: {config.init_from} holds no trained model")
     model = config.model.changed(path=model_of(run), layers=None)
@@ -152,7 +153,7 @@ def _environment_path(config: RunConfig) -> str:
 
 
 def _pairs(prepared: Prepared) -> dict[str, dict[str, int]]:
-    """By kind and source."""
+    """Numbers of pairs, by kind and source."""
     return {
         kind: dict(zip(prepared.names, prepared.sizes(split), strict=True))
         for kind, split in (("training_pairs", "train"), ("test_pairs", "test"))
@@ -177,9 +178,9 @@ def _use_gpu(config: RunConfig) -> bool:
 def _fit(job: Job, use_gpu: bool) -> None:
     config = job.config
     train = config.train
-    # A stopped process answers no health check; one that hangs keeps the others waiting for lam.
+    # A stopped process answers no health check; a hung one keeps the others waiting for lam.
     os.environ["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"] = str(train.stall_timeout)
-    # Otherwise a run that has ended, or a worker that has died, is noticed after up to 2 s.
+    # By default Ray Train notices the end of a run, or a dead worker, after up to 2 s.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.25")
     checkpoint_record.mend(config.output_dir)
     trainer = TorchTrainer(
@@ -208,10 +209,10 @@ def _fit(job: Job, use_gpu: bool) -> None:
 
 
 def _cause(error: BaseException) -> str:
-    """The worker's own last line, out of the report around it."""
+    """The last line of the worker's own error, from Ray's report around it."""
     if "running low on memory" in str(error):
         return (
             "a node ran out of memory; train.pairs_per_source with train.accumulation, "
-            "train.gradient_checkpointing and train.zero_stage make a step need less"
+            "train.gradient_checkpointing and train.zero_stage reduce what a step needs"
         )
     return last_line(error)

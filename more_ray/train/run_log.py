@@ -1,4 +1,4 @@
-"""Where a run's metrics go: `metrics.jsonl`, the progress bar, and trackers that are asked for;
+"""Where a run's metrics go: `metrics.jsonl`, the progress bar, and the trackers in the config;
 and `starts.jsonl`, a line each time the workers start.
 
 A Ray actor, so that writing never makes a worker wait.
@@ -52,11 +52,11 @@ class RunLog:
         self.flush()
 
     def phase(self, name: str) -> None:
-        """What the workers do now, for the progress bar."""
+        """Note what the workers do now, for the progress bar."""
         self._state["phase"] = name
 
     def log(self, line: MetricsLine) -> None:
-        """One micro-step."""
+        """Add the line of a micro-step."""
         self._lines.append(json.dumps(line))
         self._state["phase"], self._state["line"] = "training", line
         self._state["skipped_steps"] += line["skipped"]
@@ -66,11 +66,11 @@ class RunLog:
             self.flush()
 
     def evaluated(self, evaluation: Evaluation) -> None:
-        """The content of a new `eval.json`."""
+        """Note the content of a new `eval.json`."""
         self._state["evaluation"] = evaluation
 
     def stop(self, reason: str) -> None:
-        """The workers end before the last step, and starting them again would not help."""
+        """Note why the workers end before the last step; starting them again would not help."""
         self._state["stopped"] = reason
 
     def state(self) -> RunState:
@@ -82,7 +82,7 @@ class RunLog:
             tracker.close()
 
     def flush(self) -> None:
-        """Write all lines; a checkpoint waits for it, so that none before it can be lost."""
+        """Write all lines; checkpoints wait for it, so that no line before them can be lost."""
         _write_lines(self._path, self._lines)
         self._flushed = time.monotonic()
 
@@ -96,14 +96,14 @@ def _write_lines(path: str, lines: list[str]) -> None:
 
 
 def start_run_log(output_dir: str, config: RunConfig) -> ray.actor.ActorHandle:
-    """The actor, on the driver's node."""
-    here = ray.get_runtime_context().get_node_id()
+    """Start the actor, on the driver's node."""
+    node = ray.get_runtime_context().get_node_id()
     return (
         ray.remote(RunLog)
         .options(
             num_cpus=0,
             scheduling_strategy=ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-                here, soft=False
+                node, soft=False
             ),
         )
         .remote(output_dir, config)

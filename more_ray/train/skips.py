@@ -10,7 +10,7 @@ from more_ray.train.exchange import SourceStats
 
 
 class Skips:
-    """Counts skipped steps in a row, the same on every rank, and on rank 0 whose fault they are."""
+    """Counts steps skipped in a row, alike on all ranks; rank 0 also knows the sources at fault."""
 
     def __init__(self, engine: DeepSpeedEngine, names: Sequence[str]) -> None:
         self._engine, self._names = engine, names
@@ -19,7 +19,7 @@ class Skips:
         self.in_a_row = 0
 
     def look(self, stats: SourceStats | None) -> bool:
-        """After each micro-step: whether it ended an optimizer step and that was skipped."""
+        """Call after each micro-step: whether it ended an optimizer step that was skipped."""
         if stats is not None:
             self._sources |= {
                 name for name, finite in zip(self._names, stats.finite_K, strict=True) if not finite

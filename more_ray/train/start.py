@@ -1,6 +1,6 @@
 """The function that Ray Train runs on each worker.
 
-It begins without model code, so that the stream is made while the loop is imported.
+It starts without model code, so that the stream is made while the loop is imported.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from more_ray.train.job import Job
 
 
 def train_loop(arguments: dict[str, Job]) -> None:
-    """What `TorchTrainer` calls."""
-    with ThreadPoolExecutor(1) as beside:
+    """The function that `TorchTrainer` calls on each worker."""
+    with ThreadPoolExecutor(1) as pool:
         # The first batch is made while this process imports and loads the model.
-        tables = beside.submit(_start_stream)
+        tables = pool.submit(_start_stream)
         from more_ray.train.worker import train
 
         train(arguments["job"], tables.result)

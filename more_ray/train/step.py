@@ -24,8 +24,8 @@ def micro_step(
     scope: str,
     losses: Losses,
 ) -> SourceStats | None:
-    """Forward, lam, weighted loss, backward; the optimizer moves at accumulation boundaries, unless
-    a loss or gradient since the last one is not finite.
+    """Forward, lam, weighted loss, backward; the optimizer steps at accumulation boundaries, unless
+    a loss or gradient since the last boundary is not finite.
 
     Returns:
         Statistics of the micro-batch on rank 0, None on the others.
@@ -45,10 +45,10 @@ def whole_batch_step(
     weighting: Weighting,
     losses: Losses,
 ) -> SourceStats | None:
-    """One optimizer step with one lam for all of its micro-batches, and so two forward passes.
+    """One optimizer step with a single lam for all its micro-batches, so two forward passes.
 
     Args:
-        seeds: of the dropout of each micro-batch, which is the same in both passes.
+        seeds: dropout seed of each micro-batch; both passes use the same.
 
     Returns:
         Statistics of the whole batch on rank 0, None on the others.

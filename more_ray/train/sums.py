@@ -1,7 +1,7 @@
-"""What lam is solved from: sums over the pairs of each source, which ranks send as one tensor.
+"""The sums that lam is solved from, over the pairs of each source; ranks send them as one tensor.
 
 Legend: N pairs, K sources, H numbers of the head (none where a loss makes no head gradients),
-C columns: H and one for each other sum.
+C columns: H and the number of the other sums.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 class SourceSums:
     """Sums over the pairs of each source, in fp32, without autograd history.
 
-    A further sum is a field here, and a keyword where the losses call `of`.
+    To add a sum, add a field here and a keyword where the losses call `of`.
     """
 
     grad_KH: Tensor
@@ -36,10 +36,10 @@ class SourceSums:
     @classmethod
     @torch.no_grad()
     def of(cls, grad_KH: Tensor, source_N: Tensor, **value_N: Tensor) -> SourceSums:
-        """From each pair's own numbers, given by the names of their sums, and counted here.
+        """Sum the values of the pairs, given by the names of the sums; pairs are counted here.
 
         Args:
-            source_N: which source a pair belongs to.
+            source_N: the source that each pair belongs to.
         """
         value_N["count_K"] = torch.ones_like(value_N["loss_K"])
         column_NC = torch.stack([value_N[name] for name in cls.columns()], dim=1)
@@ -48,12 +48,12 @@ class SourceSums:
 
     @classmethod
     def columns(cls) -> list[str]:
-        """The names of the sums that are a number a source, in the order in which they are sent."""
+        """The names of the sums with one number per source, in the order in which they are sent."""
         return [field.name for field in fields(cls)][1:]
 
     def pack(self) -> Tensor:
-        """`[K, C]`: one tensor for the one reduce."""
-        return self._beside(self.grad_KH)
+        """All sums as one tensor `[K, C]`, so that one reduce is enough."""
+        return self._with_columns(self.grad_KH)
 
     @classmethod
     def unpack(cls, packed_KC: Tensor) -> SourceSums:
@@ -63,7 +63,7 @@ class SourceSums:
 
     @classmethod
     def total(cls, parts: Sequence[SourceSums]) -> SourceSums:
-        """Over several micro-batches."""
+        """The sums over several micro-batches."""
         return cls.unpack(torch.stack([part.pack() for part in parts]).sum(dim=0))
 
     def on_host(self) -> tuple[Floats, dict[str, Floats]]:
@@ -71,10 +71,10 @@ class SourceSums:
 
         Waits for the device once.
         """
-        host = self._beside(gram(self.grad_KH)).cpu().numpy()
+        host = self._with_columns(gram(self.grad_KH)).cpu().numpy()
         gram_KK, column_KC = np.split(host, [len(host)], axis=1)
         return gram_KK, dict(zip(self.columns(), column_KC.T, strict=True))
 
-    def _beside(self, matrix_K: Tensor) -> Tensor:
+    def _with_columns(self, matrix_K: Tensor) -> Tensor:
         column_KC = torch.stack([getattr(self, name) for name in self.columns()], dim=1)
         return torch.cat([matrix_K, column_KC.to(matrix_K.dtype)], dim=1)

@@ -1,5 +1,5 @@
-"""What is trained, by the names that `objective.loss` takes: the model, its losses, how it is
-evaluated and exported. The loop of a worker runs any of them.
+"""The training tasks, by the names that `objective.loss` takes: the model, its losses, how it is
+evaluated and exported. The training loop of a worker runs any of them.
 
 A new loss is a class here with a row in `TASKS`, and a row in `objective/losses.py`.
 
@@ -36,29 +36,29 @@ from more_ray.train.losses import AnswerLosses, Losses, RankingLosses
 
 
 class Task(Protocol):
-    """What the loop calls: on every rank, unless a method says otherwise."""
+    """The methods that the training loop calls, on every rank unless a method says otherwise."""
 
     def load_model(
         self, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, device: torch.device
     ) -> TrainedModel:
-        """The model as it is before training, on the CPU, ready to be run on `device`.
+        """Load the untrained model on the CPU, ready to run on `device`.
 
         Raises:
-            ModelError: the settings `model` name none that can be trained so.
+            ModelError: the model that the settings name cannot be trained this way.
         """
         ...
 
     def losses(self, sources: int) -> Losses:
-        """The losses of a micro-batch of that many sources."""
+        """The losses of a micro-batch; `sources` is the number of sources."""
         ...
 
     def evaluate(self, pairs: EvaluationPairs, value_N2: np.ndarray, step: int) -> Evaluation:
-        """Write the numbers of all test pairs into the run's folder; the content of `eval.json`.
+        """Write the results of all test pairs; returns the content of `eval.json`.
 
-        On rank 0 alone.
+        Called on rank 0 only.
 
         Args:
-            value_N2: the two numbers that the model gives for each pair.
+            value_N2: the two numbers that the model returns for each pair.
             step: micro-steps done.
         """
         ...
@@ -70,7 +70,7 @@ class Task(Protocol):
         tokenizer: PreTrainedTokenizerBase,
         folder: Path,
     ) -> None:
-        """Write the model as a Hugging Face checkpoint, on rank 0 alone.
+        """Write the model as a Hugging Face checkpoint; called on rank 0 only.
 
         Args:
             trained: the model, whose own weights may lie on other ranks.
@@ -80,8 +80,8 @@ class Task(Protocol):
 
 
 @dataclass(frozen=True)
-class _OfRun:
-    """What all tasks have."""
+class _BaseTask:
+    """The parts that all tasks share."""
 
     config: RunConfig
 
@@ -95,8 +95,8 @@ class _OfRun:
         export(trained, weights, self.config.model.lora, tokenizer, folder)
 
 
-class RankingTask(_OfRun):
-    """A reward head on the trunk of a language model, by the ranking loss (1)."""
+class RankingTask(_BaseTask):
+    """Trains a reward head on the trunk of a language model with the ranking loss (1)."""
 
     def load_model(
         self, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, device: torch.device
@@ -120,7 +120,7 @@ class RankingTask(_OfRun):
 
 
 class DpoTask(RankingTask):
-    """A policy, by the ranking loss of its implicit rewards."""
+    """Trains a policy with the ranking loss of its implicit rewards."""
 
     def load_model(
         self, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, device: torch.device
@@ -130,8 +130,8 @@ class DpoTask(RankingTask):
         return ImplicitReward(policy, copy.deepcopy(policy), beta, attention)
 
 
-class AnswersTask(_OfRun):
-    """A policy, by the negative log-likelihood of the chosen answers (3)."""
+class AnswersTask(_BaseTask):
+    """Trains a policy with the negative log-likelihood of the chosen answers (3)."""
 
     def load_model(
         self, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, device: torch.device
@@ -154,7 +154,7 @@ def _load_policy(
     dtype: torch.dtype,
     device: torch.device,
 ) -> tuple[PreTrainedModel, str]:
-    """A causal LM, and the attention that it runs packed answers with on `device`."""
+    """A causal LM, and the attention implementation for packed answers on `device`."""
     policy = load_policy(config.model, tokenizer, dtype, config.train.seed)
     return policy, of_first_rank(lambda: packed_attention_on(policy, device))
 

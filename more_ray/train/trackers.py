@@ -1,4 +1,4 @@
-"""TensorBoard, MLflow and Weights & Biases, each imported only where it is asked for."""
+"""TensorBoard, MLflow and Weights & Biases, each imported only if the config asks for it."""
 
 from __future__ import annotations
 

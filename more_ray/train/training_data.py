@@ -1,4 +1,4 @@
-"""What Ray Train asks for the workers' stream each time that they start."""
+"""The object that Ray Train asks for the workers' stream each time they start."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from more_ray.train import checkpoint_record
 
 
 class TrainingData(ray.train.DataConfig):
-    """Makes the data set `train` anew: from the step to go on at, for the workers there are."""
+    """Makes the data set `train` at each start: from the step to resume at, for these workers."""
 
     def __init__(self, output_dir: str, prepared: Prepared, mixture: Mixture, steps: int) -> None:
         in_order = ray.data.ExecutionOptions(preserve_order=True)
@@ -25,7 +25,7 @@ class TrainingData(ray.train.DataConfig):
     def configure(
         self, datasets: dict[str, ray.data.Dataset], world_size: int, *args: Any, **kwargs: Any
     ) -> list[dict[str, ray.data.DataIterator]]:
-        """See `ray.train.DataConfig`; what `datasets` holds is not read."""
+        """See `ray.train.DataConfig`; `datasets` is ignored."""
         done = checkpoint_record.steps_done(self._output_dir)
         stream = training_stream(self._prepared, self._mixture, world_size, done, self._steps)
         return super().configure({"train": stream}, world_size, *args, **kwargs)

@@ -1,4 +1,4 @@
-"""The training loop of each worker, whatever the task."""
+"""The training loop of each worker, the same for every task."""
 
 from __future__ import annotations
 
@@ -65,22 +65,22 @@ def train(job: Job, wait_for_stream: Callable[[], Iterator[pa.Table]]) -> None:
     every = settings.checkpoint_every or _about_ten(job.steps, settings.accumulation)
 
     scope, losses = job.config.objective.scope, task.losses(len(names))
-    together = settings.accumulation if scope == "batch" else 1
+    stride = settings.accumulation if scope == "batch" else 1
     skips = Skips(engine, names)
     announcements = Announcements(settings.stall_timeout)
     stream = on_device(batches(wait_for_stream(), rank, first, job.steps), device)
-    for step in range(first, job.steps, together):
+    for step in range(first, job.steps, stride):
         started = time.perf_counter()
-        micro_batches = [next(stream) for _ in range(together)]
+        micro_batches = [next(stream) for _ in range(stride)]
         waited = time.perf_counter() - started
         lr = engine.get_lr()[0]
-        seeds = [_dropout_seed(settings.seed, step + offset, rank) for offset in range(together)]
+        seeds = [_dropout_seed(settings.seed, step + offset, rank) for offset in range(stride)]
         if scope == "batch":
             stats = whole_batch_step(engine, micro_batches, seeds, weighting, losses)
         else:
             torch.manual_seed(seeds[0])
             stats = micro_step(engine, micro_batches[0], weighting, scope, losses)
-        done = step + together
+        done = step + stride
         skipped = skips.look(stats)
         if stats is not None:
             seconds = time.perf_counter() - started
@@ -104,19 +104,19 @@ def train(job: Job, wait_for_stream: Callable[[], Iterator[pa.Table]]) -> None:
 
 
 def _dropout_seed(seed: int, step: int, rank: int) -> int:
-    """Depends on nothing but the step, so that a resumed run draws the same."""
+    """Depends only on seed, step and rank, so that a resumed run draws the same dropout."""
     return int(SeedSequence([seed, step, rank]).generate_state(1)[0])
 
 
 def _about_ten(steps: int, accumulation: int) -> int:
-    """Checkpoint interval that saves about ten times, at optimizer steps."""
+    """A checkpoint interval, in micro-steps, that saves about ten times, at optimizer steps."""
     return max(1, steps // (10 * accumulation)) * accumulation
 
 
 def _evaluate(
     engine: deepspeed.DeepSpeedEngine, task: Task, job: Job, done: int, device: torch.device
 ) -> None:
-    """Write `eval.json` and what it is made from, for the model after `done` micro-steps."""
+    """Write `eval.json` and the scores behind it, for the model after `done` micro-steps."""
     if engine.global_rank == 0:
         job.run_log.phase.remote("evaluating")
     tokens = job.config.train.eval_tokens or SCORING_TOKENS[device.type]

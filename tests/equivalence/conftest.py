@@ -22,7 +22,7 @@ from more_ray.data.mixture import Mixture
 from more_ray.data.prepared import PAIR_SCHEMA, PairWriter, Prepared
 from more_ray.data.reading import ReadShard, Shard
 from more_ray.data.simulated import Simulator
-from more_ray.data.stream import STEPS_A_BLOCK, BatchesDatasource
+from more_ray.data.stream import STEPS_PER_BLOCK, BatchesDatasource
 from more_ray.model.loading import load_tokenizer
 
 SOURCES, STEPS, TEST_PAIRS = 3, 6, 20
@@ -114,7 +114,7 @@ def dealt(
     prepared: Prepared, mixture: Mixture, ranks: int, steps: int
 ) -> list[list[dict[str, Any]]]:
     """The first micro-batches of each rank."""
-    turns = -(-steps // STEPS_A_BLOCK)
+    turns = -(-steps // STEPS_PER_BLOCK)
     blocks = BatchesDatasource(prepared, mixture, ranks, first_step=0).get_read_tasks(turns * ranks)
     own = [chain.from_iterable(block() for block in blocks[rank::ranks]) for rank in range(ranks)]
     return [[row for table in tables for row in table.to_pylist()][:steps] for tables in own]

@@ -190,7 +190,7 @@ def test_a_token_is_asked_for(jobs: Jobs) -> None:
         assert "Traceback" not in refused.stdout
         assert refused.stdout.splitlines()[-1] == (
             f"error: RAY_ADDRESS: {jobs.cluster.address} asks for another token; "
-            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH=FILE name the one of the cluster"
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH=FILE name the cluster's token"
         )
 
 

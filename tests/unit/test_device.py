@@ -42,5 +42,5 @@ def test_on_gpus_it_stays_on_gpus(tmp_path: Path, wanted: bool | None) -> None:
 def test_it_does_not_go_on_elsewhere(
     tmp_path: Path, began: bool, wanted: bool | None, available: bool, message: str
 ) -> None:
-    with pytest.raises(UserError, match=f"train.use_gpu: what {tmp_path} holds was .*{message}"):
+    with pytest.raises(UserError, match=f"train.use_gpu: the work in {tmp_path} was .*{message}"):
         begun(tmp_path, began, wanted, available)

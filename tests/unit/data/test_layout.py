@@ -48,15 +48,15 @@ def test_every_copy_of_a_token_is_known_once(segments: list[Segment]) -> None:
     layout = Layout.of(segments)
     tokens = len(layout.position_ids_T)
     assert layout.seen_R[layout.first_copy_T].tolist() == list(range(tokens))
-    places = [layout.first_copy_T]
+    positions = [layout.first_copy_T]
     for copies in layout.further_copies:
         assert len(copies.token.unique()) == len(copies.token)
-        assert torch.equal(layout.seen_R[copies.place], copies.token)
-        places.append(copies.place)
-    assert torch.cat(places).sort().values.tolist() == list(range(len(layout.seen_R)))
+        assert torch.equal(layout.seen_R[copies.position], copies.token)
+        positions.append(copies.position)
+    assert torch.cat(positions).sort().values.tolist() == list(range(len(layout.seen_R)))
 
 
 def test_all_tensors_move() -> None:
     moved = Layout.of([Segment(2, (3, 4)), Segment(0, (1, 1))]).to("meta")
     assert moved.seen_R.is_meta
-    assert moved.further_copies[0].place.is_meta
+    assert moved.further_copies[0].position.is_meta

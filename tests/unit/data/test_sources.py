@@ -397,11 +397,11 @@ BAD_RECORDS = [
     ({"prompt": "Name a fruit."}, Reason.MISSING, "chosen, rejected"),
     (EXPLICIT | {"score_chosen": 1, "score_rejected": 1}, Reason.TIE, "both scored 1"),
     (EXPLICIT | {"score_chosen": 1, "score_rejected": 2}, Reason.CONTRADICTION, "1 and 2"),
-    (EXPLICIT | {"tools": [{"name": "f"}]}, Reason.TOOLS, "a record without tools is allowed"),
+    (EXPLICIT | {"tools": [{"name": "f"}]}, Reason.TOOLS, "allowed: a record without tools"),
     (
         EXPLICIT | {"prompt": list(PROMPT), "input": "More."},
         Reason.WRONG_TYPE,
-        "input is allowed beside a text",
+        "input is allowed only where the prompt is a text",
     ),
     (EXPLICIT | {"system": 3}, Reason.WRONG_TYPE, "system must be text, got int"),
     (
@@ -412,14 +412,14 @@ BAD_RECORDS = [
     (
         {"query": "Name a fruit.", "chosen": "An apple.", "rejected": "A stone."},
         Reason.NO_PROMPT,
-        "chosen is one text, and there is no column prompt",
+        "chosen is a single text, and there is no column prompt",
     ),
     (
         {"chosen": "Human: a\n\nAssistant: b", "rejected": "Human: c\n\nAssistant: d"},
         Reason.PROMPTS_DIFFER,
-        "chosen and rejected part before the answer",
+        "chosen and rejected differ before the answer",
     ),
-    ("text", Reason.WRONG_TYPE, "an object is allowed, got str"),
+    ("text", Reason.WRONG_TYPE, "allowed: an object, got str"),
 ]
 
 

@@ -26,8 +26,8 @@ def write(path: Path, rows: list[int], **changes: Any) -> str:
 
 def test_rows_are_matched_by_their_number(tmp_path: Path) -> None:
     ours, theirs = write(tmp_path / "ours", [2, 0, 1]), write(tmp_path / "theirs", [0, 1, 2])
-    pairs, lonely = read_pairs(ours, theirs, None, seed=0)
-    assert lonely == 0
+    pairs, unmatched = read_pairs(ours, theirs, None, seed=0)
+    assert unmatched == 0
     assert [(pair.row, pair.response, pair.other) for pair in pairs] == [
         (row, f"ours {row}", f"theirs {row}") for row in range(3)
     ]
@@ -44,9 +44,9 @@ def test_a_larger_sample_contains_the_smaller(tmp_path: Path) -> None:
 
 def test_rows_without_an_answer_in_one_file_are_left_out_and_counted(tmp_path: Path) -> None:
     ours, theirs = write(tmp_path / "ours", [0, 1, 4]), write(tmp_path / "theirs", [1, 2, 3, 4])
-    pairs, lonely = read_pairs(ours, theirs, None, seed=0)
+    pairs, unmatched = read_pairs(ours, theirs, None, seed=0)
     assert [pair.row for pair in pairs] == [1, 4]
-    assert lonely == 3
+    assert unmatched == 3
 
 
 def test_a_prompt_that_is_none(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_prompt_that_is_none(tmp_path: Path) -> None:
     ("rows", "changes", "message"),
     [
         ([3, 4, 5], {}, "do not match: no row is in both"),
-        ([0, 1, 1], {}, "a row is there twice"),
+        ([0, 1, 1], {}, "a row occurs twice"),
         ([], {}, "no rows"),
         ([0, 1, 2], {"response": ["a", None, "b"]}, "response is null somewhere"),
         ([0, 1, 2], {"response": None}, "is allowed"),

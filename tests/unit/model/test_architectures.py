@@ -296,5 +296,5 @@ def test_longrope_and_partitioned_weights(tmp_path: Path) -> None:
     config = ModelConfig(path=str(tmp_path))
     check_model(config, LONG, partitioned=True)
     check_model(config, LONG + 1)
-    with pytest.raises(ModelError, match=r"data\.max_length=32 or another stage is allowed"):
+    with pytest.raises(ModelError, match=r"allowed: data\.max_length=32, or another stage"):
         check_model(config, LONG + 1, partitioned=True)

@@ -174,8 +174,8 @@ def test_what_is_no_reward_model(tmp_path: Path) -> None:
         check_reward_model(ModelConfig(path="/nowhere"))
     shape = LlamaConfig(hidden_size=8, num_attention_heads=1, intermediate_size=8, num_labels=2)
     for kind, message in (
-        (LlamaForCausalLM, "holds a LlamaForCausalLM; a sequence classifier is allowed"),
-        (LlamaForSequenceClassification, "has 2 outputs; one is allowed"),
+        (LlamaForCausalLM, "holds a LlamaForCausalLM; allowed: a sequence classifier"),
+        (LlamaForSequenceClassification, "has 2 outputs; allowed: one output"),
     ):
         kind(shape).save_pretrained(tmp_path)
         with pytest.raises(ModelError, match=message):
@@ -286,7 +286,9 @@ def test_texts_longer_than_the_model_takes(
 def test_a_classifier_of_several_outputs_is_no_base(tmp_path: Path) -> None:
     shape = LlamaConfig(hidden_size=8, num_attention_heads=1, intermediate_size=8, num_labels=3)
     LlamaForSequenceClassification(shape).save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="is a classifier with 3 outputs; a causal LM or a class"):
+    with pytest.raises(
+        ModelError, match="is a classifier with 3 outputs; allowed: a causal LM or a class"
+    ):
         check_model(ModelConfig(path=str(tmp_path)))
 
 

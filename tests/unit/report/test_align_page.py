@@ -54,7 +54,7 @@ def result() -> dict[str, Any]:
 def test_the_verdict_says_what_is_told_apart(result: dict[str, Any]) -> None:
     text = verdict(result)
     assert "For being helpful the judge prefers more to base (win rate 0.89" in text
-    assert "For being helpful the judge does not tell more from proportional" in text
+    assert "For being helpful the judge does not distinguish more from proportional" in text
     assert "aligned with more gained +0.300 (+0.200 to +0.400) by that" in text
 
 

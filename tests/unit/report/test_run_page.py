@@ -124,7 +124,7 @@ def test_the_verdict_says_what_differs_and_how_surely(page: str, folders: list[s
         difference["difference"], *difference["ci"]
     )
     assert expected in verdict
-    assert re.search(r"do not tell it from .*proportional \+ temperature\.", verdict)
+    assert re.search(r"do not distinguish it from .*proportional \+ temperature\.", verdict)
 
 
 def test_a_temperature_undoes_over_rewarding() -> None:
