@@ -71,7 +71,7 @@ def calibrate(config: CalibrationConfig, progress: Progress = Progress()) -> Hea
     config = config.changed(output_dir=storage.absolute(config.output_dir))
     check_same(storage.join(config.output_dir, CONFIG), "a calibration", config)
     tokenizer = trunk_tokenizer(config.model, config.data.max_length)
-    prepared = prepare(config.data, tokenizer, progress.prepared)
+    prepared = prepare(config.data, tokenizer, progress.prepared, prompts=True)
     if len(prepared.names) < 2:
         raise UserError(f"data.sources: two or more are needed; there is {prepared.names[0]}")
     storage.write_text(storage.join(config.output_dir, CONFIG), dump(config))

@@ -37,7 +37,7 @@ from more_ray.errors import DataError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-FORMAT = 4
+FORMAT = 3
 """Increased when the meaning of prepared files changes, so that old ones are not reused."""
 CHECKED_RECORDS = 1_000
 """First records of a file, which are searched for columns that are not read."""
@@ -51,6 +51,7 @@ def prepare(
     progress: Callable[[int], None] = lambda pairs: None,
     chosen_only: bool = False,
     whole: Sequence[str] = (),
+    prompts: bool = False,
 ) -> Prepared:
     """The prepared form of what `data` names, reused where inputs and settings are the same.
 
@@ -59,6 +60,7 @@ def prepare(
         whole: sources without a test file, all of whose pairs become test pairs; `data.test_pairs`
             limits them only where it is given.
         progress: called with the number of pairs written so far.
+        prompts: hashes of prompts are needed, which what earlier versions prepared does not have.
 
     Raises:
         DataError: a missing file, an unknown source, a source without a usable pair, or more
@@ -86,6 +88,8 @@ def prepare(
             ]
         ),
     }
+    if prompts:
+        identity["prompts"] = True
     folder = storage.join(storage.absolute(data.prepared), _digest(identity)[:16])
     if storage.exists(storage.join(folder, "manifest.json")):
         return Prepared.open(folder)
@@ -103,6 +107,8 @@ def prepare(
     counts = _write(rows, names, folder, data, whole, progress)
     for file in files or []:
         counts[file.name]["unread"] = _unread(file)
+    if prompts:
+        pass
     manifest: Manifest = {"sources": counts, **identity}
     _check_counts(counts, data, whole)
     storage.write_json(storage.join(folder, "manifest.json"), manifest)

@@ -68,6 +68,8 @@ class Identity(TypedDict):
     """The settings that matter."""
     inputs: list[Any] | dict[str, Any]
     """Fingerprints of the files, or the simulator's settings."""
+    prompts: NotRequired[bool]
+    """Present where hashes of prompts were asked for."""
     tokenizer: str
     """A digest."""
 
