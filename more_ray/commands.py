@@ -111,9 +111,9 @@ def calibrate(config: configs.CalibrationConfig) -> None:
     console.print(results_table({"own head": result, "shared head": result["shared"]}))
     by_head = {
         "own head": result,
-        "own head, less sure by its posterior": result["posterior"],
+        "own, posterior": result["posterior"],
         "shared head": result["shared"],
-        "shared head of the other sources, for people never seen": result["left_out"],
+        "left out": result["left_out"],
     }
     console.print(heads_table(by_head))
     console.print(f"Results in {config.output_dir}, with figures in {config.output_dir}/{REPORT}")

@@ -88,7 +88,7 @@ def results_table(evaluations: Mapping[str, Measured]) -> Table:
 def heads_table(by_head: Mapping[str, Measured]) -> Table:
     """Means over sources by each way to score: a row per way."""
     shown = [MEASURES[key] for key in ("ece_noise_floor", "brier", "nll")]
-    table = _table("mean over sources", "accuracy", "ECE", *(measure.name for measure in shown))
+    table = _table("mean by", "accuracy", "ECE", *(measure.name for measure in shown))
     for name, measured in by_head.items():
         mean = measured["mean"]
         table.add_row(
@@ -97,6 +97,10 @@ def heads_table(by_head: Mapping[str, Measured]) -> Table:
             with_interval(mean["ece"], mean["ece_ci"]),
             *(measure.format(mean[measure.key]) for measure in shown),
         )
+    table.caption = (
+        "posterior: less sure where the fit is. left out: each source by the shared head of the "
+        "others, less sure by its posterior and by the variance of an unknown drift."
+    )
     return table
 
 

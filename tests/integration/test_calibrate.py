@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from rich.console import Console
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from more_ray.calibrate.heads_file import read_heads
@@ -19,6 +20,7 @@ from more_ray.config import CalibrationConfig, ModelConfig
 from more_ray.data.formatting import render
 from more_ray.data.simulated import Simulator
 from more_ray.errors import UserError
+from more_ray.terminal import heads_table
 
 pytestmark = pytest.mark.integration
 SOURCES, HIDDEN = 3, 128
@@ -80,6 +82,15 @@ def test_the_checkpoint_scores_by_the_shared_head_in_plain_transformers(
     shared = evaluation(config)["shared"]["sources"]["population_1"]
     assert shared["accuracy"] == pytest.approx(right)
     assert shared["nll"] == pytest.approx(np.logaddexp(0, -np.array(delta)).mean(), abs=1e-5)
+
+
+def test_the_terminal_shows_every_way_to_score(config: CalibrationConfig) -> None:
+    found = evaluation(config)
+    console = Console(width=78, record=True)
+    console.print(heads_table({"own head": found, "left out": found["left_out"]}))
+    text = console.export_text()
+    for mean in (found["mean"], found["left_out"]["mean"]):
+        assert f"{mean['nll']:.3f}" in text
 
 
 def test_scores_are_those_of_the_own_heads(config: CalibrationConfig) -> None:
