@@ -1,1 +1,1 @@
-"""How good and how well calibrated a reward model is: pure functions over its scores."""
+"""Scores of test pairs by any reward model, on Ray Data or on the workers of a run."""

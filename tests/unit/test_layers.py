@@ -54,3 +54,8 @@ def test_no_part_imports_one_of_its_own_layer_or_above() -> None:
         if part != imported and HEIGHT[part] <= HEIGHT[imported]
     ]
     assert not wrong
+
+
+def test_every_folder_is_a_package_and_so_in_the_wheel() -> None:
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    assert not [str(folder) for folder in folders if not (folder / "__init__.py").exists()]

@@ -1,0 +1,1 @@
+"""Pure measures over the scores of pairs: accuracy, calibration, intervals, temperature."""
