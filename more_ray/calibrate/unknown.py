@@ -24,7 +24,7 @@ from more_ray.calibrate.posterior import shared_laplace, variances, widened
 from more_ray.errors import UserError
 
 LARGEST = 1e6
-"""Of c: reward differences are then as good as 0, and every probability one half."""
+"""The largest c: beyond it reward differences are as good as 0, and every probability one half."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class LeftOut:
     heads: Heads
     """Its own drift is zero."""
     factor_HH: Floats
-    """Of the shared head, as in `Posterior`."""
+    """The factor of the shared head's covariance, as in `Posterior`."""
     drift_variance: float
     """tau^2 of the others' drifts."""
 

@@ -27,8 +27,8 @@ class CalibrationConfig(Section):
     folds: int = Field(5, ge=2)
     """Parts of the training prompts, each held out once to choose the ridges by."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of the forward pass. auto: bf16 on a GPU, and on a CPU that a short measurement finds much
-    faster in it, else fp32."""
+    """Precision of the forward pass. auto: bf16 on a GPU, and on a CPU that a short measurement
+    finds much faster in it, else fp32."""
     features: MayChange[str] = "~/.cache/more_ray/features"
     """Folder (path or URI, shared by all nodes) of last hidden states, reused by fingerprint."""
     workers: MayChange[int] = Field(1, ge=1)

@@ -29,7 +29,7 @@ class Comparison(TypedDict):
 
     sources: dict[str, Differences]
     mean: Differences
-    """Of the means over sources."""
+    """The comparison of the means over sources."""
 
 
 class Against(Comparison):
@@ -52,9 +52,9 @@ class Evaluation(Measured):
     step: int | None
     """Micro-steps done; None of another's model."""
     bins: NotRequired[int]
-    """Of the ECE; an evaluation of pairs has them."""
+    """The number of bins of the ECE, in an evaluation of pairs."""
     seed: NotRequired[int]
-    """Of the resampling; an evaluation of a policy's likelihoods has it."""
+    """The seed of the resampling, in an evaluation of a policy's likelihoods."""
     against: NotRequired[Against]
 
 
