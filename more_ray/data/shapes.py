@@ -22,19 +22,20 @@ class Shape:
     """A record that states one preference: its columns, and how to read them.
 
     `fields` returns keyword arguments of `to_pair` and raises `InvalidRecord`. The columns of
-    `also` are optional.
+    `also` are optional; with `any_prompt` the prompt is in the first of `PROMPTS` that is there.
     """
 
     columns: tuple[str, ...]
     fields: Callable[[Record], Record]
     also: tuple[str, ...] = ()
+    any_prompt: bool = False
 
     def unread(self, record: Record) -> set[str]:
         """Columns of the record that are not read."""
         read = {*self.columns, *self.also, "source"}
         if self is not MESSAGES:
             read |= {*CONTEXT, "subset"}
-        if "prompt" not in self.columns:
+        if self.any_prompt:
             read.add(_prompt_column(record))
         return {name for name in record.keys() - read if record[name] is not None}
 
@@ -253,6 +254,7 @@ SHAPES = (
         ("chosen", "rejected"),
         _pair_fields,
         ("input", "margin", "probability", "score_chosen", "score_rejected"),
+        any_prompt=True,
     ),
     Shape(("question", "answer_0", "answer_1", "score_0", "score_1"), _webgpt_fields),
     Shape(("info", "summaries", "choice"), _summary_fields),

@@ -358,6 +358,8 @@ def test_what_is_not_read_is_known() -> None:
     assert unread(EXPLICIT | CONTEXT | {"source": "x", "subset": "y", "margin": 1}) == set()
     assert unread(EXPLICIT, EXPLICIT | {"note": "x"}) == {"note"}
     assert unread(EXPLICIT | {"instruction": "In French."}) == {"instruction"}
+    scored = {"text": ["a", "b"], "score": [1, 0]}
+    assert unread(scored | {"prompt": "x", "question": "y"}) == {"prompt", "question"}
     tree = {"message_id": 1, "parent_id": None, "role": "prompter", "text": "a", "rank": 1}
     assert unread(tree | {"system": "x", "lang": "en"}) == {"system"}
 

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from more_ray.evaluate.files import scores_by_source, scores_table
+from more_ray.metrics.measures import MEASURES as TABLE
+from more_ray.metrics.measures import compared
 from more_ray.metrics.scores import SourceScores
 from more_ray.metrics.summary import compare, mean_over_seeds
 from more_ray.metrics.summary import summarise as summarise_often
@@ -17,6 +19,7 @@ summarise = partial(summarise_often, resamples=100)
 WITH_INTERVAL = {
     *("accuracy", "ece", "adaptive_ece", "debiased_ece", "brier", "nll"),
     *("delta_mean", "delta_std"),
+    *(row.key for row in TABLE.values() if row.interval and not row.needs_truth),
 }
 MEASURES = {
     *WITH_INTERVAL,
@@ -109,7 +112,7 @@ def test_two_models_are_compared_pair_by_pair() -> None:
     )
     same = compare([{"a": one}], [{"a": reordered}], seed=0, resamples=50)["sources"]["a"]
     assert {name: part["difference"] for name, part in same.items()} == {
-        name: pytest.approx(0, abs=1e-12) for name in ("accuracy", "ece", "brier", "nll")
+        name: pytest.approx(0, abs=1e-12) for name in (measure.key for measure in compared())
     }
     different = compare([{"a": one}], [{"a": other}], seed=0, resamples=50)["sources"]["a"]
     assert different["accuracy"]["difference"] != 0
