@@ -107,8 +107,6 @@ def prepare(
     counts = _write(rows, names, folder, data, whole, progress)
     for file in files or []:
         counts[file.name]["unread"] = _unread(file)
-    if prompts:
-        pass
     manifest: Manifest = {"sources": counts, **identity}
     _check_counts(counts, data, whole)
     storage.write_json(storage.join(folder, "manifest.json"), manifest)

@@ -14,6 +14,7 @@ import yaml
 from more_ray import storage
 from more_ray.config import RunConfig
 from more_ray.config.base import without_free
+from more_ray.config.reading import renamed
 from more_ray.errors import UserError
 from more_ray.evaluate.files import read_scores
 from more_ray.metrics.evaluation import Evaluation
@@ -86,8 +87,11 @@ def read_models(folders: Sequence[str]) -> list[Model]:
 
 def _identity(run: RunFiles) -> str:
     """A key that is equal for runs which differ in their seed only."""
-    tree = without_free(RunConfig, yaml.safe_load(run.config)) if run.config else {}
-    tree.get("train", {}).pop("seed", None)
+    settings = renamed(RunConfig, yaml.safe_load(run.config)) if run.config else {}
+    tree = without_free(RunConfig, settings)
+    if "train" in tree:
+        tree["train"]["workers"] = settings["train"].get("workers")
+        tree["train"].pop("seed", None)
     return json.dumps([run.name, sorted(run.scores), tree])
 
 

@@ -42,6 +42,8 @@ class SamplesFolder:
         """Check that the samples here are what `config` would draw; raises UserError if not."""
         if not storage.exists(storage.join(self.path, "samples.parquet")):
             raise UserError(f"samples_from: {self.path} holds no finished samples")
+        if not storage.exists(self._config_path):
+            raise UserError(f"samples_from: {self.path} holds no {CONFIG}")
         before = read(RejectionSamplingConfig, storage.read_text(self._config_path))
         for key in ("policy", "sampling"):
             if getattr(before, key) != getattr(config, key):

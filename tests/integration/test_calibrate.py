@@ -20,6 +20,7 @@ from more_ray.config import CalibrationConfig, ModelConfig
 from more_ray.data.formatting import render
 from more_ray.data.simulated import Simulator
 from more_ray.errors import UserError
+from more_ray.evaluate.temperature import model_temperature
 from more_ray.terminal import heads_table
 
 pytestmark = pytest.mark.integration
@@ -111,6 +112,10 @@ def test_only_blocks_that_are_missing_are_computed(config: CalibrationConfig) ->
         number != 1 for number in range(len(parts))
     ]
     assert evaluation(config) == before
+
+
+def test_the_checkpoint_is_calibrated_as_it_is(config: CalibrationConfig) -> None:
+    assert model_temperature(str(Path(config.output_dir) / "model"))[0] == 1.0
 
 
 def test_one_source_is_too_few(cluster: None, prepared_folder: str, tmp_path: Path) -> None:

@@ -6,9 +6,12 @@ import pytest
 from support import REPOSITORY
 
 from more_ray.cli import load_config
-from more_ray.config import RunConfig
+from more_ray.config import FineTuneConfig, PairsRunConfig, RunConfig
 from more_ray.config.align import AlignConfig
+from more_ray.config.base import dump
 from more_ray.config.sweep import SweepConfig
+from more_ray.errors import UserError
+from more_ray.run_folder import check_same
 
 FOLDER = REPOSITORY / "jobs" / "configs"
 CHAINS = sorted(FOLDER.glob("align-*.yaml"))
@@ -77,3 +80,24 @@ def test_bad_values_end_in_one_line(
     error = capsys.readouterr().err.strip()
     assert message in error
     assert "\n" not in error
+
+
+@pytest.mark.parametrize("kind", [RunConfig, PairsRunConfig, FineTuneConfig])
+def test_work_goes_on_in_its_own_folder(kind: type[RunConfig], tmp_path: Path) -> None:
+    begun = kind(output_dir=str(tmp_path))
+    path = tmp_path / "config.yaml"
+    path.write_text(dump(begun))
+    check_same(str(path), "a run", begun, RunConfig)
+    check_same(str(path), "a run", begun.changed(train=begun.train.changed(workers=7)), RunConfig)
+    other = begun.changed(train=begun.train.changed(seed=7))
+    with pytest.raises(UserError, match=r"holds a run with train\.seed=0, not 7"):
+        check_same(str(path), "a run", other, RunConfig)
+
+
+def test_a_lam_of_each_rank_needs_the_same_workers(tmp_path: Path) -> None:
+    begun = RunConfig.model_validate({"objective": {"scope": "rank"}, "train": {"workers": 2}})
+    path = tmp_path / "config.yaml"
+    path.write_text(dump(begun))
+    other = begun.changed(train=begun.train.changed(workers=3))
+    with pytest.raises(UserError, match=r"holds a run with train\.workers=2, not 3"):
+        check_same(str(path), "a run", other)
