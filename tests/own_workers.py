@@ -131,7 +131,7 @@ class Trained:
     lam_SK: np.ndarray
     loss_SK: np.ndarray
     gradient: Arrays
-    """Of the first optimizer step, as AdamW has seen it; in bf16 empty."""
+    """Gradients of the first optimizer step, as AdamW has seen it; in bf16 empty."""
     weights: Arrays
     score_N2: np.ndarray
 

@@ -27,7 +27,7 @@ BLOCKS = 12
 ROWS = 2 * BLOCKS - 1
 """Prompts of a `MakeSampling`, in blocks of two: the last has one."""
 SAMPLES = 11
-"""Of each prompt, more than one request of the reward service takes."""
+"""Samples of each prompt, more than one request of the reward service takes."""
 
 
 def job_command(name: str, *arguments: str) -> list[str]:

@@ -103,11 +103,11 @@ POLICIES: dict[str, dict[str, Any]] = {
     "nanochat": GROUPED,
     "olmoe": EXPERTS,
 }
-"""Of those that have none."""
+"""Architectures without a `score` head."""
 
 
 def small_config(name: str) -> PretrainedConfig:
-    """Of an architecture of `ARCHITECTURES` or `POLICIES`."""
+    """A small config of an architecture of `ARCHITECTURES` or `POLICIES`."""
     if name == "gemma3":  # the one of several modalities holds that of its language model
         text = small_config("gemma3_text").to_dict()
         vision = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}

@@ -23,7 +23,7 @@ from more_ray.model.attention import packed_hidden_states
 from more_ray.model.reward_model import RewardModel, choose_batch_format
 
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Of query, key and value, each `[1, heads, T, head_dim]`: `[1, T, heads, head_dim]`."""
+"""From query, key and value, each `[1, heads, T, head_dim]`, to `[1, T, heads, head_dim]`."""
 
 ALLOWED = 1e-2
 """Relative error of bf16."""
@@ -46,7 +46,7 @@ def device(config: GpuCheck) -> dict[str, Any]:
 
 
 def matrix_product(config: GpuCheck) -> dict[str, float]:
-    """Of random numbers in bf16; zeros would be faster."""
+    """FLOP/s of a product of random numbers in bf16; zeros would be faster."""
     size = config.matrix
     one, two = torch.randn(2, size, size, device=config.device, dtype=torch.bfloat16)
     seconds = _seconds(config, lambda: one @ two)

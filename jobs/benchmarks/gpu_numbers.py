@@ -29,7 +29,7 @@ from more_ray.train.step import micro_step
 
 SOURCES = 5
 PAIRS = 2
-"""Of each source in a batch."""
+"""Pairs of each source in a batch."""
 STEPS = 6
 
 

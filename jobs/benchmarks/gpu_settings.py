@@ -25,7 +25,7 @@ class Shape(Section):
     architecture: str
     """transformers' name of it: `llama`, `gpt_neox` ..."""
     sizes: dict[str, int]
-    """Of its config."""
+    """Fields of its config."""
 
 
 SMOLLM2 = Shape(
@@ -97,7 +97,7 @@ class GpuCheck(Section):
     max_length: int = Field(512, ge=8, le=512)
     """Tokens of the longest answer; real lengths are scaled to it."""
     pairs_per_source: int = Field(16, ge=1, le=16)
-    """Of five sources in a batch of phase 2's steps."""
+    """Pairs of each of five sources in a batch of phase 2's steps."""
     warmup: int = Field(3, ge=1, le=3)
     """Steps that are not counted."""
     steps: int = Field(8, ge=1, le=8)

@@ -37,7 +37,7 @@ class HeadFitBenchmark(Section):
     drift_ridge: float = Field(3.0, gt=0)
     """a1, in the same units; there it chose 3."""
     seed: int = 0
-    """Of the features."""
+    """Seed of the features."""
 
 
 def main() -> None:

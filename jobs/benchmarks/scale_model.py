@@ -50,9 +50,9 @@ class Hardware:
     bandwidth: float = 50e9 / 8
     """Bytes a second that each GPU can send and receive at once."""
     latency: float = 20e-6
-    """Of one message."""
+    """Latency of a message."""
     solve: float = 68e-6
-    """Of the solver at K = 5."""
+    """Time of the solver at K = 5."""
 
 
 def gpu_bytes(base: Base, zero_stage: int, workers: int, offload: bool = False) -> int:

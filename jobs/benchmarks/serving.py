@@ -42,7 +42,7 @@ class ServingBenchmark(Section):
     rounds: int = Field(3, ge=1)
     """Measurements of each kind, in turn; the median counts."""
     port: int = 8_765
-    """Of the service."""
+    """Settings of the service."""
 
 
 def main() -> None:
@@ -182,13 +182,13 @@ class Direct:
         self._scorer = Scorer(service.model)
 
     def seconds(self, requests: Sequence[Request]) -> float:
-        """Of one batch."""
+        """Seconds of a batch."""
         started = time.perf_counter()
         self._scorer.scores([self._scorer.answers(**request) for request in requests])
         return time.perf_counter() - started
 
     def seconds_of_batches(self, requests: Sequence[Request], limit: int) -> list[float]:
-        """Of all requests in batches of at most `limit` tokens."""
+        """Seconds of all requests in batches of at most `limit` tokens."""
         batches: list[list[Request]] = [[]]
         tokens = 0
         for request in requests:

@@ -12,9 +12,9 @@ from more_ray.model.loading import hidden_size
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 SMALL = 256
-"""Below this hidden size a step is not made of products, and bf16 gains nothing on a CPU."""
+"""Below this hidden size other work outweighs products, and bf16 gains nothing on a CPU."""
 WORTH_IT = 0.6
-"""bf16 is chosen on a CPU that takes at most this share of fp32's time."""
+"""bf16 is chosen on a CPU where it takes at most this share of fp32's time."""
 
 
 def choose_dtype(wanted: str, config: ModelConfig, device: str) -> str:
@@ -26,7 +26,7 @@ def choose_dtype(wanted: str, config: ModelConfig, device: str) -> str:
 
 
 def computes_bf16_fast() -> bool:
-    """Whether this CPU takes much less time for two products, forward and backward, in bf16."""
+    """Whether this CPU computes two matrix products, forward and backward, much faster in bf16."""
     return _seconds(torch.bfloat16) <= WORTH_IT * _seconds(torch.float32)
 
 

@@ -27,7 +27,7 @@ from more_ray.model.loading import load_tokenizer
 
 SOURCES, STEPS, TEST_PAIRS = 3, 6, 20
 PAIRS = 8
-"""Of each source in a micro-batch."""
+"""Pairs of each source in a micro-batch."""
 
 
 @pytest.fixture(scope="session")

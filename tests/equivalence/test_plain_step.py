@@ -61,7 +61,7 @@ def lam(task: Task, grad_KH: Tensor) -> np.ndarray:
 
 
 def plain_gradient(classifier: PreTrainedModel, task: Task) -> dict[str, Tensor]:
-    """Of all micro-batches with one lam, or of the mean over ranks, each with a lam of its own."""
+    """The gradient of all micro-batches with one lam, or the mean over ranks with a lam each."""
     scope = task.config.objective.scope
     groups = task.batches if scope == "rank" else [[row for own in task.batches for row in own]]
     for rows in groups:

@@ -167,7 +167,7 @@ def test_llama_with_lora_is_exported_merged(
 def test_the_baselines_of_the_paper(
     cluster: None, small_config: MakeConfig, tmp_path: Path
 ) -> None:
-    """Of two of the three sources that all are evaluated on."""
+    """Trained on two of the three sources that are evaluated."""
     names = ["population_1", "population_2"]
     folders = train_all(
         small_config(

@@ -75,7 +75,7 @@ def test_adaptive_ece_of_a_case_worked_by_hand() -> None:
 
 
 def test_debiasing_takes_most_of_the_noise_away() -> None:
-    """Of calibrated models the truth is 0; of one that is too sure, what many pairs say."""
+    """The truth is 0 for calibrated models, and what many pairs say for one that is too sure."""
     calibrated = [calibrated_deltas(seed) for seed in range(100)]
     assert np.mean([*map(debiased_ece, calibrated)]) < 0.7 * np.mean([*map(ece, calibrated)])
     truth = ece(2.5 * calibrated_deltas(seed=999, pairs=1_000_000))

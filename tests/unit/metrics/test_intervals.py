@@ -27,7 +27,7 @@ def calibrated_deltas(seed: int, pairs: int, spread: float = 0.8) -> NDArray[np.
 
 @pytest.mark.parametrize("sharpness", [1.0, 1.2, 1.5, 2.5])
 def test_intervals_cover_the_true_ece(sharpness: float) -> None:
-    """Of calibrated models (truth 0) and of ones that are too sure, 500 pairs each."""
+    """For calibrated models (truth 0) and for ones that are too sure, 500 pairs each."""
     truth = ece(sharpness * calibrated_deltas(999, 1_000_000)) if sharpness > 1 else 0.0
     covered = 0
     for seed in range(200):

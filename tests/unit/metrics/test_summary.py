@@ -70,7 +70,7 @@ def test_the_mean_counts_every_source_the_same() -> None:
 
 
 def test_the_interval_of_the_mean_narrows_with_more_sources() -> None:
-    """Of K sources with n pairs each and accuracy a: 1.96 sqrt(a (1 - a) / (K n))."""
+    """For K sources with n pairs each and accuracy a: 1.96 sqrt(a (1 - a) / (K n))."""
     half_right = with_chosen([1.0, -1.0] * 50)
     result = summarise({str(k): half_right for k in range(4)}, "more", step=0, seed=0)
     half = 1.96 * np.sqrt(0.25 / 400)

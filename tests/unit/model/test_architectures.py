@@ -68,7 +68,7 @@ def plain_scores(classifier: PreTrainedModel, batch: list[list[list[int]]]) -> t
 
 @torch.no_grad()
 def plain_likelihoods(policy: PreTrainedModel, batch: list[list[list[int]]]) -> torch.Tensor:
-    """Of each answer's own tokens, by plain transformers on its row alone."""
+    """The log-likelihood of each answer's own tokens, by plain transformers on its row alone."""
     found = []
     for prompt in batch:
         start = shared_prefix(*prompt)

@@ -48,7 +48,7 @@ def models(config: PretrainedConfig) -> tuple[torch.nn.Module, torch.nn.Module]:
 
 @torch.no_grad()
 def log_likelihood(model: torch.nn.Module, sequence: list[int], start: int) -> torch.Tensor:
-    """Of the tokens from `start` on, by plain transformers."""
+    """The log-likelihood of the tokens from `start` on, by plain transformers."""
     logits = model(torch.tensor([sequence])).logits[0].log_softmax(dim=-1)
     return sum(logits[place - 1, sequence[place]] for place in range(max(start, 1), len(sequence)))
 

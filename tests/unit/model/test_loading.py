@@ -52,7 +52,7 @@ from more_ray.model.loading import (
 from more_ray.model.tokenizer import training_tokenizer
 
 GGUF = {"blocks": 2, "width": 64, "heads": 2}
-"""Of a small file."""
+"""The size of a small file."""
 
 
 def test_the_tiny_model_needs_nothing_from_outside() -> None:

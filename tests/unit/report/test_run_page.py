@@ -28,9 +28,9 @@ from more_ray.report.run_page import render_page
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SOURCES = ("helpful", "harmless")
 DRAWS = 100
-"""Of each comparison: enough for the least p that the verdict asks for."""
+"""Draws of each comparison: enough for the least p that the verdict asks for."""
 WIDTHS = (390, 1200)
-"""Of a phone and a desktop."""
+"""Pixels of a phone and a desktop."""
 NO_NETWORK = re.compile(r"""(?:src|href)\s*=\s*["'](?!data:|#)|url\((?!#|data:)|@import""")
 
 

@@ -10,7 +10,7 @@ SOURCE_N = torch.tensor([0, 2, 2])
 
 
 def sums(hidden: int, seed: int = 0) -> SourceSums:
-    """Of three pairs of three sources, the second of which has none."""
+    """Sums of three pairs of three sources, the second of which has none."""
     generator = torch.Generator().manual_seed(seed)
     grad_KH = torch.randn(3, hidden, generator=generator)
     loss_N, correct_N, tokens_N = torch.randn(3, 3, generator=generator)
