@@ -1,6 +1,6 @@
 """A plan for scale: memory, traffic, checkpoints and step times from 1 to 1,024 workers.
 
-python jobs/benchmarks/scale.py
+python cluster/plan.py
 
 It prints the tables of cluster/README.md. They are estimates, not measurements.
 """
@@ -11,8 +11,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 
-from pydantic import Field
-from scale_model import (
+from plan_model import (
     BASES,
     Hardware,
     activation_bytes,
@@ -24,6 +23,7 @@ from scale_model import (
     lam_seconds,
     step_seconds,
 )
+from pydantic import Field
 
 from more_ray.cli import load_config
 from more_ray.config import Section

@@ -8,8 +8,8 @@ from deepspeed.runtime.zero.stage3 import estimate_zero3_model_states_mem_needs
 from deepspeed.runtime.zero.stage_1_and_2 import estimate_zero2_model_states_mem_needs
 from hypothesis import given
 from hypothesis import strategies as st
-from scale import ScalePlan, tables
-from scale_model import (
+from plan import ScalePlan, tables
+from plan_model import (
     BASES,
     Base,
     Hardware,
@@ -21,7 +21,7 @@ from scale_model import (
 )
 from transformers import AutoModel, GPTNeoXConfig, LlamaConfig
 
-REPOSITORY = Path(__file__).parents[3]
+REPOSITORY = Path(__file__).parents[2]
 
 each_base = pytest.mark.parametrize("base", BASES, ids=lambda base: base.name)
 ARCHITECTURES = {
