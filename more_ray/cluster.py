@@ -47,6 +47,10 @@ _own: set[str] = set()
 """Addresses of the local clusters that this process has started."""
 
 
+RETRIES = {"max_task_retries": 3}
+"""Retries of a block whose actor died; by default Ray Data retries for ever."""
+
+
 @contextmanager
 def session(workers: int, verbose: bool) -> Iterator[None]:
     """The surroundings of a verb's work: quiet libraries and a cluster.

@@ -8,8 +8,6 @@ Legend: N pairs, H hidden size.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +21,10 @@ from numpy.typing import NDArray
 
 from more_ray import storage
 from more_ray.calibrate.trunk import load_trunk, trunk_version
-from more_ray.cluster import uses_gpu, worker_options
+from more_ray.cluster import RETRIES, uses_gpu, worker_options
 from more_ray.config import CalibrationConfig
-from more_ray.data.prepared import TOKENS, Prepared
+from more_ray.data.prepare import digest
+from more_ray.data.prepared import TOKENS, Prepared, Split
 from more_ray.device import SCORING_TOKENS, use_threads
 from more_ray.evaluate.pairs import batches_of_like_length, pack_rows
 from more_ray.model.dtype import choose_dtype
@@ -36,8 +35,6 @@ FORMAT = 1
 """Raised when the meaning of the files changes, so that old ones are not reused."""
 BLOCK = 512
 """Pairs of one file."""
-RETRIES = {"max_task_retries": 3}
-"""How often a block is tried again when its process dies; Ray Data alone tries for ever."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +65,6 @@ class Features:
             for block in blocks(self.prepared)
             if (block.source, block.split) == (source, split)
         ]
-        if not tables:
-            return np.zeros((0, 0), np.float32), np.zeros((0, 0), np.float32)
         table = pa.concat_tables(tables)
         return _matrix(table["chosen"]), _matrix(table["rejected"])
 
@@ -81,18 +76,13 @@ class Features:
 
 def blocks(prepared: Prepared) -> list[Block]:
     """All pairs, a source and split after the other."""
-    sizes = {
-        split: dict(zip(prepared.names, prepared.sizes(split), strict=True)) for split in SPLITS
-    }
+    splits: tuple[Split, ...] = ("train", "test")
     return [
-        Block(source, split, first, min(first + BLOCK, sizes[split][source]))
-        for source in prepared.names
-        for split in SPLITS
-        for first in range(0, sizes[split][source], BLOCK)
+        Block(source, split, first, min(first + BLOCK, counts[split]))
+        for source, counts in prepared.manifest["sources"].items()
+        for split in splits
+        for first in range(0, counts[split], BLOCK)
     ]
-
-
-SPLITS = ("train", "test")
 
 
 def extract(
@@ -111,8 +101,7 @@ def extract(
     choose = ray.remote(choose_dtype).options(**worker_options(gpus))
     dtype = ray.get(choose.remote(config.precision, config.model, device))
     identity = [FORMAT, BLOCK, Path(prepared.folder).name, trunk_version(config.model), dtype]
-    digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
-    folder = storage.join(storage.absolute(config.features), digest)
+    folder = storage.join(storage.absolute(config.features), digest(identity)[:16])
     every = blocks(prepared)
     waiting = [block for block in every if not storage.exists(block.file(folder))]
     total = sum(block.stop - block.first for block in every)

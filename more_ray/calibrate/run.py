@@ -6,7 +6,7 @@ Legend: N pairs, K sources, H hidden size.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ from more_ray.calibrate.heads import fit_heads
 from more_ray.calibrate.heads_file import Calibration, write_heads
 from more_ray.calibrate.pairs import Floats, Pairs, make_pairs
 from more_ray.calibrate.posterior import laplace, variances, widened
-from more_ray.calibrate.temperature import with_temperature
 from more_ray.calibrate.trunk import given_head, load_model, trunk_tokenizer, trunk_version
 from more_ray.calibrate.unknown import (
+    LeftOut,
     drift_variance,
-    leave_out,
+    leave_each_out,
     squared_lengths,
     unknown_factor,
 )
@@ -39,14 +39,13 @@ from more_ray.environment import environment
 from more_ray.errors import UserError
 from more_ray.evaluate.files import write_scores
 from more_ray.evaluate.pairs import EvaluationPairs
-from more_ray.metrics.evaluation import Evaluation, HeadsEvaluation, Measured
+from more_ray.metrics.evaluation import HeadsEvaluation, Measured
 from more_ray.metrics.scores import SourceScores
 from more_ray.metrics.summary import summarise
+from more_ray.metrics.temperature import fit_temperature
 from more_ray.model.export import export
 from more_ray.model.tokenizer import prepared_tokenizer
 from more_ray.run_folder import CONFIG, ENVIRONMENT, HEADS, check_same, model_of, write_evaluation
-
-Scores = Mapping[str, SourceScores]
 
 
 @dataclass(frozen=True)
@@ -84,9 +83,9 @@ def calibrate(config: CalibrationConfig, progress: Progress = Progress()) -> Hea
     classifier = load_model(config.model, tokenizer, torch.float32)
     prior_H = given_head(config.model, classifier) if config.near_given else None
     pairs, prompt_N = _training_pairs(config, features)
-    fitted = _fit(config, pairs, prompt_N, prior_H, str(trunk_version(config.model)))
+    fitted, left_out_K = _fit(config, pairs, prompt_N, prior_H)
     progress.phase("evaluating")
-    result = _evaluate(config, features, pairs, fitted, prior_H)
+    result = _evaluate(config, features, fitted, left_out_K)
     write_evaluation(config.output_dir, result)
     progress.phase("writing the model")
     _write_model(config, fitted, classifier, tokenizer)
@@ -114,35 +113,35 @@ def _fit(
     pairs: Pairs,
     prompt_N: NDArray[np.uint64],
     prior_H: Floats | None,
-    trunk: str,
-) -> Calibration:
+) -> tuple[Calibration, list[LeftOut]]:
+    """All heads, and what the others say about each source."""
     spectrum = pooled_spectrum(pairs)
     choice = choose_ridge(pairs, prompt_N, config.folds, config.seed, prior_H, spectrum)
     heads = fit_heads(pairs, choice.ridge, prior_H, spectrum=spectrum)
-    _, shared_temperature = with_temperature(heads.shared_H, choice.shared_N)
+    left_out_K = leave_each_out(pairs, choice.ridge, prior_H, heads, spectrum)
     temperature_K = [
-        with_temperature(own_H, choice.own_N[pairs.source_N == source])[1]
-        for source, own_H in enumerate(heads.own_KH)
+        fit_temperature(choice.own_N[pairs.source_N == source])
+        for source in range(len(pairs.names))
     ]
-    return Calibration(
+    fitted = Calibration(
         names=pairs.names,
-        trunk=trunk,
+        trunk=str(trunk_version(config.model)),
         ridge=choice.ridge,
         heads=heads,
         posterior=laplace(pairs, heads, choice.ridge),
         drift_variance=drift_variance(heads.drift_KH),
-        unknown_factor=unknown_factor(pairs, choice.ridge, prior_H, heads, spectrum),
-        shared_temperature=shared_temperature,
+        unknown_factor=unknown_factor(pairs, left_out_K),
+        shared_temperature=fit_temperature(choice.shared_N),
         temperature_K=np.array(temperature_K),
     )
+    return fitted, left_out_K
 
 
 def _evaluate(
     config: CalibrationConfig,
     features: Features,
-    pairs: Pairs,
     fitted: Calibration,
-    prior_H: Floats | None,
+    left_out_K: Sequence[LeftOut],
 ) -> HeadsEvaluation:
     """Write `scores.parquet`; the content of `eval.json`."""
     own, shared, unsure, left_out = {}, {}, {}, {}
@@ -155,26 +154,26 @@ def _evaluate(
         doubt_N = variances(dz_NH, fitted.posterior.own_KHH[source])
         scale = fitted.temperature_K[source]
         unsure[name] = _alone(widened(dz_NH @ own_H, doubt_N / scale**2))
-        others = leave_out(pairs, source, fitted.ridge, prior_H, fitted.heads)
+        others = left_out_K[source]
         doubt_N = variances(dz_NH, others.factor_HH)
         doubt_N += fitted.unknown_factor * others.drift_variance * squared_lengths(dz_NH)
         left_out[name] = _alone(widened(dz_NH @ others.heads.shared_H, doubt_N))
 
-    def measured(by_source: dict[str, Floats]) -> Evaluation:
-        scores = about(np.concatenate(list(by_source.values())).astype(np.float32))
-        if by_source is own:
-            write_scores(scores, config.output_dir)
-        return summarise(scores, "drift", None, config.seed, config.bins, config.resamples)
+    def scores_of(by_source: dict[str, Floats]) -> dict[str, SourceScores]:
+        return about(np.concatenate(list(by_source.values())).astype(np.float32))
 
-    def parts(by_source: dict[str, Floats]) -> Measured:
-        whole = measured(by_source)
+    def measured(by_source: dict[str, Floats]) -> Measured:
+        whole = summarise(scores_of(by_source), *described)
         return {"sources": whole["sources"], "mean": whole["mean"]}
 
+    described = ("drift", None, config.seed, config.bins, config.resamples)
+    own_scores = scores_of(own)
+    write_scores(own_scores, config.output_dir)
     return {
-        **measured(own),
-        "shared": parts(shared),
-        "posterior": parts(unsure),
-        "left_out": parts(left_out),
+        **summarise(own_scores, *described),
+        "shared": measured(shared),
+        "posterior": measured(unsure),
+        "left_out": measured(left_out),
     }
 
 

@@ -10,6 +10,7 @@ Legend: N pairs, K sources, H hidden size.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -70,34 +71,41 @@ def leave_out(
     return LeftOut(heads, shared_laplace(others, heads, ridge), tau2)
 
 
-def unknown_factor(
+def leave_each_out(
     pairs: Pairs,
     ridge: Ridge,
     prior_H: Floats | None = None,
     start: Heads | None = None,
     spectrum: Spectrum | None = None,
-) -> float:
-    """c in [0, 1e6], for which the NLL of left-out sources, mean over sources, is least.
+) -> list[LeftOut]:
+    """What the others say about each source in turn (`fit_heads` says what the arguments are).
 
     Raises:
-        UserError: a single source, or no drifts (an infinite ridge): there is nothing to scale.
+        UserError: a single source, or no drifts (an infinite ridge): there is no unknown one.
     """
     if len(pairs.names) < 2 or np.isinf(ridge.drift):
         raise UserError("an unknown population's variance needs two sources or more, with drifts")
     spectrum = spectrum or pooled_spectrum(pairs)
-    found = [np.empty(len(pairs.dz_NH)) for _ in range(3)]
-    for source in range(len(pairs.names)):
+    return [
+        leave_out(pairs, source, ridge, prior_H, start, spectrum)
+        for source in range(len(pairs.names))
+    ]
+
+
+def unknown_factor(pairs: Pairs, left_out_K: Sequence[LeftOut]) -> float:
+    """c in [0, 1e6], for which the NLL of left-out sources, mean over sources, is least.
+
+    Args:
+        left_out_K: what `leave_each_out` gives for the same pairs.
+    """
+    delta_N, variance_N, drift_N = (np.empty(len(pairs.dz_NH)) for _ in range(3))
+    for source, left_out in enumerate(left_out_K):
         row_n = np.flatnonzero(pairs.source_N == source)
         dz_nH = pairs.dz_NH[row_n]
-        left_out = leave_out(pairs, source, ridge, prior_H, start, spectrum)
-        of_source = (
-            dz_nH @ left_out.heads.shared_H,
-            variances(dz_nH, left_out.factor_HH),
-            left_out.drift_variance * squared_lengths(dz_nH),
-        )
-        for array_N, array_n in zip(found, of_source, strict=True):
-            array_N[row_n] = array_n
-    return _best_factor(pairs, *found)
+        delta_N[row_n] = dz_nH @ left_out.heads.shared_H
+        variance_N[row_n] = variances(dz_nH, left_out.factor_HH)
+        drift_N[row_n] = left_out.drift_variance * squared_lengths(dz_nH)
+    return _best_factor(pairs, delta_N, variance_N, drift_N)
 
 
 def _best_factor(pairs: Pairs, delta_N: Floats, variance_N: Floats, drift_N: Floats) -> float:

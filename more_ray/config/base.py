@@ -61,11 +61,24 @@ def without_free(model: type[BaseModel], tree: Tree) -> Tree:
     """A tree without the settings of `model` that may change when a run is resumed."""
     kept = {}
     for key, value in tree.items():
-        field = model.model_fields.get(key)
-        if field is None or _MAY_CHANGE not in field.metadata:
-            sections = sections_of(field.annotation) if field and isinstance(value, dict) else []
-            kept[key] = without_free(sections[0], value) if sections else value
+        if not _may_change(model, key):
+            section = section_at(model, key, value)
+            kept[key] = without_free(section, value) if section else value
     return kept
+
+
+def _may_change(model: type[BaseModel], key: str) -> bool:
+    """Also where a subclass declares the field anew, with another default and without the mark."""
+    kinds = (kind for kind in model.__mro__ if issubclass(kind, BaseModel))
+    fields = (kind.model_fields.get(key) for kind in kinds)
+    return any(field is not None and _MAY_CHANGE in field.metadata for field in fields)
+
+
+def section_at(model: type[BaseModel], key: str, value: Any) -> type[BaseModel] | None:
+    """The model of the section that a tree holds at a key; None where it holds a plain value."""
+    field = model.model_fields.get(key)
+    sections = sections_of(field.annotation) if field and isinstance(value, dict) else []
+    return sections[0] if sections else None
 
 
 def differences(then: Tree, now: Tree, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pydantic import field_validator
 
-from more_ray.config.base import MayChange
 from more_ray.config.data import DataConfig
 from more_ray.config.objective import ObjectiveConfig
 from more_ray.config.run import RunConfig
@@ -13,7 +12,7 @@ from more_ray.objective.losses import LOSSES
 
 
 class FineTuneConfig(RunConfig):
-    output_dir: MayChange[str] = "outputs/finetuned"
+    output_dir: str = "outputs/finetuned"
     """The run's folder: a path, or any URI that pyarrow's filesystems open."""
     data: DataConfig = DataConfig(resample=False)
     """What to learn from: records of a prompt with a response, or pairs, whose chosen answers."""

@@ -17,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from more_ray.config.base import Section, Tree, members, sections_of
+from more_ray.config.base import Section, Tree, members, section_at, sections_of
 from more_ray.errors import UserError
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
@@ -150,9 +150,8 @@ def renamed(model: type[BaseModel], tree: Tree) -> Tree:
     result = {}
     for key, value in tree.items():
         name = names.get(key, key)
-        field = model.model_fields.get(name)
-        sections = sections_of(field.annotation) if field and isinstance(value, dict) else []
-        result[name] = renamed(sections[0], value) if sections else value
+        section = section_at(model, name, value)
+        result[name] = renamed(section, value) if section else value
     return result
 
 

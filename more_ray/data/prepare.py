@@ -80,7 +80,7 @@ def prepare(
         )
         | {"pairs_per_source": data.max_pairs},  # what it was called when FORMAT was given
         "inputs": [fingerprint(file) for file in files] if files else asdict(simulator),
-        "tokenizer": _digest(
+        "tokenizer": digest(
             [
                 tokenizer.backend_tokenizer.to_str(),
                 tokenizer.chat_template,
@@ -90,7 +90,7 @@ def prepare(
     }
     if prompts:
         identity["prompts"] = True
-    folder = storage.join(storage.absolute(data.prepared), _digest(identity)[:16])
+    folder = storage.join(storage.absolute(data.prepared), digest(identity)[:16])
     if storage.exists(storage.join(folder, "manifest.json")):
         return Prepared.open(folder)
 
@@ -250,5 +250,6 @@ def _check_counts(counts: dict[str, SourceCounts], data: DataConfig, whole: Sequ
             )
 
 
-def _digest(value: Any) -> str:
+def digest(value: Any) -> str:
+    """A fingerprint of a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -18,7 +18,7 @@ import ray
 import torch
 
 from more_ray import storage
-from more_ray.cluster import shared_gpus, worker_options
+from more_ray.cluster import RETRIES, shared_gpus, worker_options
 from more_ray.config.sample import RejectionSamplingConfig
 from more_ray.data.formatting import render_prompt
 from more_ray.data.rejects import Reason
@@ -34,8 +34,6 @@ from more_ray.sample.selection import PROMPT_SCHEMA, SAMPLE_SCHEMA, Score, selec
 
 SCORER_CPUS = 0.5
 """A scorer waits for samples most of the time."""
-RETRIES = {"max_task_retries": 3}
-"""Retries of a block whose actor died; by default Ray Data retries for ever."""
 
 
 def sample_and_select(

@@ -9,9 +9,9 @@ Legend: N test pairs.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -35,9 +35,13 @@ from more_ray.train.exchange import of_first_rank
 from more_ray.train.losses import AnswerLosses, Losses, RankingLosses
 
 
-class Task(Protocol):
+@dataclass(frozen=True)
+class Task(ABC):
     """The methods that the training loop calls, on every rank unless a method says otherwise."""
 
+    config: RunConfig
+
+    @abstractmethod
     def load_model(
         self, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, device: torch.device
     ) -> TrainedModel:
@@ -46,12 +50,12 @@ class Task(Protocol):
         Raises:
             ModelError: the model that the settings name cannot be trained this way.
         """
-        ...
 
+    @abstractmethod
     def losses(self, sources: int) -> Losses:
         """The losses of a micro-batch; `sources` is the number of sources."""
-        ...
 
+    @abstractmethod
     def evaluate(self, pairs: EvaluationPairs, value_N2: np.ndarray, step: int) -> Evaluation:
         """Write the results of all test pairs; returns the content of `eval.json`.
 
@@ -61,7 +65,6 @@ class Task(Protocol):
             value_N2: the two numbers that the model returns for each pair.
             step: micro-steps done.
         """
-        ...
 
     def export(
         self,
@@ -76,26 +79,10 @@ class Task(Protocol):
             trained: the model, whose own weights may lie on other ranks.
             weights: all of them, gathered.
         """
-        ...
-
-
-@dataclass(frozen=True)
-class _BaseTask:
-    """The parts that all tasks share."""
-
-    config: RunConfig
-
-    def export(
-        self,
-        trained: PreTrainedModel,
-        weights: dict[str, Tensor],
-        tokenizer: PreTrainedTokenizerBase,
-        folder: Path,
-    ) -> None:
         export(trained, weights, self.config.model.lora, tokenizer, folder)
 
 
-class RankingTask(_BaseTask):
+class RankingTask(Task):
     """Trains a reward head on the trunk of a language model with the ranking loss (1)."""
 
     def load_model(
@@ -130,7 +117,7 @@ class DpoTask(RankingTask):
         return ImplicitReward(policy, copy.deepcopy(policy), beta, attention)
 
 
-class AnswersTask(_BaseTask):
+class AnswersTask(Task):
     """Trains a policy with the negative log-likelihood of the chosen answers (3)."""
 
     def load_model(
@@ -159,7 +146,7 @@ def _load_policy(
     return policy, of_first_rank(lambda: packed_attention_on(policy, device))
 
 
-TASKS = {"ranking": RankingTask, "dpo": DpoTask, "sft": AnswersTask}
+TASKS: dict[str, type[Task]] = {"ranking": RankingTask, "dpo": DpoTask, "sft": AnswersTask}
 
 
 def task_of(config: RunConfig) -> Task:

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from linear_world import labelled
 from safetensors.numpy import load_file, save_file
 
 from more_ray.calibrate.heads import Heads, Ridge
 from more_ray.calibrate.heads_file import Calibration, read_heads, write_heads
 from more_ray.calibrate.posterior import Posterior
 from more_ray.errors import ModelError
+from more_ray.metrics.temperature import fit_temperature
 
 SOURCES, HIDDEN = 3, 4
 
@@ -61,6 +63,19 @@ def test_what_is_written_is_read(path: Path, calibration: Calibration) -> None:
         "shared_temperature",
     ):
         assert getattr(found, name) == getattr(calibration, name)
+
+
+def test_a_head_that_is_too_sure_is_cooled_and_ranks_as_before(calibration: Calibration) -> None:
+    rng = np.random.default_rng(0)
+    head_H = rng.standard_normal(HIDDEN)
+    dz_NH = labelled(rng, 5_000, head_H)
+    too_sure_H = 3 * head_H
+    temperature = fit_temperature(dz_NH @ too_sure_H)
+    heads = replace(calibration.heads, shared_H=too_sure_H)
+    folded_H = replace(calibration, heads=heads, shared_temperature=temperature).folded_H
+    assert temperature == pytest.approx(3, rel=0.1)
+    np.testing.assert_allclose(dz_NH @ folded_H, dz_NH @ too_sure_H / temperature)
+    assert fit_temperature(dz_NH @ folded_H) == pytest.approx(1, abs=1e-6)
 
 
 def test_the_file_is_as_documented(path: Path) -> None:
