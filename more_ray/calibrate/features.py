@@ -8,7 +8,7 @@ Legend: N pairs, H hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,14 @@ import torch
 from numpy.typing import NDArray
 
 from more_ray import storage
-from more_ray.calibrate.trunk import load_trunk, trunk_version
+from more_ray.calibrate.trunk import load_trunk
 from more_ray.cluster import RETRIES, uses_gpu, worker_options
-from more_ray.config import CalibrationConfig
+from more_ray.config import ModelConfig
 from more_ray.data.prepare import digest
 from more_ray.data.prepared import TOKENS, Prepared, Split
 from more_ray.device import SCORING_TOKENS, use_threads
 from more_ray.evaluate.pairs import batches_of_like_length, pack_rows
-from more_ray.model.dtype import choose_dtype
+from more_ray.model.dtype import DTYPES, choose_dtype
 from more_ray.model.tokenizer import prepared_tokenizer
 from more_ray.parquet import read_table, write_table
 
@@ -35,6 +35,26 @@ FORMAT = 1
 """Raised when the meaning of the files changes, so that old ones are not reused."""
 BLOCK = 512
 """Pairs of one file."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """How hidden states are computed, and where they are kept."""
+
+    model: ModelConfig
+    trunk: str
+    """`trunk_digest` of that model."""
+    root: str
+    """Folder of all passes, a folder each."""
+    precision: str
+    workers: int
+    use_gpu: bool | None
+    batch_tokens: int | None
+
+    def folder(self, prepared: Prepared, dtype: str) -> str:
+        """Where the hidden states of these pairs are, by what they depend on."""
+        identity = [FORMAT, BLOCK, Path(prepared.folder).name, self.trunk, dtype]
+        return storage.join(storage.absolute(self.root), digest(identity)[:16])
 
 
 @dataclass(frozen=True)
@@ -85,9 +105,7 @@ def blocks(prepared: Prepared) -> list[Block]:
     ]
 
 
-def extract(
-    prepared: Prepared, config: CalibrationConfig, progress: Callable[[int, int], None]
-) -> Features:
+def extract(prepared: Prepared, one: Pass, progress: Callable[[int, int], None]) -> Features:
     """Compute the hidden states that are not there yet.
 
     Args:
@@ -96,13 +114,11 @@ def extract(
     Raises:
         ModelError: the model cannot be loaded, or its head is not a plain linear one.
     """
-    gpus = int(uses_gpu(config.use_gpu, config.workers))
+    gpus = int(uses_gpu(one.use_gpu, one.workers))
     device = "cuda" if gpus else "cpu"
-    choose = ray.remote(choose_dtype).options(**worker_options(gpus))
-    dtype = ray.get(choose.remote(config.precision, config.model, device))
-    identity = [FORMAT, BLOCK, Path(prepared.folder).name, trunk_version(config.model), dtype]
-    folder = storage.join(storage.absolute(config.features), digest(identity)[:16])
     every = blocks(prepared)
+    dtype = _dtype(prepared, one, every, device)
+    folder = one.folder(prepared, dtype)
     waiting = [block for block in every if not storage.exists(block.file(folder))]
     total = sum(block.stop - block.first for block in every)
     done = total - sum(block.stop - block.first for block in waiting)
@@ -112,10 +128,10 @@ def extract(
             [{"block": block} for block in waiting], override_num_blocks=len(waiting)
         ).map_batches(
             FeatureBlock,
-            fn_constructor_args=(prepared.folder, config, dtype, device, folder),
+            fn_constructor_args=(prepared.folder, one, dtype, device, folder),
             batch_size=1,
             batch_format="numpy",
-            compute=ray.data.ActorPoolStrategy(size=config.workers),
+            compute=ray.data.ActorPoolStrategy(size=one.workers),
             ray_remote_args_fn=lambda: RETRIES,
             **worker_options(gpus),
         )
@@ -125,16 +141,29 @@ def extract(
     return Features(folder, prepared)
 
 
+def _dtype(prepared: Prepared, one: Pass, every: Sequence[Block], device: str) -> str:
+    """The precision of the pass; for auto that of the hidden states that are there, if any are."""
+
+    def there(dtype: str) -> int:
+        folder = one.folder(prepared, dtype)
+        return sum(storage.exists(block.file(folder)) for block in every)
+
+    if one.precision == "auto":
+        fullest = max(DTYPES, key=there)
+        if there(fullest):
+            return fullest
+    choose = ray.remote(choose_dtype).options(**worker_options(int(device == "cuda")))
+    return ray.get(choose.remote(one.precision, one.model, device))
+
+
 class FeatureBlock:
     """A Ray Data actor that holds the trunk."""
 
-    def __init__(
-        self, prepared: str, config: CalibrationConfig, dtype: str, device: str, folder: str
-    ) -> None:
-        use_threads(config.workers)
+    def __init__(self, prepared: str, one: Pass, dtype: str, device: str, folder: str) -> None:
+        use_threads(one.workers)
         self._prepared, self._device, self._folder = Prepared.open(prepared), device, folder
-        self._tokens = config.batch_tokens or SCORING_TOKENS[device]
-        self._model = load_trunk(config.model, prepared_tokenizer(self._prepared), dtype, device)
+        self._tokens = one.batch_tokens or SCORING_TOKENS[device]
+        self._model = load_trunk(one.model, prepared_tokenizer(self._prepared), dtype, device)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, NDArray[np.int64]]:
         (block,) = batch["block"]

@@ -19,12 +19,12 @@ from transformers import PreTrainedTokenizerBase
 from more_ray import storage
 from more_ray.calibrate.choose import choose_ridge
 from more_ray.calibrate.coordinates import pooled_spectrum
-from more_ray.calibrate.features import Features, extract
+from more_ray.calibrate.features import Features, Pass, extract
 from more_ray.calibrate.heads import fit_heads
 from more_ray.calibrate.heads_file import Calibration, write_heads
 from more_ray.calibrate.pairs import Floats, Pairs, make_pairs
 from more_ray.calibrate.posterior import laplace, variances, widened
-from more_ray.calibrate.trunk import given_head, load_model, trunk_tokenizer, trunk_version
+from more_ray.calibrate.trunk import given_head, load_model, trunk_digest, trunk_tokenizer
 from more_ray.calibrate.unknown import (
     LeftOut,
     drift_variance,
@@ -76,20 +76,34 @@ def calibrate(config: CalibrationConfig, progress: Progress = Progress()) -> Hea
     storage.write_text(storage.join(config.output_dir, CONFIG), dump(config))
     counts = {"data": counted(config.data, prepared)}
     storage.write_json(storage.join(config.output_dir, ENVIRONMENT), {**environment(), **counts})
-    progress.phase("starting workers")
-    features = extract(prepared, config, progress.passed)
-    progress.phase("fitting heads")
+    progress.phase("reading the model")
     tokenizer = prepared_tokenizer(prepared)
     classifier = load_model(config.model, tokenizer, torch.float32)
     prior_H = given_head(config.model, classifier) if config.near_given else None
+    trunk = trunk_digest(classifier)
+    progress.phase("starting workers")
+    features = extract(prepared, _pass(config, trunk), progress.passed)
+    progress.phase("fitting heads")
     pairs, prompt_N = _training_pairs(config, features)
-    fitted, left_out_K = _fit(config, pairs, prompt_N, prior_H)
+    fitted, left_out_K = _fit(config, trunk, pairs, prompt_N, prior_H)
     progress.phase("evaluating")
     result = _evaluate(config, features, fitted, left_out_K)
     write_evaluation(config.output_dir, result)
     progress.phase("writing the model")
     _write_model(config, fitted, classifier, tokenizer)
     return result
+
+
+def _pass(config: CalibrationConfig, trunk: str) -> Pass:
+    return Pass(
+        config.model,
+        trunk,
+        config.features,
+        config.precision,
+        config.workers,
+        config.use_gpu,
+        config.batch_tokens,
+    )
 
 
 def _training_pairs(
@@ -110,6 +124,7 @@ def _training_pairs(
 
 def _fit(
     config: CalibrationConfig,
+    trunk: str,
     pairs: Pairs,
     prompt_N: NDArray[np.uint64],
     prior_H: Floats | None,
@@ -125,7 +140,7 @@ def _fit(
     ]
     fitted = Calibration(
         names=pairs.names,
-        trunk=str(trunk_version(config.model)),
+        trunk=trunk,
         ridge=choice.ridge,
         heads=heads,
         posterior=laplace(pairs, heads, choice.ridge),

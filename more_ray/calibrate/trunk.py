@@ -5,8 +5,7 @@ Legend: H hidden size.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+import hashlib
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from more_ray.model.loading import (
     load_classifier,
     load_reward_tokenizer,
 )
-from more_ray.model.location import from_pretrained, location
+from more_ray.model.location import from_pretrained
 from more_ray.model.reward_model import RewardModel, choose_batch_format
 from more_ray.model.tokenizer import training_tokenizer
 
@@ -70,16 +69,10 @@ def given_head(config: ModelConfig, classifier: PreTrainedModel) -> NDArray[np.f
     return classifier.score.weight.detach().double().numpy()[0] if has_head(config) else None
 
 
-def trunk_version(config: ModelConfig) -> list[Any]:
-    """What changes when the trunk's weights do, as far as can be told without reading them."""
-    named = [config.path, config.revision, config.layers]
-    if config.path == "tiny":
-        return named
-    found = location(config)
-    folder = Path(found["pretrained_model_name_or_path"])
-    if not folder.is_dir():
-        return [*named, from_pretrained(AutoConfig, config)._commit_hash]
-    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    if "gguf_file" in found:
-        files = [folder / found["gguf_file"]]
-    return [*named, *([path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files)]
+def trunk_digest(classifier: PreTrainedModel) -> str:
+    """A fingerprint of all weights but the head's, wherever and in whatever format they lie."""
+    found = hashlib.blake2b(type(classifier).__name__.encode(), digest_size=16)
+    for name, weight in sorted(classifier.base_model.state_dict().items()):
+        found.update(f"{name} {list(weight.shape)}".encode())
+        found.update(weight.detach().cpu().float().contiguous().numpy())
+    return found.hexdigest()

@@ -15,8 +15,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from more_ray.calibrate.heads_file import read_heads
 from more_ray.calibrate.run import calibrate
-from more_ray.calibrate.trunk import trunk_version
-from more_ray.config import CalibrationConfig, ModelConfig
+from more_ray.calibrate.trunk import trunk_digest
+from more_ray.config import CalibrationConfig
 from more_ray.data.formatting import render
 from more_ray.data.simulated import Simulator
 from more_ray.errors import UserError
@@ -65,9 +65,7 @@ def test_the_checkpoint_scores_by_the_shared_head_in_plain_transformers(
     folder = Path(config.output_dir) / "model"
     model = AutoModelForSequenceClassification.from_pretrained(folder)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    fitted = read_heads(
-        folder.parent / "heads.safetensors", str(trunk_version(ModelConfig())), HIDDEN
-    )
+    fitted = read_heads(folder.parent / "heads.safetensors", trunk_digest(model), HIDDEN)
     np.testing.assert_allclose(model.score.weight.detach()[0], fitted.folded_H, rtol=1e-6)
     pairs = list(Simulator(sources=SOURCES, drift=2.0).pairs("population_1", "test", 0, 120))
     delta = []
