@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from more_ray.calibrate.heads import Heads
 from more_ray.calibrate.pairs import Pairs, make_pairs
 from more_ray.metrics.calibration import sigmoid
+from more_ray.model.heads_file import Heads
 
 
 def drawn_heads(

@@ -141,13 +141,13 @@ def train(task: Task) -> Trained | None:
     config, names = task.config, task.mixture.names
     objective = config.objective
     dtype = DTYPES[config.train.precision.replace("auto", "fp32")]
-    kind = task_of(config)
+    kind = task_of(config, names)
     model = kind.load_model(task.tokenizer, dtype, CPU)
     mine = [packed(row) for row in task.batches[dist.get_rank()]]
     weighting = make_weighting(objective, names, task.mixture.sizes)
     engine = make_engine(model, config, dtype, len(mine))
     engine.train()
-    losses = kind.losses(len(names))
+    losses = kind.losses()
     lines, gradient = [], None
     together = config.train.accumulation if objective.scope == "batch" else 1
     for step in range(0, len(mine), together):

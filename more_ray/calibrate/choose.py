@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from more_ray.calibrate.coordinates import Spectrum, pooled_spectrum
-from more_ray.calibrate.heads import Heads, Ridge, fit_heads
+from more_ray.calibrate.heads import fit_heads
 from more_ray.calibrate.objective import differences, loss
 from more_ray.calibrate.pairs import Floats, Ints, Pairs
 from more_ray.errors import DataError
+from more_ray.model.heads_file import Heads, Ridge
 
 FACTOR = 10**0.5
 """From one ridge of the grid to the next."""

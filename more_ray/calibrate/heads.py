@@ -11,8 +11,6 @@ Legend: N pairs, K sources, H hidden size, U = (K + 1) H coordinates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.optimize import minimize
 from scipy.sparse.linalg import LinearOperator, cg
@@ -21,34 +19,13 @@ from more_ray.calibrate.coordinates import Coordinates, Spectrum, pooled_spectru
 from more_ray.calibrate.objective import curvature_times, loss_and_gradient
 from more_ray.calibrate.pairs import Floats, Pairs
 from more_ray.errors import UserError
+from more_ray.model.heads_file import Heads, Ridge
 
 NEAR = 1e-5
 """Largest component of the gradient, in `Coordinates`, at which Newton steps take over: the
 objective is then within about 1e-8 of its least value."""
 NEWTON_STEPS = 50
 """Two or three are usual; separable pairs with a tiny ridge need about twenty."""
-
-
-@dataclass(frozen=True)
-class Ridge:
-    """How strongly heads are held: a0, a1 of the objective, both above 0."""
-
-    shared: float
-    drift: float
-    """`inf`: no drifts, one head for all."""
-
-
-@dataclass(frozen=True)
-class Heads:
-    """Reward heads: `z w` for everybody, `z (w + d_i)` for source i."""
-
-    shared_H: Floats
-    drift_KH: Floats
-
-    @property
-    def own_KH(self) -> Floats:
-        """`w + d_i` of every source."""
-        return self.shared_H + self.drift_KH
 
 
 def fit_heads(

@@ -39,18 +39,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cholesky, lapack
 
-from more_ray.calibrate.heads import Heads, Ridge
 from more_ray.calibrate.objective import GRAM_BLOCK, curvature, loss_and_gradient
 from more_ray.calibrate.pairs import Floats, Pairs
 from more_ray.metrics.calibration import sigmoid
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """Lower Cholesky factors C of the heads' covariances, `cov = C C^T`."""
-
-    shared_HH: Floats
-    own_KHH: Floats
+from more_ray.model.heads_file import Heads, Posterior, Ridge
 
 
 def laplace(pairs: Pairs, heads: Heads, ridge: Ridge) -> Posterior:

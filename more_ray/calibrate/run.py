@@ -21,13 +21,11 @@ from more_ray.calibrate.choose import choose_ridge
 from more_ray.calibrate.coordinates import pooled_spectrum
 from more_ray.calibrate.features import Features, Pass, extract
 from more_ray.calibrate.heads import fit_heads
-from more_ray.calibrate.heads_file import Calibration, write_heads
 from more_ray.calibrate.pairs import Floats, Pairs, make_pairs
 from more_ray.calibrate.posterior import laplace, variances, widened
-from more_ray.calibrate.trunk import given_head, load_model, trunk_digest, trunk_tokenizer
+from more_ray.calibrate.trunk import given_head, load_model, trunk_tokenizer
 from more_ray.calibrate.unknown import (
     LeftOut,
-    drift_variance,
     leave_each_out,
     squared_lengths,
     unknown_factor,
@@ -44,8 +42,10 @@ from more_ray.metrics.scores import SourceScores
 from more_ray.metrics.summary import summarise
 from more_ray.metrics.temperature import fit_temperature
 from more_ray.model.export import export
+from more_ray.model.heads_file import Calibration, drift_variance, upload_heads
 from more_ray.model.tokenizer import prepared_tokenizer
-from more_ray.run_folder import CONFIG, ENVIRONMENT, HEADS, check_same, model_of, write_evaluation
+from more_ray.model.trunk_digest import trunk_digest
+from more_ray.run_folder import CONFIG, ENVIRONMENT, check_same, model_of, write_evaluation
 
 
 @dataclass(frozen=True)
@@ -204,9 +204,7 @@ def _write_model(
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
     """`heads.safetensors`, and the checkpoint with the shared head."""
-    with tempfile.TemporaryDirectory() as folder:
-        write_heads(Path(folder, HEADS), fitted)
-        storage.upload_file(Path(folder, HEADS), storage.join(config.output_dir, HEADS))
+    upload_heads(fitted, config.output_dir)
     weights = dict(classifier.state_dict())
     weights["score.weight"] = torch.from_numpy(fitted.folded_H[None]).float()
     with tempfile.TemporaryDirectory() as folder:

@@ -5,8 +5,6 @@ Legend: H hidden size.
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -67,12 +65,3 @@ def load_trunk(
 def given_head(config: ModelConfig, classifier: PreTrainedModel) -> NDArray[np.float64] | None:
     """`[H]`, the head that a reward model brings; None for a language model."""
     return classifier.score.weight.detach().double().numpy()[0] if has_head(config) else None
-
-
-def trunk_digest(classifier: PreTrainedModel) -> str:
-    """A fingerprint of all weights but the head's, wherever and in whatever format they lie."""
-    found = hashlib.blake2b(type(classifier).__name__.encode(), digest_size=16)
-    for name, weight in sorted(classifier.base_model.state_dict().items()):
-        found.update(f"{name} {list(weight.shape)}".encode())
-        found.update(weight.detach().cpu().float().contiguous().numpy())
-    return found.hexdigest()

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from more_ray.calibrate.coordinates import Spectrum, pooled_spectrum
-from more_ray.calibrate.heads import Heads, Ridge, fit_heads
+from more_ray.calibrate.heads import fit_heads
 from more_ray.calibrate.objective import GRAM_BLOCK, loss
 from more_ray.calibrate.pairs import Floats, Pairs
 from more_ray.calibrate.posterior import shared_laplace, variances, widened
 from more_ray.errors import UserError
+from more_ray.model.heads_file import Heads, Ridge, drift_variance
 
 LARGEST = 1e6
 """The largest c: beyond it reward differences are as good as 0, and every probability one half."""
@@ -38,11 +39,6 @@ class LeftOut:
     """The factor of the shared head's covariance, as in `Posterior`."""
     drift_variance: float
     """tau^2 of the others' drifts."""
-
-
-def drift_variance(drift_KH: Floats) -> float:
-    """tau^2: the mean square of the drifts' H numbers, so that `tau^2 |dz|^2` is a variance."""
-    return float((drift_KH**2).mean())
 
 
 def squared_lengths(dz_NH: NDArray[np.floating]) -> Floats:

@@ -31,6 +31,11 @@ class ModelConfig(Section):
     """Keep only the first N blocks."""
     lora: LoraConfig | None = None
     """Train low-rank updates and the score head instead of all weights."""
+    heads: Literal["shared", "shared+drift"] = "shared"
+    """In training. shared: one reward head for everybody. shared+drift: each source's reward adds a
+    drift of its own (4); `model/` gets the shared head, `heads.safetensors` all of them."""
+    drift_decay: float = Field(0.1, ge=0)
+    """Ridge a1 of the drifts, `a1/2 sum_i |d_i|^2`, in training with heads=shared+drift."""
     batch_format: Literal["auto", "packed", "padded"] = "auto"
     """packed: no padding, the shared prompt once. padded: two rows per pair. auto: packed where the
     model's architecture allows it."""

@@ -78,6 +78,10 @@ class RunConfig(Section):
                 raise ValueError(
                     f"model.batch_format: objective.loss={loss} allows auto and packed"
                 )
+        if self.model.heads != "shared" and loss != "ranking":
+            raise ValueError(
+                f"model.heads: objective.loss={loss} has no reward head; allowed: shared"
+            )
         if self.compare and not LOSSES[loss].needs_pairs:
             raise ValueError(f"compare: cannot be used with objective.loss={loss}")
         return self

@@ -1,11 +1,11 @@
 """The test pairs of prepared data, in batches of similar length.
 
-Legend: N test pairs of all sources.
+Legend: N test pairs of all sources, H heads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +35,20 @@ class EvaluationPairs:
         """The scores by source, from the chosen and rejected score of each row."""
         parts = self._by_source(score_N2)
         return {name: _source_scores(self._tables[name], part) for name, part in parts.items()}
+
+    def by_own_head(self, score_N2H: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        """`[N, 2]`: each source's pairs by its own head, others by the shared one.
+
+        Args:
+            score_N2H: scores by the shared head, then by the head of each of `names`.
+        """
+        head_N = np.concatenate(
+            [
+                np.full(len(table), names.index(name) + 1 if name in names else 0)
+                for name, table in self._tables.items()
+            ]
+        )
+        return np.take_along_axis(score_N2H, head_N[:, None, None], axis=2)[:, :, 0]
 
     def likelihoods(self, nll_N: np.ndarray) -> dict[str, Likelihoods]:
         """Likelihoods by source, from the negative log-likelihood of each row's chosen answer."""

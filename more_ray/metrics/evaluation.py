@@ -56,10 +56,13 @@ class Evaluation(Measured):
     seed: NotRequired[int]
     """The seed of the resampling, in an evaluation of a policy's likelihoods."""
     against: NotRequired[Against]
+    shared: NotRequired[Measured]
+    """By the shared head, where each source has a head of its own, to which `sources` and `mean`
+    belong."""
 
 
 class HeadsEvaluation(Evaluation):
-    """After calibration: `sources` and `mean` are those of each population's own head."""
+    """After calibration."""
 
     shared: Measured
     """By the shared head."""

@@ -20,8 +20,8 @@ def export(
     lora: LoraConfig | None,
     tokenizer: PreTrainedTokenizerBase,
     folder: Path,
-) -> None:
-    """Write safetensors, config and tokenizer.
+) -> PreTrainedModel:
+    """Write safetensors, config and tokenizer; returns what was written.
 
     `AutoModelForSequenceClassification` reads a reward model, `AutoModelForCausalLM` a policy.
 
@@ -43,6 +43,7 @@ def export(
     exported.save_pretrained(folder)
     _add_older_names(folder / "config.json")
     save_tokenizer(tokenizer, folder)
+    return exported
 
 
 def _add_older_names(path: Path) -> None:

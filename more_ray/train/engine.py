@@ -18,14 +18,18 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from more_ray.config import RunConfig
+from more_ray.model.heads import DriftingRewardModel
 from more_ray.train.optimizer import MasterAdamW
 
+DRIFTS = "drifts"
+"""Name of the drifts `[K, H]` among gathered weights."""
 BUCKET = 50_000_000
 """Numbers per message: 200 MB of gradients, where DeepSpeed's own default takes 2 GB."""
 
 
 class TrainedModel(Protocol):
-    """A module whose forward returns two numbers per pair, and the inputs of the head gradient."""
+    """A module whose forward returns two numbers per pair, and the inputs of the head gradient;
+    in evaluation it may return more numbers per pair."""
 
     @property
     def trained(self) -> PreTrainedModel:
@@ -67,17 +71,18 @@ def make_engine(
         micro_steps: of the whole run.
         load_universal: whether the checkpoint to load is in DeepSpeed's universal format.
     """
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     options: dict[str, Any] = {
         "lr": config.optimizer.lr,
         "betas": config.optimizer.betas,
         "weight_decay": config.optimizer.weight_decay,
+        # AdamW. Torch's class of that name would load a ridge's group as one with decoupled decay.
+        "decoupled_weight_decay": True,
     }
     if config.train.zero_stage == 0:
         model.to(get_accelerator().current_device_name())  # the optimizer's fp32 weights follow
-        optimizer = MasterAdamW(trained, config.optimizer.clip, **options)
+        optimizer = MasterAdamW(groups(model, config), config.optimizer.clip, **options)
     else:  # DeepSpeed wraps it, clips and checks the gradient
-        optimizer = torch.optim.AdamW(trained, fused=True, **options)
+        optimizer = torch.optim.Adam(groups(model, config), fused=True, **options)
     updates = micro_steps // config.train.accumulation
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
@@ -96,6 +101,23 @@ def make_engine(
         dist_init_required=False,
     )
     return engine
+
+
+def groups(model: TrainedModel, config: RunConfig) -> list[dict[str, Any]]:
+    """The parameters that AdamW trains; drifts are apart, since they have a ridge."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not isinstance(model, DriftingRewardModel):
+        return [{"params": trained}]
+    drift = model.drifts.weight
+    return [
+        {"params": [parameter for parameter in trained if parameter is not drift]},
+        # Added to the gradient, so that it is the ridge of (4)'s fit, not AdamW's decoupled decay.
+        {
+            "params": [drift],
+            "weight_decay": config.model.drift_decay,
+            "decoupled_weight_decay": False,
+        },
+    ]
 
 
 def learning_rate_factor(update: int, updates: int, warmup: float, schedule: str) -> float:
@@ -145,10 +167,14 @@ def deepspeed_config(config: RunConfig, dtype: torch.dtype) -> dict[str, Any]:
 def gather_weights(engine: deepspeed.DeepSpeedEngine) -> dict[str, Tensor] | None:
     """All weights of the trained model on rank 0's CPU, gathered one by one; None on other ranks.
 
-    They include the buffers that belong to a checkpoint (some routers of experts have such).
+    They include the buffers that belong to a checkpoint (some routers of experts have such), and
+    drifts, as `DRIFTS`.
     """
     trained, weights = engine.module.trained, {}
-    for name, parameter in trained.named_parameters():
+    parameters = dict(trained.named_parameters())
+    if isinstance(engine.module, DriftingRewardModel):
+        parameters[DRIFTS] = engine.module.drifts.weight
+    for name, parameter in parameters.items():
         with GatheredParameters(parameter):
             if engine.global_rank == 0:
                 weights[name] = parameter.detach().cpu().clone()

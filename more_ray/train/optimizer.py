@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 
-class MasterAdamW(torch.optim.AdamW):
+class MasterAdamW(torch.optim.Adam):
     """AdamW on fp32 weights; a model in another precision gets rounded copies of them.
 
     Gradients are summed in fp32, over micro-batches as well. A step whose gradient is not finite is
@@ -18,13 +19,14 @@ class MasterAdamW(torch.optim.AdamW):
     All ranks have the same gradient, so they all skip or none does.
 
     Args:
-        parameters: of the model.
+        groups: of the model's parameters, each with options of its own.
         clip: largest norm of the whole gradient; 0 turns clipping off.
     """
 
     overflow = False
 
-    def __init__(self, parameters: Sequence[nn.Parameter], clip: float, **options: Any) -> None:
+    def __init__(self, groups: Sequence[dict[str, Any]], clip: float, **options: Any) -> None:
+        parameters: list[nn.Parameter] = [one for group in groups for one in group["params"]]
         self._parameters = parameters
         self._clip = clip
         self._rounded: list[Tensor] = [one for one in parameters if one.dtype is not torch.float32]
@@ -39,7 +41,11 @@ class MasterAdamW(torch.optim.AdamW):
             for weight, parameter in zip(weights, parameters, strict=True)
             if weight is not parameter
         ]
-        super().__init__(weights, fused=True, **options)
+        left = iter(weights)
+        of_weights = [
+            {**group, "params": list(islice(left, len(group["params"])))} for group in groups
+        ]
+        super().__init__(of_weights, fused=True, **options)
 
     @torch.no_grad()
     # No closure is ever given: gradients are there when the engine steps.

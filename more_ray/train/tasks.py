@@ -3,7 +3,7 @@ evaluated and exported. The training loop of a worker runs any of them.
 
 A new loss is a class here with a row in `TASKS`, and a row in `objective/losses.py`.
 
-Legend: N test pairs.
+Legend: N test pairs, C numbers of a pair, K sources, H heads.
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ from more_ray.metrics.summary import summarise
 from more_ray.model.answer_likelihood import AnswerLikelihood
 from more_ray.model.batch_format import choose_attention, packed_attention_on
 from more_ray.model.export import export
+from more_ray.model.heads import DriftingRewardModel
+from more_ray.model.heads_file import Heads, trained_heads, upload_heads
 from more_ray.model.implicit_reward import ImplicitReward
 from more_ray.model.loading import add_lora, load_classifier, load_policy
 from more_ray.model.reward_model import RewardModel
-from more_ray.train.engine import TrainedModel
+from more_ray.model.trunk_digest import trunk_digest
+from more_ray.train.engine import DRIFTS, TrainedModel
 from more_ray.train.exchange import of_first_rank
 from more_ray.train.losses import AnswerLosses, Losses, RankingLosses
 
@@ -40,6 +43,8 @@ class Task(ABC):
     """The methods that the training loop calls, on every rank unless a method says otherwise."""
 
     config: RunConfig
+    names: tuple[str, ...]
+    """The K sources that are trained on."""
 
     @abstractmethod
     def load_model(
@@ -52,17 +57,17 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def losses(self, sources: int) -> Losses:
-        """The losses of a micro-batch; `sources` is the number of sources."""
+    def losses(self) -> Losses:
+        """The losses of a micro-batch."""
 
     @abstractmethod
-    def evaluate(self, pairs: EvaluationPairs, value_N2: np.ndarray, step: int) -> Evaluation:
+    def evaluate(self, pairs: EvaluationPairs, value_NC: np.ndarray, step: int) -> Evaluation:
         """Write the results of all test pairs; returns the content of `eval.json`.
 
         Called on rank 0 only.
 
         Args:
-            value_N2: the two numbers that the model returns for each pair.
+            value_NC: the numbers that the model returns for each pair.
             step: micro-steps done.
         """
 
@@ -95,15 +100,41 @@ class RankingTask(Task):
         model = RewardModel(classifier)
         wanted = settings.batch_format
         model.use_attention(of_first_rank(lambda: choose_attention(classifier, wanted, device)))
-        return model
+        return DriftingRewardModel(model, len(self.names)) if self.drifts else model
 
-    def losses(self, sources: int) -> Losses:
-        return RankingLosses(sources, self.config.objective.margin)
+    @property
+    def drifts(self) -> bool:
+        return self.config.model.heads == "shared+drift"
 
-    def evaluate(self, pairs: EvaluationPairs, value_N2: np.ndarray, step: int) -> Evaluation:
-        scores = pairs.scores(value_N2)
-        write_scores(scores, self.config.output_dir)
-        return summarise(scores, self.config.objective.scheme, step, self.config.train.seed)
+    def losses(self) -> Losses:
+        return RankingLosses(len(self.names), self.config.objective.margin)
+
+    def evaluate(self, pairs: EvaluationPairs, value_NC: np.ndarray, step: int) -> Evaluation:
+        scheme, seed = self.config.objective.scheme, self.config.train.seed
+        score_N2H = value_NC.reshape(len(value_NC), 2, -1)
+        shared = pairs.scores(score_N2H[:, :, 0])
+        own = pairs.scores(pairs.by_own_head(score_N2H, self.names)) if self.drifts else shared
+        write_scores(own, self.config.output_dir)
+        result = summarise(own, scheme, step, seed)
+        if self.drifts:
+            whole = summarise(shared, scheme, step, seed)
+            result["shared"] = {"sources": whole["sources"], "mean": whole["mean"]}
+        return result
+
+    def export(
+        self,
+        trained: PreTrainedModel,
+        weights: dict[str, Tensor],
+        tokenizer: PreTrainedTokenizerBase,
+        folder: Path,
+    ) -> None:
+        drift_KH = weights.pop(DRIFTS, None)
+        exported = export(trained, weights, self.config.model.lora, tokenizer, folder)
+        if drift_KH is not None:
+            shared_H = exported.score.weight.detach()[0]
+            heads = Heads(*(weight.double().numpy() for weight in (shared_H, drift_KH)))
+            found = trained_heads(self.names, trunk_digest(exported), heads)
+            upload_heads(found, self.config.output_dir)
 
 
 class DpoTask(RankingTask):
@@ -125,11 +156,11 @@ class AnswersTask(Task):
     ) -> TrainedModel:
         return AnswerLikelihood(*_load_policy(self.config, tokenizer, dtype, device))
 
-    def losses(self, sources: int) -> Losses:
-        return AnswerLosses(sources)
+    def losses(self) -> Losses:
+        return AnswerLosses(len(self.names))
 
-    def evaluate(self, pairs: EvaluationPairs, value_N2: np.ndarray, step: int) -> Evaluation:
-        likelihoods = pairs.likelihoods(value_N2[:, 0])
+    def evaluate(self, pairs: EvaluationPairs, value_NC: np.ndarray, step: int) -> Evaluation:
+        likelihoods = pairs.likelihoods(value_NC[:, 0])
         write_likelihoods(likelihoods, self.config.output_dir)
         scheme, seed = self.config.objective.scheme, self.config.train.seed
         return summarise_likelihoods(likelihoods, scheme, step, seed)
@@ -149,6 +180,6 @@ def _load_policy(
 TASKS: dict[str, type[Task]] = {"ranking": RankingTask, "dpo": DpoTask, "sft": AnswersTask}
 
 
-def task_of(config: RunConfig) -> Task:
-    """The task that `config.objective.loss` names."""
-    return TASKS[config.objective.loss](config)
+def task_of(config: RunConfig, names: tuple[str, ...]) -> Task:
+    """The task that `config.objective.loss` names, on the K sources of the run."""
+    return TASKS[config.objective.loss](config, names)

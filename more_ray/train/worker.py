@@ -48,13 +48,13 @@ def train(job: Job, wait_for_stream: Callable[[], Iterator[pa.Table]]) -> None:
 
     tokenizer = prepared_tokenizer(job.prepared)
     dtype = of_first_rank(lambda: kept_dtype(job.config, device))
-    task = task_of(job.config)
+    names = job.mixture.names
+    task = task_of(job.config, names)
     model = task.load_model(tokenizer, dtype, device)
     if settings.gradient_checkpointing:
         model.trained.gradient_checkpointing_enable({"use_reentrant": False})
     if settings.compile:
         compile_blocks(model.trained)
-    names = job.mixture.names
     weighting = make_weighting(job.config.objective, names, job.mixture.sizes)
     with checkpoint.newest(job.config.output_dir) as saved:
         engine = make_engine(model, job.config, dtype, job.steps, saved.universal)
@@ -64,7 +64,7 @@ def train(job: Job, wait_for_stream: Callable[[], Iterator[pa.Table]]) -> None:
         ray.get(job.run_log.resume.remote(first, context.get_world_size()))
     every = settings.checkpoint_every or _about_ten(job.steps, settings.accumulation)
 
-    scope, losses = job.config.objective.scope, task.losses(len(names))
+    scope, losses = job.config.objective.scope, task.losses()
     stride = settings.accumulation if scope == "batch" else 1
     skips = Skips(engine, names)
     announcements = Announcements(settings.stall_timeout)
@@ -121,9 +121,9 @@ def _evaluate(
         job.run_log.phase.remote("evaluating")
     tokens = job.config.train.eval_tokens or SCORING_TOKENS[device.type]
     pairs = EvaluationPairs(job.prepared, tokens)
-    value_N2 = run_test_pairs(engine, pairs, device)
+    value_NC = run_test_pairs(engine, pairs, device)
     if engine.global_rank == 0:
-        result = task.evaluate(pairs, value_N2, done)
+        result = task.evaluate(pairs, value_NC, done)
         write_evaluation(job.config.output_dir, result)
         job.run_log.evaluated.remote(result)
 

@@ -80,6 +80,16 @@ def test_lora(train: Train, count: int, stage: int) -> None:
     assert all("lora" in name or "score" in name for name in alone.gradient)
 
 
+@pytest.mark.parametrize(("count", "stage"), [(2, 0), (2, 1), (2, 2), (2, 3)])
+def test_a_drift_for_each_source(train: Train, count: int, stage: int) -> None:
+    model = {"heads": "shared+drift", "drift_decay": 0.1}
+    alone = train(model=model)
+    assert_same(train(model=model, train={"workers": count, "zero_stage": stage}), alone)
+    assert alone.score_N2.shape[1] == 2 * (3 + 1)
+    own = alone.weights["drifts"]
+    assert (np.abs(own).max(axis=1) > 0).all()
+
+
 def test_dpo(train: Train) -> None:
     dpo = {"objective": {"loss": "dpo", "beta": 0.1}, "optimizer": {"lr": 3e-4}}
     alone = train(**dpo)

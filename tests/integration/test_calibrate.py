@@ -13,14 +13,14 @@ import torch
 from rich.console import Console
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from more_ray.calibrate.heads_file import read_heads
 from more_ray.calibrate.run import calibrate
-from more_ray.calibrate.trunk import trunk_digest
 from more_ray.config import CalibrationConfig
 from more_ray.data.formatting import render
 from more_ray.data.simulated import Simulator
 from more_ray.errors import UserError
 from more_ray.evaluate.temperature import model_temperature
+from more_ray.model.heads_file import read_heads
+from more_ray.model.trunk_digest import trunk_digest
 from more_ray.terminal import heads_table
 
 pytestmark = pytest.mark.integration

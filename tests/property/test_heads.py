@@ -5,9 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from more_ray.calibrate.choose import fold_of
-from more_ray.calibrate.heads import Ridge, fit_heads, objective
+from more_ray.calibrate.heads import fit_heads, objective
 from more_ray.calibrate.pairs import Pairs, make_pairs
 from more_ray.calibrate.posterior import laplace
+from more_ray.model.heads_file import Ridge
 
 ridges = st.floats(-4, 2).map(lambda exponent: 10**exponent)
 

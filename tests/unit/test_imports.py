@@ -43,7 +43,7 @@ PROCESSES = {
     "what makes batches": ("import more_ray.data.stream", MODEL_CODE | UNUSED),
     "run log": ("import more_ray.train.run_log", MODEL_CODE | UNUSED | {"pandas"}),
     "mathematics of calibration": (
-        "import more_ray.calibrate.unknown, more_ray.calibrate.heads_file",
+        "import more_ray.calibrate.unknown, more_ray.model.heads_file",
         MODEL_CODE | UNUSED | {"ray", "pandas"},
     ),
     "driver": ("import more_ray.train.run", UNUSED),

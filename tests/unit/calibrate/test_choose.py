@@ -7,10 +7,11 @@ import pytest
 from linear_world import drawn_heads, labelled, world_pairs
 
 from more_ray.calibrate.choose import FACTOR, choose_ridge, fold_of
-from more_ray.calibrate.heads import Ridge, fit_heads
+from more_ray.calibrate.heads import fit_heads
 from more_ray.calibrate.objective import loss
 from more_ray.calibrate.pairs import Pairs, make_pairs
 from more_ray.errors import DataError
+from more_ray.model.heads_file import Ridge
 
 HIDDEN = 8
 

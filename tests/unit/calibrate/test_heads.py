@@ -7,10 +7,11 @@ import pytest
 from linear_world import drawn_heads, world_pairs
 
 from more_ray.calibrate.coordinates import Coordinates, Spectrum, pooled_spectrum
-from more_ray.calibrate.heads import Heads, Ridge, fit_heads, objective
+from more_ray.calibrate.heads import fit_heads, objective
 from more_ray.calibrate.objective import curvature, curvature_times, loss_and_gradient
 from more_ray.calibrate.pairs import Pairs, make_pairs
 from more_ray.errors import DataError, UserError
+from more_ray.model.heads_file import Heads, Ridge
 
 HIDDEN = 7
 RIDGE = Ridge(shared=0.01, drift=0.05)

@@ -6,10 +6,11 @@ from linear_world import drawn_heads, world_pairs
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from more_ray.calibrate.heads import Ridge, fit_heads
+from more_ray.calibrate.heads import fit_heads
 from more_ray.calibrate.objective import curvature, loss_and_gradient
 from more_ray.calibrate.posterior import laplace, probability, shared_laplace, variances
 from more_ray.metrics.calibration import sigmoid
+from more_ray.model.heads_file import Ridge
 
 HIDDEN = 5
 

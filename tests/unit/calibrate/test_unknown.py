@@ -5,7 +5,7 @@ import pytest
 from linear_world import drawn_heads, labelled, world_pairs
 from numpy.typing import NDArray
 
-from more_ray.calibrate.heads import Heads, Ridge, fit_heads
+from more_ray.calibrate.heads import fit_heads
 from more_ray.calibrate.pairs import Pairs, make_pairs
 from more_ray.calibrate.posterior import shared_laplace, variances, widened
 from more_ray.calibrate.unknown import (
@@ -18,6 +18,7 @@ from more_ray.calibrate.unknown import (
 from more_ray.errors import UserError
 from more_ray.metrics.calibration import ece, nll
 from more_ray.metrics.intervals import calibrated_replicates
+from more_ray.model.heads_file import Heads, Ridge
 
 HIDDEN, SOURCES, SIZE = 64, 8, 250
 SHARED = DRIFT = 0.2

@@ -8,4 +8,4 @@ from more_ray.train.tasks import TASKS, task_of
 def test_every_loss_has_a_task() -> None:
     assert TASKS.keys() == LOSSES.keys()
     config = RunConfig.model_validate({"objective": {"loss": "sft", "scheme": "uniform"}})
-    assert task_of(config) == TASKS["sft"](config)
+    assert task_of(config, ("one",)) == TASKS["sft"](config, ("one",))

@@ -9,11 +9,16 @@ import pytest
 from linear_world import labelled
 from safetensors.numpy import load_file, save_file
 
-from more_ray.calibrate.heads import Heads, Ridge
-from more_ray.calibrate.heads_file import Calibration, read_heads, write_heads
-from more_ray.calibrate.posterior import Posterior
 from more_ray.errors import ModelError
 from more_ray.metrics.temperature import fit_temperature
+from more_ray.model.heads_file import (
+    Calibration,
+    Heads,
+    Posterior,
+    Ridge,
+    read_heads,
+    write_heads,
+)
 
 SOURCES, HIDDEN = 3, 4
 

@@ -1,55 +1,90 @@
 """`heads.safetensors`: several heads of one trunk, and how sure they are.
 
-Version 1, all tensors float64, K sources in the order of the names, H hidden size:
+Version 1, all tensors float64, K sources in the order of the names, H hidden size. Those with a
+star are there after calibration only, not after training with several heads:
 
 | tensor | shape | what |
 |---|---|---|
 | `shared` | H | w: everybody's reward is `z w` |
 | `drift` | K, H | d_i: source i's reward is `z (w + d_i)` |
-| `posterior.shared` | H, H | C, lower: the variance of `dz w` is `|dz C|^2` |
-| `posterior.own` | K, H, H | the same of each `w + d_i` |
-| `ridge` | 2 | a0 and a1, by which they were fitted |
+| `posterior.shared`* | H, H | C, lower: the variance of `dz w` is `|dz C|^2` |
+| `posterior.own`* | K, H, H | the same of each `w + d_i` |
+| `ridge`* | 2 | a0 and a1, by which they were fitted |
 | `drift_variance` | | tau^2 |
-| `unknown_factor` | | c: the variance of an unknown population is `|dz C|^2 + c tau^2 |dz|^2` |
-| `temperature` | K + 1 | T of the shared head, then of each own one: `w / T` is calibrated |
+| `unknown_factor`* | | c: the variance of an unknown population is `|dz C|^2 + c tau^2 |dz|^2` |
+| `temperature` | K + 1 | T of the shared head, then of each own one: `w / T` is calibrated (1 after
+training) |
 
 Heads stand as they were fitted, not divided by T: the posterior is theirs. The metadata, all text:
-`format` (`more_ray.heads`), `version`, `sources` (a JSON list of K names), `trunk` (what names the
-trunk and how its hidden states are made). Nothing in it is code.
+`format` (`more_ray.heads`), `version`, `sources` (a JSON list of K names), `trunk` (its digest).
+Nothing in it is code.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import tempfile
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from more_ray.calibrate.heads import Heads, Ridge
-from more_ray.calibrate.pairs import Floats
-from more_ray.calibrate.posterior import Posterior
+from more_ray import storage
 from more_ray.errors import ModelError
+from more_ray.run_folder import HEADS
+
+Floats = NDArray[np.float64]
 
 FORMAT, VERSION = "more_ray.heads", "1"
 
 
 @dataclass(frozen=True)
+class Ridge:
+    """How strongly heads are held: a0, a1 of the objective in `calibrate/heads.py`, above 0."""
+
+    shared: float
+    drift: float
+    """`inf`: no drifts, one head for all."""
+
+
+@dataclass(frozen=True)
+class Heads:
+    """Reward heads: `z w` for everybody, `z (w + d_i)` for source i."""
+
+    shared_H: Floats
+    drift_KH: Floats
+
+    @property
+    def own_KH(self) -> Floats:
+        """`w + d_i` of every source."""
+        return self.shared_H + self.drift_KH
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Lower Cholesky factors C of the heads' covariances, `cov = C C^T`."""
+
+    shared_HH: Floats
+    own_KHH: Floats
+
+
+@dataclass(frozen=True)
 class Calibration:
-    """All that calibration found about one trunk."""
+    """The heads of one trunk, and what calibration found about them."""
 
     names: tuple[str, ...]
     trunk: str
-    """A name or fingerprint: heads fit no other trunk."""
-    ridge: Ridge
+    """`trunk_digest`: heads fit no other trunk."""
     heads: Heads
-    posterior: Posterior
     drift_variance: float
-    unknown_factor: float
     shared_temperature: float
     temperature_K: Floats
+    ridge: Ridge | None = None
+    posterior: Posterior | None = None
+    unknown_factor: float | None = None
 
     @property
     def folded_H(self) -> Floats:
@@ -62,19 +97,34 @@ class Calibration:
         return self.heads.own_KH / self.temperature_K[:, None]
 
 
+def trained_heads(names: tuple[str, ...], trunk: str, heads: Heads) -> Calibration:
+    """Heads as training leaves them."""
+    return Calibration(
+        names, trunk, heads, drift_variance(heads.drift_KH), 1.0, np.ones(len(names))
+    )
+
+
+def drift_variance(drift_KH: Floats) -> float:
+    """tau^2: the mean square of the drifts' H numbers, so that `tau^2 |dz|^2` is a variance."""
+    return float((drift_KH**2).mean())
+
+
 def write_heads(path: Path, calibration: Calibration) -> None:
     """Write the file, over an older one."""
     heads, posterior = calibration.heads, calibration.posterior
     tensors = {
         "shared": heads.shared_H,
         "drift": heads.drift_KH,
-        "posterior.shared": posterior.shared_HH,
-        "posterior.own": posterior.own_KHH,
-        "ridge": (calibration.ridge.shared, calibration.ridge.drift),
         "drift_variance": calibration.drift_variance,
-        "unknown_factor": calibration.unknown_factor,
         "temperature": np.append(calibration.shared_temperature, calibration.temperature_K),
     }
+    if calibration.ridge and posterior:
+        tensors |= {
+            "posterior.shared": posterior.shared_HH,
+            "posterior.own": posterior.own_KHH,
+            "ridge": (calibration.ridge.shared, calibration.ridge.drift),
+            "unknown_factor": calibration.unknown_factor,
+        }
     metadata = {
         "format": FORMAT,
         "version": VERSION,
@@ -83,6 +133,14 @@ def write_heads(path: Path, calibration: Calibration) -> None:
     }
     arrays = {name: np.asarray(value, np.float64, order="C") for name, value in tensors.items()}
     save_file(arrays, path, metadata)
+
+
+def upload_heads(calibration: Calibration, run: str) -> None:
+    """Write the file into a run's folder (a path or URI)."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, HEADS)
+        write_heads(path, calibration)
+        storage.upload_file(path, storage.join(run, HEADS))
 
 
 def read_heads(path: Path, trunk: str, hidden_size: int) -> Calibration:
@@ -108,16 +166,21 @@ def read_heads(path: Path, trunk: str, hidden_size: int) -> Calibration:
             f"{path} holds heads of another trunk: {metadata['trunk']!r}, not {trunk!r}"
         )
     _check_shapes(path, tensors, len(names), hidden_size)
-    return Calibration(
+    found = Calibration(
         names,
         trunk,
-        Ridge(*map(float, tensors["ridge"])),
         Heads(tensors["shared"], tensors["drift"]),
-        Posterior(tensors["posterior.shared"], tensors["posterior.own"]),
         float(tensors["drift_variance"]),
-        float(tensors["unknown_factor"]),
         float(tensors["temperature"][0]),
         tensors["temperature"][1:],
+    )
+    if "ridge" not in tensors:
+        return found
+    return replace(
+        found,
+        ridge=Ridge(*map(float, tensors["ridge"])),
+        posterior=Posterior(tensors["posterior.shared"], tensors["posterior.own"]),
+        unknown_factor=float(tensors["unknown_factor"]),
     )
 
 
@@ -125,13 +188,16 @@ def _check_shapes(path: Path, tensors: dict[str, Floats], sources: int, hidden: 
     expected = {
         "shared": (hidden,),
         "drift": (sources, hidden),
-        "posterior.shared": (hidden, hidden),
-        "posterior.own": (sources, hidden, hidden),
-        "ridge": (2,),
         "drift_variance": (),
-        "unknown_factor": (),
         "temperature": (sources + 1,),
     }
+    if "ridge" in tensors:
+        expected |= {
+            "posterior.shared": (hidden, hidden),
+            "posterior.own": (sources, hidden, hidden),
+            "ridge": (2,),
+            "unknown_factor": (),
+        }
     for name, shape in expected.items():
         found = tensors[name].shape if name in tensors else None
         if found != shape:
