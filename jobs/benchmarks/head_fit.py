@@ -45,9 +45,10 @@ def main() -> None:
     from record import record
 
     from more_ray.calibrate.coordinates import pooled_spectrum
-    from more_ray.calibrate.heads import Ridge, fit_heads, objective
+    from more_ray.calibrate.heads import fit_heads, objective
     from more_ray.calibrate.objective import loss_and_gradient
     from more_ray.calibrate.posterior import laplace
+    from more_ray.model.heads_file import Ridge
 
     pairs = hidden_state_pairs(config)
     rows: list[dict[str, Any]] = []
