@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from more_ray.data.prepared import Prepared
-    from more_ray.metrics.evaluation import Evaluation, HeadsEvaluation
+    from more_ray.metrics.evaluation import Evaluation
     from more_ray.model.scorer import Scorer
 
 Given = str | Path | Tree | ConfigT | None
@@ -128,9 +128,7 @@ def evaluate(config: Given[configs.EvaluationConfig] = None, /, **changes: Any) 
             return evaluate(evaluation, progress.prepared, progress.scored)
 
 
-def calibrate(
-    config: Given[configs.CalibrationConfig] = None, /, **changes: Any
-) -> HeadsEvaluation:
+def calibrate(config: Given[configs.CalibrationConfig] = None, /, **changes: Any) -> Evaluation:
     """Fit the last layer to every population: a shared reward and a drift for each source (4).
 
     Returns:

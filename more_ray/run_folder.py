@@ -37,6 +37,8 @@ HEADS = "heads.safetensors"
 """After calibration: the shared head, the drifts, and their posterior."""
 MODEL = "model"
 """The exported model: a folder."""
+MODELS = "models"
+"""After calibration with `export`: plain models of single sources, a folder each."""
 CHECKPOINTS = "checkpoints"
 """Checkpoints to resume from, and Ray Train's records: a folder."""
 

@@ -9,43 +9,42 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from more_ray import storage
-from more_ray.calibrate.choose import choose_ridge
-from more_ray.calibrate.coordinates import pooled_spectrum
+from more_ray.calibrate.evaluation import evaluate
 from more_ray.calibrate.features import Features, Pass, extract
-from more_ray.calibrate.heads import fit_heads
-from more_ray.calibrate.pairs import Floats, Pairs, make_pairs
-from more_ray.calibrate.posterior import laplace, variances, widened
-from more_ray.calibrate.trunk import given_head, load_model, trunk_tokenizer
-from more_ray.calibrate.unknown import (
-    LeftOut,
-    leave_each_out,
-    squared_lengths,
-    unknown_factor,
-)
-from more_ray.config import CalibrationConfig
+from more_ray.calibrate.fit import fit, temperatures
+from more_ray.calibrate.pairs import Pairs, make_pairs
+from more_ray.calibrate.trunk import given_head, has_head, load_model, trunk_tokenizer
+from more_ray.config import CalibrationConfig, DataConfig, ModelConfig
 from more_ray.config.base import dump
 from more_ray.data.prepare import counted, prepare
+from more_ray.data.prepared import Prepared
 from more_ray.environment import environment
 from more_ray.errors import UserError
-from more_ray.evaluate.files import write_scores
-from more_ray.evaluate.pairs import EvaluationPairs
-from more_ray.metrics.evaluation import HeadsEvaluation, Measured
-from more_ray.metrics.scores import SourceScores
-from more_ray.metrics.summary import summarise
-from more_ray.metrics.temperature import fit_temperature
+from more_ray.metrics.evaluation import Evaluation
 from more_ray.model.export import export
-from more_ray.model.heads_file import Calibration, drift_variance, upload_heads
+from more_ray.model.heads_file import upload_heads
+from more_ray.model.loading import load_classifier, load_reward_tokenizer
 from more_ray.model.tokenizer import prepared_tokenizer
 from more_ray.model.trunk_digest import trunk_digest
-from more_ray.run_folder import CONFIG, ENVIRONMENT, check_same, model_of, write_evaluation
+from more_ray.run_folder import (
+    CONFIG,
+    ENVIRONMENT,
+    MODELS,
+    check_same,
+    evaluation_of,
+    holds_model,
+    is_evaluated,
+    model_of,
+    write_evaluation,
+)
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,10 @@ class Progress:
     phase: Callable[[str], None] = lambda text: None
 
 
-def calibrate(config: CalibrationConfig, progress: Progress = Progress()) -> HeadsEvaluation:
+def calibrate(config: CalibrationConfig, progress: Progress = Progress()) -> Evaluation:
     """Fit a shared head and a drift for each source (4), and write a run's folder.
+
+    A calibration that was finished is not made again.
 
     Returns:
         The content of `eval.json`.
@@ -68,30 +69,64 @@ def calibrate(config: CalibrationConfig, progress: Progress = Progress()) -> Hea
         UserError: the folder belongs to something else, or there is only one source.
     """
     config = config.changed(output_dir=storage.absolute(config.output_dir))
-    check_same(storage.join(config.output_dir, CONFIG), "a calibration", config)
+    folder = config.output_dir
+    check_same(storage.join(folder, CONFIG), "a calibration", config)
+    if not (is_evaluated(folder) and holds_model(folder)):
+        _calibrate(config, progress)
+    if config.export:
+        progress.phase(f"writing the model of {config.export}")
+        _export_source(folder, config.export)
+    return evaluation_of(folder)
+
+
+def _calibrate(config: CalibrationConfig, progress: Progress) -> None:
     tokenizer = trunk_tokenizer(config.model, config.data.max_length)
+    if config.fit == "temperature" and not has_head(config.model):
+        raise UserError(f"fit: temperature given; {config.model.path} has no reward head")
     prepared = prepare(config.data, tokenizer, progress.prepared, prompts=True)
-    if len(prepared.names) < 2:
-        raise UserError(f"data.sources: two or more are needed; there is {prepared.names[0]}")
+    names = asked(config.data, prepared)
     storage.write_text(storage.join(config.output_dir, CONFIG), dump(config))
     counts = {"data": counted(config.data, prepared)}
     storage.write_json(storage.join(config.output_dir, ENVIRONMENT), {**environment(), **counts})
     progress.phase("reading the model")
     tokenizer = prepared_tokenizer(prepared)
     classifier = load_model(config.model, tokenizer, torch.float32)
-    prior_H = given_head(config.model, classifier) if config.near_given else None
+    given_H = given_head(config.model, classifier)
     trunk = trunk_digest(classifier)
     progress.phase("starting workers")
     features = extract(prepared, _pass(config, trunk), progress.passed)
     progress.phase("fitting heads")
-    pairs, prompt_N = _training_pairs(config, features)
-    fitted, left_out_K = _fit(config, trunk, pairs, prompt_N, prior_H)
+    pairs, prompt_N = training_pairs(features, names, config.weights)
+    if config.fit == "temperature":
+        assert given_H is not None
+        fitted, left_out = temperatures(trunk, pairs, given_H), {}
+    else:
+        prior_H = given_H if config.near_given else None
+        fitted, left_out = fit(pairs, prompt_N, trunk, config.folds, config.seed, prior_H)
     progress.phase("evaluating")
-    result = _evaluate(config, features, fitted, left_out_K)
-    write_evaluation(config.output_dir, result)
+    result = evaluate(config, features, fitted, left_out)
     progress.phase("writing the model")
-    _write_model(config, fitted, classifier, tokenizer)
-    return result
+    upload_heads(fitted, config.output_dir)
+    weights = dict(classifier.state_dict())
+    weights["score.weight"] = torch.from_numpy(fitted.folded_H[None]).float()
+    _upload_model(classifier, weights, tokenizer, model_of(config.output_dir))
+    write_evaluation(config.output_dir, result)
+
+
+def asked(data: DataConfig, prepared: Prepared) -> tuple[str, ...]:
+    """The sources that `data.train_on` names, or all.
+
+    Raises:
+        UserError: there is no such source, or only one.
+    """
+    names = tuple(data.train_on or prepared.names)
+    if unknown := [name for name in names if name not in prepared.names]:
+        raise UserError(
+            f"data.train_on: no source {unknown[0]}; there are {', '.join(prepared.names)}"
+        )
+    if len(names) < 2:
+        raise UserError(f"data.sources: two or more are needed; there is {names[0]}")
+    return names
 
 
 def _pass(config: CalibrationConfig, trunk: str) -> Pass:
@@ -106,107 +141,33 @@ def _pass(config: CalibrationConfig, trunk: str) -> Pass:
     )
 
 
-def _training_pairs(
-    config: CalibrationConfig, features: Features
+def training_pairs(
+    features: Features, names: Sequence[str], shares: str
 ) -> tuple[Pairs, NDArray[np.uint64]]:
     """The pairs that heads are fitted on, and the hash of each one's prompt."""
     prepared = features.prepared
-    sizes = prepared.sizes("train")
-    prompts = [
-        prepared.file(name, "train").take(np.arange(size), ["prompt"])["prompt"].to_numpy()
-        for name, size in zip(prepared.names, sizes, strict=True)
-    ]
-    dz_NH = np.concatenate([features.differences(name, "train") for name in prepared.names])
-    source_N = np.repeat(np.arange(len(sizes)), sizes)
-    pairs = make_pairs(dz_NH, source_N, prepared.names, config.weights)
-    return pairs, np.concatenate(prompts)
+    files = [prepared.file(name, "train") for name in names]
+    prompts = [file.take(np.arange(len(file)), ["prompt"])["prompt"].to_numpy() for file in files]
+    dz_NH = np.concatenate([features.differences(name, "train") for name in names])
+    source_N = np.repeat(np.arange(len(files)), [len(file) for file in files])
+    return make_pairs(dz_NH, source_N, names, shares), np.concatenate(prompts)
 
 
-def _fit(
-    config: CalibrationConfig,
-    trunk: str,
-    pairs: Pairs,
-    prompt_N: NDArray[np.uint64],
-    prior_H: Floats | None,
-) -> tuple[Calibration, list[LeftOut]]:
-    """All heads, and what the others say about each source."""
-    spectrum = pooled_spectrum(pairs)
-    choice = choose_ridge(pairs, prompt_N, config.folds, config.seed, prior_H, spectrum)
-    heads = fit_heads(pairs, choice.ridge, prior_H, spectrum=spectrum)
-    left_out_K = leave_each_out(pairs, choice.ridge, prior_H, heads, spectrum)
-    temperature_K = [
-        fit_temperature(choice.own_N[pairs.source_N == source])
-        for source in range(len(pairs.names))
-    ]
-    fitted = Calibration(
-        names=pairs.names,
-        trunk=trunk,
-        ridge=choice.ridge,
-        heads=heads,
-        posterior=laplace(pairs, heads, choice.ridge),
-        drift_variance=drift_variance(heads.drift_KH),
-        unknown_factor=unknown_factor(pairs, left_out_K),
-        shared_temperature=fit_temperature(choice.shared_N),
-        temperature_K=np.array(temperature_K),
-    )
-    return fitted, left_out_K
+def _export_source(folder: str, source: str) -> None:
+    """Write `models/SOURCE` from the folder's shared model and heads."""
+    model = ModelConfig(path=model_of(folder), source=source)
+    tokenizer = load_reward_tokenizer(model, None)
+    classifier = load_classifier(model, tokenizer, torch.float32, seed=0)
+    path = storage.join(folder, MODELS, source)
+    _upload_model(classifier, dict(classifier.state_dict()), tokenizer, path)
 
 
-def _evaluate(
-    config: CalibrationConfig,
-    features: Features,
-    fitted: Calibration,
-    left_out_K: Sequence[LeftOut],
-) -> HeadsEvaluation:
-    """Write `scores.parquet`; the content of `eval.json`."""
-    own, shared, unsure, left_out = {}, {}, {}, {}
-    about = EvaluationPairs(features.prepared, 1).scores
-    for source, name in enumerate(fitted.names):
-        z_N2H = np.stack(features.of(name, "test"), axis=1).astype(np.float64)
-        dz_NH = z_N2H[:, 0] - z_N2H[:, 1]
-        own_H = fitted.folded_KH[source]
-        own[name], shared[name] = z_N2H @ own_H, z_N2H @ fitted.folded_H
-        doubt_N = variances(dz_NH, fitted.posterior.own_KHH[source])
-        scale = fitted.temperature_K[source]
-        unsure[name] = _alone(widened(dz_NH @ own_H, doubt_N / scale**2))
-        others = left_out_K[source]
-        doubt_N = variances(dz_NH, others.factor_HH)
-        doubt_N += fitted.unknown_factor * others.drift_variance * squared_lengths(dz_NH)
-        left_out[name] = _alone(widened(dz_NH @ others.heads.shared_H, doubt_N))
-
-    def scores_of(by_source: dict[str, Floats]) -> dict[str, SourceScores]:
-        return about(np.concatenate(list(by_source.values())).astype(np.float32))
-
-    def measured(by_source: dict[str, Floats]) -> Measured:
-        whole = summarise(scores_of(by_source), *described)
-        return {"sources": whole["sources"], "mean": whole["mean"]}
-
-    described = ("drift", None, config.seed, config.bins, config.resamples)
-    own_scores = scores_of(own)
-    write_scores(own_scores, config.output_dir)
-    return {
-        **summarise(own_scores, *described),
-        "shared": measured(shared),
-        "posterior": measured(unsure),
-        "left_out": measured(left_out),
-    }
-
-
-def _alone(delta_N: Floats) -> Floats:
-    """`[N, 2]` scores with these differences: the rejected answers get 0."""
-    return np.stack([delta_N, np.zeros_like(delta_N)], axis=1)
-
-
-def _write_model(
-    config: CalibrationConfig,
-    fitted: Calibration,
-    classifier: Any,
+def _upload_model(
+    classifier: PreTrainedModel,
+    weights: dict[str, Tensor],
     tokenizer: PreTrainedTokenizerBase,
+    path: str,
 ) -> None:
-    """`heads.safetensors`, and the checkpoint with the shared head."""
-    upload_heads(fitted, config.output_dir)
-    weights = dict(classifier.state_dict())
-    weights["score.weight"] = torch.from_numpy(fitted.folded_H[None]).float()
     with tempfile.TemporaryDirectory() as folder:
         export(classifier, weights, None, tokenizer, Path(folder))
-        storage.upload(Path(folder), model_of(config.output_dir), last="config.json")
+        storage.upload(Path(folder), path, last="config.json")

@@ -47,10 +47,10 @@ def trunk_tokenizer(config: ModelConfig, max_length: int) -> PreTrainedTokenizer
 
 
 def load_model(
-    config: ModelConfig, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype
+    config: ModelConfig, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, seed: int = 0
 ) -> PreTrainedModel:
-    """The whole classifier; a language model's head is new, and is not used."""
-    return load_classifier(config, tokenizer, dtype, seed=0)
+    """The whole classifier; a language model's head is new, drawn with the seed."""
+    return load_classifier(config, tokenizer, dtype, seed)
 
 
 def load_trunk(

@@ -5,12 +5,12 @@ head's mean, and the shared head's variance plus `c tau^2 |dz|^2`: tau^2 is the 
 fitted drifts, which the ridge holds small, and c makes up for that. c is what leaving each source
 out in turn asks for.
 
-Legend: N pairs, K sources, H hidden size.
+Legend: N pairs, M pairs of the sources that are left out, K sources, H hidden size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -39,6 +39,13 @@ class LeftOut:
     """The factor of the shared head's covariance, as in `Posterior`."""
     drift_variance: float
     """tau^2 of the others' drifts."""
+    factor: float = 1.0
+    """c, once it is known."""
+
+    @property
+    def variance(self) -> float:
+        """`c tau^2`."""
+        return self.factor * self.drift_variance
 
 
 def squared_lengths(dz_NH: NDArray[np.floating]) -> Floats:
@@ -63,7 +70,7 @@ def leave_out(
     """Heads, posterior and tau^2 of the other sources (`fit_heads` says what the rest is)."""
     others = pairs.without(source)
     heads = fit_heads(others, ridge, prior_H, start, spectrum)
-    tau2 = drift_variance(np.delete(heads.drift_KH, source, axis=0))
+    tau2 = drift_variance(heads.drift_KH[others.share_K > 0])
     return LeftOut(heads, shared_laplace(others, heads, ridge), tau2)
 
 
@@ -73,43 +80,69 @@ def leave_each_out(
     prior_H: Floats | None = None,
     start: Heads | None = None,
     spectrum: Spectrum | None = None,
-) -> list[LeftOut]:
-    """What the others say about each source in turn (`fit_heads` says what the arguments are).
+) -> dict[int, LeftOut]:
+    """What the others say about each source in turn, of those that count.
+
+    `fit_heads` says what the arguments are.
 
     Raises:
         UserError: a single source, or no drifts (an infinite ridge): there is no unknown one.
     """
-    if len(pairs.names) < 2 or np.isinf(ridge.drift):
+    counting = np.flatnonzero(pairs.share_K)
+    if len(counting) < 2 or np.isinf(ridge.drift):
         raise UserError("an unknown population's variance needs two sources or more, with drifts")
     spectrum = spectrum or pooled_spectrum(pairs)
-    return [
-        leave_out(pairs, source, ridge, prior_H, start, spectrum)
-        for source in range(len(pairs.names))
-    ]
+    return {
+        int(source): leave_out(pairs, source, ridge, prior_H, start, spectrum)
+        for source in counting
+    }
 
 
-def unknown_factor(pairs: Pairs, left_out_K: Sequence[LeftOut]) -> float:
+def unknown_factor(pairs: Pairs, left_out: Mapping[int, LeftOut]) -> float:
     """c in [0, 1e6], for which the NLL of left-out sources, mean over sources, is least.
 
     Args:
-        left_out_K: what `leave_each_out` gives for the same pairs.
+        left_out: what `leave_each_out` gives for the same pairs.
     """
-    delta_N, variance_N, drift_N = (np.empty(len(pairs.dz_NH)) for _ in range(3))
-    for source, left_out in enumerate(left_out_K):
+    rows, delta, variance, drift = [], [], [], []
+    for source, others in left_out.items():
         row_n = np.flatnonzero(pairs.source_N == source)
         dz_nH = pairs.dz_NH[row_n]
-        delta_N[row_n] = dz_nH @ left_out.heads.shared_H
-        variance_N[row_n] = variances(dz_nH, left_out.factor_HH)
-        drift_N[row_n] = left_out.drift_variance * squared_lengths(dz_nH)
-    return _best_factor(pairs, delta_N, variance_N, drift_N)
+        rows.append(row_n)
+        delta.append(dz_nH @ others.heads.shared_H)
+        variance.append(variances(dz_nH, others.factor_HH))
+        drift.append(others.drift_variance * squared_lengths(dz_nH))
+    equal_K = np.bincount(list(left_out), minlength=len(pairs.names)) / len(left_out)
+    row_M = np.concatenate(rows)
+    return _best_factor(
+        replace(pairs, share_K=equal_K).count_N[row_M],
+        pairs.label_N[row_M],
+        *map(np.concatenate, (delta, variance, drift)),
+    )
 
 
-def _best_factor(pairs: Pairs, delta_N: Floats, variance_N: Floats, drift_N: Floats) -> float:
-    equal = np.full(len(pairs.names), 1 / len(pairs.names))
-    count_N = replace(pairs, share_K=equal).count_N
+def unknown_factor_without(
+    pairs: Pairs,
+    source: int,
+    ridge: Ridge,
+    prior_H: Floats | None = None,
+    start: Heads | None = None,
+    spectrum: Spectrum | None = None,
+) -> float:
+    """c by the other sources alone: a second one of them is left out in turn.
 
+    Raises:
+        UserError: as `leave_each_out`, of fewer than three sources.
+    """
+    others = pairs.without(source)
+    return unknown_factor(others, leave_each_out(others, ridge, prior_H, start, spectrum))
+
+
+def _best_factor(
+    count_M: Floats, label_M: Floats, delta_M: Floats, variance_M: Floats, drift_M: Floats
+) -> float:
     def nll(factor: float) -> float:
-        return float(count_N @ loss(widened(delta_N, variance_N + factor * drift_N), pairs.label_N))
+        return float(count_M @ loss(widened(delta_M, variance_M + factor * drift_M), label_M))
 
     # Not convex in c: the best of a grid, then the minimum between its neighbours.
     grid = np.concatenate([[0.0], np.geomspace(1e-3, LARGEST, 91)])

@@ -9,6 +9,7 @@ from pydantic import Field
 from more_ray.config.base import MayChange, Section
 from more_ray.config.data import DataConfig
 from more_ray.config.model import ModelConfig
+from more_ray.config.train import FEATURES
 
 
 class CalibrationConfig(Section):
@@ -20,6 +21,9 @@ class CalibrationConfig(Section):
     gets one. All other weights stay as they are."""
     data: DataConfig = DataConfig()
     """Whose preferences are learnt."""
+    fit: Literal["shared+drift", "temperature"] = "shared+drift"
+    """shared+drift: fit the last layer anew. temperature: only divide the head that a reward model
+    has by a number, for everybody and for each source: no ranking changes."""
     weights: Literal["uniform", "proportional"] = "uniform"
     """What each source counts in the shared head: all the same, or as many as its pairs are."""
     near_given: bool = True
@@ -29,7 +33,7 @@ class CalibrationConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Precision of the forward pass. auto: bf16 on a GPU, and on a CPU that a short measurement
     finds much faster in it, else fp32."""
-    features: MayChange[str] = "~/.cache/more_ray/features"
+    features: MayChange[str] = FEATURES
     """Folder (path or URI, shared by all nodes) of last hidden states, reused by fingerprint."""
     workers: MayChange[int] = Field(1, ge=1)
     """Processes that compute them, one device each."""
@@ -37,6 +41,8 @@ class CalibrationConfig(Section):
     """A GPU for each worker. Unset: when the cluster has enough."""
     batch_tokens: MayChange[int | None] = Field(None, ge=512)
     """Tokens of one forward pass. Unset: 8,192, on a GPU 32,768."""
+    export: MayChange[str | None] = None
+    """Name of a source: also write a plain checkpoint with its head, to `models/NAME`."""
     bins: int = Field(10, ge=1)
     """Bins of the calibration errors (the paper: 10)."""
     resamples: int = Field(1_000, ge=100)

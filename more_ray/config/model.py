@@ -31,6 +31,12 @@ class ModelConfig(Section):
     """Keep only the first N blocks."""
     lora: LoraConfig | None = None
     """Train low-rank updates and the score head instead of all weights."""
+    trunk: Literal["trained", "frozen"] = "trained"
+    """In training. frozen: only the reward heads are trained, on last hidden states that are
+    computed once and kept; a step takes about a millisecond."""
+    source: str | None = None
+    """Score by the head of this source, of a model whose run has several: one that
+    `jobs/calibrate.py` made, or was trained with heads=shared+drift. Unset: by the shared head."""
     heads: Literal["shared", "shared+drift"] = "shared"
     """In training. shared: one reward head for everybody. shared+drift: each source's reward adds a
     drift of its own (4); `model/` gets the shared head, `heads.safetensors` all of them."""

@@ -82,9 +82,27 @@ class RunConfig(Section):
             raise ValueError(
                 f"model.heads: objective.loss={loss} has no reward head; allowed: shared"
             )
+        if self.model.trunk == "frozen":
+            self._only_heads_are_trained()
         if self.compare and not LOSSES[loss].needs_pairs:
             raise ValueError(f"compare: cannot be used with objective.loss={loss}")
         return self
+
+    def _only_heads_are_trained(self) -> None:
+        if self.objective.loss != "ranking":
+            raise ValueError(
+                f"model.trunk: objective.loss={self.objective.loss} trains a whole model; allowed: "
+                "trained"
+            )
+        for key, given in (
+            ("model.lora", self.model.lora),
+            ("train.zero_stage", self.train.zero_stage),
+            ("train.compile", self.train.compile),
+            ("train.gradient_checkpointing", self.train.gradient_checkpointing),
+            ("train.eval_every", self.train.eval_every),
+        ):
+            if given:
+                raise ValueError(f"{key}: cannot be used with model.trunk=frozen")
 
 
 class PairsRunConfig(RunConfig):

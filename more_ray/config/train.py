@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from more_ray.config.base import MayChange, Section
 
+FEATURES = "~/.cache/more_ray/features"
+
 
 class OptimizerConfig(Section):
     lr: float = Field(1e-6, gt=0)
@@ -73,6 +75,8 @@ class TrainConfig(Section):
     the run stops."""
     eval_tokens: MayChange[int | None] = Field(None, ge=512)
     """Most tokens of a scoring batch in evaluation. Unset: 8,192, on a GPU 32,768."""
+    features: MayChange[str] = FEATURES
+    """Folder (path or URI, shared by all nodes) of last hidden states, for model.trunk=frozen."""
     threads: MayChange[int | None] = Field(None, ge=1)
     """CPU threads of a worker. Unset: the node's cores are shared out."""
     seed: int = Field(0, ge=0)

@@ -5,6 +5,7 @@ Legend: N test pairs of all sources, H heads.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -26,7 +27,7 @@ class EvaluationPairs:
     A batch holds at most `tokens` tokens, or a single longer pair; the longest pairs come first.
     """
 
-    def __init__(self, prepared: Prepared, tokens: int) -> None:
+    def __init__(self, prepared: Prepared, tokens: int = sys.maxsize) -> None:
         self._tables = {name: _test_table(prepared, name) for name in prepared.names}
         self.table = pa.concat_tables(self._tables.values())
         self.batches = list(batches_of_like_length(self.table["tokens"].to_numpy(), tokens))

@@ -59,15 +59,8 @@ class Evaluation(Measured):
     shared: NotRequired[Measured]
     """By the shared head, where each source has a head of its own, to which `sources` and `mean`
     belong."""
-
-
-class HeadsEvaluation(Evaluation):
-    """After calibration."""
-
-    shared: Measured
-    """By the shared head."""
-    posterior: Measured
-    """By the own heads, less sure by their posterior."""
-    left_out: Measured
-    """By the shared head of the other sources, less sure by its posterior and by the variance of
-    a drift that nobody knows."""
+    posterior: NotRequired[Measured]
+    """After calibration, by the own heads, less sure by their posterior."""
+    left_out: NotRequired[Measured]
+    """After calibration, by the shared head of the other sources, less sure by its posterior and by
+    the variance of a drift that nobody knows."""

@@ -26,6 +26,7 @@ import json
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +113,7 @@ def drift_variance(drift_KH: Floats) -> float:
 def write_heads(path: Path, calibration: Calibration) -> None:
     """Write the file, over an older one."""
     heads, posterior = calibration.heads, calibration.posterior
-    tensors = {
+    tensors: dict[str, Any] = {
         "shared": heads.shared_H,
         "drift": heads.drift_KH,
         "drift_variance": calibration.drift_variance,

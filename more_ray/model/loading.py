@@ -23,6 +23,7 @@ from more_ray.errors import ModelError
 from more_ray.model.architecture import blocks, first_blocks, most_positions, short_positions
 from more_ray.model.batch_format import cannot_pack
 from more_ray.model.location import cannot_load, from_pretrained, location
+from more_ray.model.population import use_head_of
 from more_ray.model.reward_model import PaddedClassifier, RewardModel, choose_batch_format
 from more_ray.model.tokenizer import load_tokenizer, training_tokenizer
 from more_ray.run_folder import settings_of
@@ -219,6 +220,8 @@ def _load(
                 + (f" and {len(missing) - 3} others" if len(missing) > 3 else "")
             )
     _agree_on_tokens(model, tokenizer)
+    if config.source:
+        use_head_of(model, config)
     return model
 
 

@@ -71,6 +71,22 @@ def make_engine(
         micro_steps: of the whole run.
         load_universal: whether the checkpoint to load is in DeepSpeed's universal format.
     """
+    optimizer = make_optimizer(model, config)
+    engine, *_ = deepspeed.initialize(
+        model=model,
+        optimizer=optimizer,
+        lr_scheduler=make_schedule(optimizer, config, micro_steps),
+        config={
+            **deepspeed_config(config, dtype),
+            "checkpoint": {"load_universal": load_universal},
+        },
+        dist_init_required=False,
+    )
+    return engine
+
+
+def make_optimizer(model: TrainedModel, config: RunConfig) -> torch.optim.Adam:
+    """AdamW; without ZeRO one that clips, checks the gradient and keeps fp32 weights."""
     options: dict[str, Any] = {
         "lr": config.optimizer.lr,
         "betas": config.optimizer.betas,
@@ -80,27 +96,22 @@ def make_engine(
     }
     if config.train.zero_stage == 0:
         model.to(get_accelerator().current_device_name())  # the optimizer's fp32 weights follow
-        optimizer = MasterAdamW(groups(model, config), config.optimizer.clip, **options)
-    else:  # DeepSpeed wraps it, clips and checks the gradient
-        optimizer = torch.optim.Adam(groups(model, config), fused=True, **options)
+        return MasterAdamW(groups(model, config), config.optimizer.clip, **options)
+    # DeepSpeed wraps it, clips and checks the gradient.
+    return torch.optim.Adam(groups(model, config), fused=True, **options)
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer, config: RunConfig, micro_steps: int
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """The learning rate of each update of a run of that many micro-steps."""
     updates = micro_steps // config.train.accumulation
-    scheduler = torch.optim.lr_scheduler.LambdaLR(
+    return torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda update: learning_rate_factor(
             update, updates, config.optimizer.warmup, config.optimizer.schedule
         ),
     )
-    engine, *_ = deepspeed.initialize(
-        model=model,
-        optimizer=optimizer,
-        lr_scheduler=scheduler,
-        config={
-            **deepspeed_config(config, dtype),
-            "checkpoint": {"load_universal": load_universal},
-        },
-        dist_init_required=False,
-    )
-    return engine
 
 
 def groups(model: TrainedModel, config: RunConfig) -> list[dict[str, Any]]:

@@ -7,16 +7,41 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
-from deepspeed import DeepSpeedEngine
 from torch import Tensor
 
 from more_ray.data.packing import PackedBatch
 from more_ray.objective.ranking import ranking_loss
 from more_ray.train.sums import SourceSums
 
-Losses = Callable[[DeepSpeedEngine, PackedBatch], tuple[Tensor, SourceSums]]
+
+class Batch(Protocol):
+    """Pairs, in whatever form the model takes them."""
+
+    @property
+    def source_N(self) -> Tensor: ...
+    @property
+    def margin_N(self) -> Tensor: ...
+    @property
+    def tokens_N(self) -> Tensor: ...
+
+
+class Engine(Protocol):
+    """What steps and losses need: a `DeepSpeedEngine`, or `frozen.HeadEngine`."""
+
+    @property
+    def module(self) -> Any: ...
+    @property
+    def global_steps(self) -> int: ...
+    def __call__(self, batch: Any, /) -> tuple[Tensor, Any]: ...
+    def backward(self, loss: Tensor, /) -> Any: ...
+    def step(self) -> None: ...
+    def was_step_applied(self) -> bool: ...
+
+
+Losses = Callable[[Engine, Any], tuple[Tensor, SourceSums]]
 """Runs the forward pass; returns `loss_N` and the sums over this rank's pairs."""
 
 
@@ -27,7 +52,7 @@ class RankingLosses:
     sources: int
     use_margin: bool
 
-    def __call__(self, engine: DeepSpeedEngine, batch: PackedBatch) -> tuple[Tensor, SourceSums]:
+    def __call__(self, engine: Engine, batch: Batch) -> tuple[Tensor, SourceSums]:
         reward_N2, head_inputs = engine(batch)
         delta_N = reward_N2[:, 0] - reward_N2[:, 1]
         correct_N = (delta_N > 0).float()
@@ -54,7 +79,7 @@ class AnswerLosses:
 
     sources: int
 
-    def __call__(self, engine: DeepSpeedEngine, batch: PackedBatch) -> tuple[Tensor, SourceSums]:
+    def __call__(self, engine: Engine, batch: PackedBatch) -> tuple[Tensor, SourceSums]:
         loss_N, right_N = engine(batch)[0].unbind(dim=1)  # (3)
         sums = SourceSums.of(
             loss_N.new_empty(self.sources, 0),

@@ -12,6 +12,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from more_ray import storage
 from more_ray.bars import RunProgress
+from more_ray.calibrate.trunk import trunk_tokenizer
 from more_ray.cluster import uses_gpu, worker_environment
 from more_ray.config import RunConfig
 from more_ray.config.base import dump
@@ -71,9 +72,16 @@ def run(
     loss, partitioned = LOSSES[config.objective.loss], config.train.zero_stage == 3
     with RunProgress(loss.title or config.objective.scheme, quiet) as progress:
         progress.phase("preparing data")
-        check_model(config.model, config.data.max_length, loss.trains_policy, partitioned)
-        tokenizer = training_tokenizer(config.model, config.data.max_length)
-        prepared = prepare(config.data, tokenizer, progress.prepared, not loss.needs_pairs)
+        frozen = config.model.trunk == "frozen"
+        if frozen:
+            tokenizer = trunk_tokenizer(config.model, config.data.max_length)
+        else:
+            check_model(config.model, config.data.max_length, loss.trains_policy, partitioned)
+            tokenizer = training_tokenizer(config.model, config.data.max_length)
+        # Hidden states are shared with calibrations, which ask for prompts.
+        prepared = prepare(
+            config.data, tokenizer, progress.prepared, not loss.needs_pairs, prompts=frozen
+        )
         for note in doubts(config.data, prepared):
             progress.note(note)
         mixture = _mixture(config, prepared)
@@ -85,12 +93,16 @@ def run(
         if finished:
             return finished
 
-        use_gpu = _use_gpu(config)
+        use_gpu = not frozen and _use_gpu(config)
         storage.write_text(_config_path(config), dump(config))
         storage.write_json(
             _environment_path(config),
             {**(made_with or environment()), **pairs, "data": counted(config.data, prepared)},
         )
+        if frozen:
+            from more_ray.train.frozen import train_frozen  # imports torch and DeepSpeed
+
+            return train_frozen(config, prepared, mixture, steps, progress)
         run_log = start_run_log(config.output_dir, config)
         progress.phase("starting workers")
         with followed(run_log, progress, steps, on_evaluation):

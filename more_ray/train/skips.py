@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from deepspeed import DeepSpeedEngine
-
 from more_ray.train.exchange import SourceStats
+from more_ray.train.losses import Engine
 
 
 class Skips:
     """Counts steps skipped in a row, alike on all ranks; rank 0 also knows the sources at fault."""
 
-    def __init__(self, engine: DeepSpeedEngine, names: Sequence[str]) -> None:
+    def __init__(self, engine: Engine, names: Sequence[str]) -> None:
         self._engine, self._names = engine, names
         self._updates = engine.global_steps
         self._sources: set[str] = set()

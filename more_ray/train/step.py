@@ -8,18 +8,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from deepspeed import DeepSpeedEngine
 
-from more_ray.data.packing import PackedBatch
 from more_ray.objective.weighting import Weighting
 from more_ray.train.exchange import SourceStats, pair_weights
-from more_ray.train.losses import Losses
+from more_ray.train.losses import Batch, Engine, Losses
 from more_ray.train.sums import SourceSums
 
 
 def micro_step(
-    engine: DeepSpeedEngine,
-    batch: PackedBatch,
+    engine: Engine,
+    batch: Batch,
     weighting: Weighting,
     scope: str,
     losses: Losses,
@@ -39,8 +37,8 @@ def micro_step(
 
 
 def whole_batch_step(
-    engine: DeepSpeedEngine,
-    micro_batches: Sequence[PackedBatch],
+    engine: Engine,
+    micro_batches: Sequence[Batch],
     seeds: Sequence[int],
     weighting: Weighting,
     losses: Losses,

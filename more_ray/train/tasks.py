@@ -100,6 +100,10 @@ class RankingTask(Task):
         model = RewardModel(classifier)
         wanted = settings.batch_format
         model.use_attention(of_first_rank(lambda: choose_attention(classifier, wanted, device)))
+        return self.with_heads(model)
+
+    def with_heads(self, model: RewardModel) -> RewardModel | DriftingRewardModel:
+        """The model with a drift for each source, where `model.heads` asks for them."""
         return DriftingRewardModel(model, len(self.names)) if self.drifts else model
 
     @property

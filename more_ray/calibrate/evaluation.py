@@ -1,0 +1,127 @@
+"""What a calibration is worth on the test pairs, by every way to score them.
+
+Legend: N pairs, K sources, H hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from more_ray.calibrate.features import Features
+from more_ray.calibrate.pairs import Floats
+from more_ray.calibrate.posterior import variances, widened
+from more_ray.calibrate.unknown import LeftOut, squared_lengths
+from more_ray.config import CalibrationConfig
+from more_ray.evaluate.files import write_scores
+from more_ray.evaluate.pairs import EvaluationPairs
+from more_ray.metrics.evaluation import Evaluation, Measured
+from more_ray.metrics.summary import summarise
+from more_ray.model.heads_file import Calibration
+
+
+def evaluate(
+    config: CalibrationConfig,
+    features: Features,
+    fitted: Calibration,
+    left_out: Mapping[str, LeftOut],
+) -> Evaluation:
+    """Write `scores.parquet`; the content of `eval.json`.
+
+    Sources that were not fitted are people who were never asked: their own numbers are those of the
+    shared head, less sure by its posterior and by the variance of an unknown drift.
+
+    Args:
+        left_out: what the other sources say about each; none where no drifts were fitted.
+    """
+    about = EvaluationPairs(features.prepared).scores
+    tests = {name: _Test(features, fitted, name) for name in features.prepared.names}
+
+    def summarised(score: dict[str, Floats]) -> tuple[Evaluation, Measured]:
+        scores = about(np.concatenate(list(score.values())).astype(np.float32))
+        whole = summarise(scores, "drift", None, config.seed, config.bins, config.resamples)
+        return whole, {"sources": whole["sources"], "mean": whole["mean"]}
+
+    own = {name: test.own_N2 for name, test in tests.items()}
+    write_scores(about(np.concatenate(list(own.values())).astype(np.float32)), config.output_dir)
+    result, _ = summarised(own)
+    result["shared"] = summarised({name: test.shared_N2 for name, test in tests.items()})[1]
+    if fitted.posterior:
+        result["posterior"] = summarised({name: test.unsure_N2 for name, test in tests.items()})[1]
+    if left_out:
+        result["left_out"] = summarised(
+            {
+                name: test.by_others_N2(left_out[name]) if name in left_out else test.own_N2
+                for name, test in tests.items()
+            }
+        )[1]
+    return result
+
+
+@dataclass(frozen=True)
+class _Test:
+    """The test pairs of a source, scored in every way: `[N, 2]`, chosen and rejected."""
+
+    features: Features
+    fitted: Calibration
+    name: str
+
+    @cached_property
+    def z_N2H(self) -> Floats:
+        return np.stack(self.features.of(self.name, "test"), axis=1).astype(np.float64)
+
+    @cached_property
+    def dz_NH(self) -> Floats:
+        return self.z_N2H[:, 0] - self.z_N2H[:, 1]
+
+    @property
+    def source(self) -> int | None:
+        names = self.fitted.names
+        return names.index(self.name) if self.name in names else None
+
+    @cached_property
+    def shared_N2(self) -> Floats:
+        return self.z_N2H @ self.fitted.folded_H
+
+    @cached_property
+    def own_N2(self) -> Floats:
+        if self.source is not None:
+            return self.z_N2H @ self.fitted.folded_KH[self.source]
+        return self.unknown_N2 if self.fitted.posterior else self.shared_N2
+
+    @cached_property
+    def unsure_N2(self) -> Floats:
+        """By the own head, less sure by its posterior."""
+        if self.source is None or not self.fitted.posterior:
+            return self.own_N2
+        doubt_N = variances(self.dz_NH, self.fitted.posterior.own_KHH[self.source])
+        scale = self.fitted.temperature_K[self.source]
+        return _alone(widened(self.dz_NH @ self.fitted.folded_KH[self.source], doubt_N / scale**2))
+
+    @cached_property
+    def unknown_N2(self) -> Floats:
+        """As people who were never asked."""
+        fitted = self.fitted
+        assert fitted.posterior
+        assert fitted.unknown_factor is not None
+        return self._of_strangers(
+            fitted.heads.shared_H,
+            fitted.posterior.shared_HH,
+            fitted.unknown_factor * fitted.drift_variance,
+        )
+
+    def by_others_N2(self, others: LeftOut) -> Floats:
+        """The same by heads that never saw this source."""
+        return self._of_strangers(others.heads.shared_H, others.factor_HH, others.variance)
+
+    def _of_strangers(self, head_H: Floats, factor_HH: Floats, variance: float) -> Floats:
+        doubt_N = variances(self.dz_NH, factor_HH) + variance * squared_lengths(self.dz_NH)
+        return _alone(widened(self.dz_NH @ head_H, doubt_N))
+
+
+def _alone(delta_N: Floats) -> Floats:
+    """`[N, 2]` scores with these differences: the rejected answers get 0."""
+    return np.stack([delta_N, np.zeros_like(delta_N)], axis=1)

@@ -1,0 +1,86 @@
+"""All that calibration finds about pairs: ridges, heads, posterior, temperatures, strangers.
+
+Legend: N pairs, K sources, H hidden size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from more_ray.calibrate.choose import choose_ridge
+from more_ray.calibrate.coordinates import pooled_spectrum
+from more_ray.calibrate.heads import fit_heads
+from more_ray.calibrate.pairs import Floats, Pairs
+from more_ray.calibrate.posterior import laplace
+from more_ray.calibrate.unknown import (
+    LeftOut,
+    leave_each_out,
+    unknown_factor,
+    unknown_factor_without,
+)
+from more_ray.metrics.temperature import fit_temperature
+from more_ray.model.heads_file import Calibration, Heads, drift_variance
+
+
+def fit(
+    pairs: Pairs,
+    prompt_N: NDArray[np.uint64],
+    trunk: str,
+    folds: int,
+    seed: int,
+    prior_H: Floats | None,
+) -> tuple[Calibration, dict[str, LeftOut]]:
+    """All heads, and what the other sources say about each.
+
+    Args:
+        prompt_N: as in `choose_ridge`.
+        prior_H: as in `fit_heads`.
+    """
+    spectrum = pooled_spectrum(pairs)
+    choice = choose_ridge(pairs, prompt_N, folds, seed, prior_H, spectrum)
+    heads = fit_heads(pairs, choice.ridge, prior_H, spectrum=spectrum)
+    settings = (choice.ridge, prior_H, heads, spectrum)
+    left_out = leave_each_out(pairs, *settings)
+    factor = unknown_factor(pairs, left_out)
+    found = Calibration(
+        names=pairs.names,
+        trunk=trunk,
+        heads=heads,
+        drift_variance=drift_variance(heads.drift_KH),
+        shared_temperature=fit_temperature(choice.shared_N),
+        temperature_K=_by_source(pairs, choice.own_N),
+        ridge=choice.ridge,
+        posterior=laplace(pairs, heads, choice.ridge),
+        unknown_factor=factor,
+    )
+    # With two sources there is nobody left to say how unknown the second one is.
+    nested = len(pairs.names) > 2
+    return found, {
+        pairs.names[source]: replace(
+            others,
+            factor=unknown_factor_without(pairs, source, *settings) if nested else factor,
+        )
+        for source, others in left_out.items()
+    }
+
+
+def temperatures(trunk: str, pairs: Pairs, head_H: Floats) -> Calibration:
+    """A head as it is, with a temperature for everybody and one for each source."""
+    delta_N = pairs.dz_NH @ head_H
+    return Calibration(
+        names=pairs.names,
+        trunk=trunk,
+        heads=Heads(head_H, np.zeros((len(pairs.names), len(head_H)))),
+        drift_variance=0.0,
+        shared_temperature=fit_temperature(delta_N),
+        temperature_K=_by_source(pairs, delta_N),
+    )
+
+
+def _by_source(pairs: Pairs, delta_N: Floats) -> Floats:
+    """`[K]` temperatures."""
+    sources = range(len(pairs.names))
+    return np.array([fit_temperature(delta_N[pairs.source_N == source]) for source in sources])
