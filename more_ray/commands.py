@@ -105,17 +105,12 @@ def calibrate(config: configs.CalibrationConfig) -> None:
     """
     result = api.calibrate(config)
     from more_ray.bars import console
+    from more_ray.metrics.evaluation import by_head
     from more_ray.run_folder import REPORT
     from more_ray.terminal import heads_table, results_table
 
     console.print(results_table({"own head": result, "shared head": result["shared"]}))
-    by_head = {
-        "own head": result,
-        "own, posterior": result["posterior"],
-        "shared head": result["shared"],
-        "left out": result["left_out"],
-    }
-    console.print(heads_table(by_head))
+    console.print(heads_table(by_head(result)))
     console.print(f"Results in {config.output_dir}, with figures in {config.output_dir}/{REPORT}")
 
 

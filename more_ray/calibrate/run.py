@@ -19,11 +19,13 @@ from transformers import PreTrainedTokenizerBase
 from more_ray import storage
 from more_ray.calibrate.choose import choose_ridge
 from more_ray.calibrate.coordinates import pooled_spectrum
+from more_ray.calibrate.disagreement import compare_drifts, disagreements_table, parts_of
 from more_ray.calibrate.features import Features, Pass, extract
 from more_ray.calibrate.heads import fit_heads
 from more_ray.calibrate.heads_file import Calibration, write_heads
 from more_ray.calibrate.pairs import Floats, Pairs, make_pairs
 from more_ray.calibrate.posterior import laplace, variances, widened
+from more_ray.calibrate.texts import read_texts
 from more_ray.calibrate.trunk import given_head, load_model, trunk_digest, trunk_tokenizer
 from more_ray.calibrate.unknown import (
     LeftOut,
@@ -45,7 +47,16 @@ from more_ray.metrics.summary import summarise
 from more_ray.metrics.temperature import fit_temperature
 from more_ray.model.export import export
 from more_ray.model.tokenizer import prepared_tokenizer
-from more_ray.run_folder import CONFIG, ENVIRONMENT, HEADS, check_same, model_of, write_evaluation
+from more_ray.parquet import write_table
+from more_ray.run_folder import (
+    CONFIG,
+    DISAGREEMENTS,
+    ENVIRONMENT,
+    HEADS,
+    check_same,
+    model_of,
+    write_evaluation,
+)
 
 
 @dataclass(frozen=True)
@@ -87,7 +98,7 @@ def calibrate(config: CalibrationConfig, progress: Progress = Progress()) -> Hea
     pairs, prompt_N = _training_pairs(config, features)
     fitted, left_out_K = _fit(config, trunk, pairs, prompt_N, prior_H)
     progress.phase("evaluating")
-    result = _evaluate(config, features, fitted, left_out_K)
+    result = _evaluate(config, features, fitted, left_out_K, tokenizer)
     write_evaluation(config.output_dir, result)
     progress.phase("writing the model")
     _write_model(config, fitted, classifier, tokenizer)
@@ -157,13 +168,15 @@ def _evaluate(
     features: Features,
     fitted: Calibration,
     left_out_K: Sequence[LeftOut],
+    tokenizer: PreTrainedTokenizerBase,
 ) -> HeadsEvaluation:
-    """Write `scores.parquet`; the content of `eval.json`."""
-    own, shared, unsure, left_out = {}, {}, {}, {}
+    """Write `scores.parquet` and `disagreements.parquet`; the content of `eval.json`."""
+    own, shared, unsure, left_out, parts = {}, {}, {}, {}, {}
     about = EvaluationPairs(features.prepared, 1).scores
     for source, name in enumerate(fitted.names):
         z_N2H = np.stack(features.of(name, "test"), axis=1).astype(np.float64)
         dz_NH = z_N2H[:, 0] - z_N2H[:, 1]
+        parts[name] = parts_of(fitted.heads, dz_NH)
         own_H = fitted.folded_KH[source]
         own[name], shared[name] = z_N2H @ own_H, z_N2H @ fitted.folded_H
         doubt_N = variances(dz_NH, fitted.posterior.own_KHH[source])
@@ -184,11 +197,15 @@ def _evaluate(
     described = ("drift", None, config.seed, config.bins, config.resamples)
     own_scores = scores_of(own)
     write_scores(own_scores, config.output_dir)
+    texts = read_texts(features.prepared, tokenizer) if config.texts else None
+    table = disagreements_table(fitted, own_scores, parts, texts)
+    write_table(storage.join(config.output_dir, DISAGREEMENTS), table)
     return {
         **summarise(own_scores, *described),
         "shared": measured(shared),
         "posterior": measured(unsure),
         "left_out": measured(left_out),
+        "drifts": compare_drifts(fitted.names, np.concatenate(list(parts.values()))),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
-from typing_extensions import NotRequired
+from typing_extensions import NotRequired, TypeIs
 
 SourceMeasures = dict[str, Any]
 """A number for each key of `measures.MEASURES`, its 95% interval as `KEY_ci`, the pairs as `n`, and
@@ -58,6 +58,15 @@ class Evaluation(Measured):
     against: NotRequired[Against]
 
 
+class Drifts(TypedDict):
+    """What the drifts `d_i` do to the reward differences of the test pairs of all sources."""
+
+    cosine: dict[str, dict[str, float]]
+    """By source and source: the cosine of the two drifts' parts `dz d_i`, not centred."""
+    size: dict[str, float]
+    """By source: the root mean square of `dz d_i` over that of the shared head's `dz w`."""
+
+
 class HeadsEvaluation(Evaluation):
     """After calibration: `sources` and `mean` are those of each population's own head."""
 
@@ -68,3 +77,20 @@ class HeadsEvaluation(Evaluation):
     left_out: Measured
     """By the shared head of the other sources, less sure by its posterior and by the variance of
     a drift that nobody knows."""
+    drifts: NotRequired[Drifts]
+    """Calibrations of earlier versions lack them."""
+
+
+def is_calibration(evaluation: Evaluation) -> TypeIs[HeadsEvaluation]:
+    """Whether it is of heads that a calibration fitted."""
+    return "left_out" in evaluation
+
+
+def by_head(evaluation: HeadsEvaluation) -> dict[str, Measured]:
+    """Each way to score, by the name that tables show."""
+    return {
+        "own head": evaluation,
+        "own, posterior": evaluation["posterior"],
+        "shared head": evaluation["shared"],
+        "left out": evaluation["left_out"],
+    }
