@@ -105,8 +105,9 @@ def calibrate(config: configs.CalibrationConfig) -> None:
     """
     result = api.calibrate(config)
     from more_ray.bars import console
+    from more_ray.metrics.evaluation import by_head
     from more_ray.run_folder import REPORT
-    from more_ray.terminal import by_head, heads_table, results_table
+    from more_ray.terminal import heads_table, results_table
 
     console.print(results_table({"own head": result, "shared head": result["shared"]}))
     console.print(heads_table(by_head(result)))

@@ -85,17 +85,6 @@ def results_table(evaluations: Mapping[str, Measured]) -> Table:
     return table
 
 
-def by_head(evaluation: Evaluation) -> dict[str, Measured]:
-    """The ways to score that an evaluation of several heads has, by the name to show."""
-    ways = {
-        "own head": evaluation,
-        "own, posterior": evaluation.get("posterior"),
-        "shared head": evaluation.get("shared"),
-        "left out": evaluation.get("left_out"),
-    }
-    return {name: measured for name, measured in ways.items() if measured}
-
-
 def heads_table(by_head: Mapping[str, Measured]) -> Table:
     """Means over sources by each way to score: a row per way."""
     shown = [MEASURES[key] for key in ("ece_noise_floor", "brier", "nll")]

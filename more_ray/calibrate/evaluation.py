@@ -11,9 +11,12 @@ from functools import cached_property
 
 import numpy as np
 
+from more_ray import storage
+from more_ray.calibrate.disagreement import compare_drifts, disagreements_table, parts_of
 from more_ray.calibrate.features import Features
 from more_ray.calibrate.pairs import Floats
 from more_ray.calibrate.posterior import variances, widened
+from more_ray.calibrate.texts import read_texts
 from more_ray.calibrate.unknown import LeftOut, squared_lengths
 from more_ray.config import CalibrationConfig
 from more_ray.evaluate.files import write_scores
@@ -21,6 +24,9 @@ from more_ray.evaluate.pairs import EvaluationPairs
 from more_ray.metrics.evaluation import Evaluation, Measured
 from more_ray.metrics.summary import summarise
 from more_ray.model.heads_file import Calibration
+from more_ray.model.tokenizer import prepared_tokenizer
+from more_ray.parquet import write_table
+from more_ray.run_folder import DISAGREEMENTS
 
 
 def evaluate(
@@ -29,7 +35,7 @@ def evaluate(
     fitted: Calibration,
     left_out: Mapping[str, LeftOut],
 ) -> Evaluation:
-    """Write `scores.parquet`; the content of `eval.json`.
+    """Write `scores.parquet` and `disagreements.parquet`; the content of `eval.json`.
 
     Sources that were not fitted are people who were never asked: their own numbers are those of the
     shared head, less sure by its posterior and by the variance of an unknown drift.
@@ -41,15 +47,27 @@ def evaluate(
     tests = {name: _Test(features, fitted, name) for name in features.prepared.names}
 
     def summarised(score: dict[str, Floats]) -> tuple[Evaluation, Measured]:
-        scores = about(np.concatenate(list(score.values())).astype(np.float32))
-        whole = summarise(scores, "drift", None, config.seed, config.bins, config.resamples)
+        score_N2 = np.concatenate(list(score.values())).astype(np.float32)
+        whole = summarise(
+            about(score_N2), "drift", None, config.seed, config.bins, config.resamples
+        )
         return whole, {"sources": whole["sources"], "mean": whole["mean"]}
 
     own = {name: test.own_N2 for name, test in tests.items()}
-    write_scores(about(np.concatenate(list(own.values())).astype(np.float32)), config.output_dir)
+    scores = about(np.concatenate(list(own.values())).astype(np.float32))
+    write_scores(scores, config.output_dir)
     result, _ = summarised(own)
     result["shared"] = summarised({name: test.shared_N2 for name, test in tests.items()})[1]
-    if fitted.posterior:
+    if fitted.ridge:
+        parts = {name: parts_of(fitted.heads, test.dz_NH) for name, test in tests.items()}
+        result["drifts"] = compare_drifts(fitted.names, np.concatenate(list(parts.values())))
+        texts = (
+            read_texts(features.prepared, prepared_tokenizer(features.prepared))
+            if config.texts
+            else None
+        )
+        table = disagreements_table(fitted, scores, parts, texts)
+        write_table(storage.join(config.output_dir, DISAGREEMENTS), table)
         result["posterior"] = summarised({name: test.unsure_N2 for name, test in tests.items()})[1]
     if left_out:
         result["left_out"] = summarised(

@@ -14,8 +14,8 @@ from more_ray.config.train import FEATURES
 
 class CalibrationConfig(Section):
     output_dir: MayChange[str] = "outputs/calibrated"
-    """Where `model/`, `heads.safetensors`, `eval.json`, `scores.parquet` and `report.html` go: a
-    path, or any URI that pyarrow's filesystems open."""
+    """Where `model/`, `heads.safetensors`, `eval.json`, `scores.parquet`, `disagreements.parquet`
+    and `report.html` go: a path, or any URI that pyarrow's filesystems open."""
     model: ModelConfig = ModelConfig()
     """A reward model, ours or another's, whose last layer is fitted anew, or a language model that
     gets one. All other weights stay as they are."""
@@ -49,5 +49,8 @@ class CalibrationConfig(Section):
     """Draws of each bootstrap and permutation."""
     seed: int = Field(0, ge=0)
     """Seed of the folds and the draws."""
+    texts: MayChange[bool] = False
+    """Write the texts of test pairs into `disagreements.parquet`, and show those of the pairs that
+    divide populations most on the page. Both are then only for those who may read the data."""
     verbose: MayChange[bool] = False
     """Show the logs of Ray and the workers."""

@@ -45,6 +45,15 @@ class Measured(TypedDict):
     mean: SourceMeasures
 
 
+class Drifts(TypedDict):
+    """What the drifts `d_i` do to the reward differences of the test pairs of all sources."""
+
+    cosine: dict[str, dict[str, float]]
+    """By source and source: the cosine of the two drifts' parts `dz d_i`, not centred."""
+    size: dict[str, float]
+    """By source: the root mean square of `dz d_i` over that of the shared head's `dz w`."""
+
+
 class Evaluation(Measured):
     """What `eval.json` says of a model."""
 
@@ -64,3 +73,16 @@ class Evaluation(Measured):
     left_out: NotRequired[Measured]
     """After calibration, by the shared head of the other sources, less sure by its posterior and by
     the variance of a drift that nobody knows."""
+    drifts: NotRequired[Drifts]
+    """After calibration, of the heads as they were fitted."""
+
+
+def by_head(evaluation: Evaluation) -> dict[str, Measured]:
+    """The ways to score that an evaluation of several heads has, by the name that tables show."""
+    ways = {
+        "own head": evaluation,
+        "own, posterior": evaluation.get("posterior"),
+        "shared head": evaluation.get("shared"),
+        "left out": evaluation.get("left_out"),
+    }
+    return {name: measured for name, measured in ways.items() if measured}

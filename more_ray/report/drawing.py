@@ -26,6 +26,8 @@ INK, LINE = "#010101", "#020202"
 WIDTH = 5.2  # inches: text stays readable where a phone shows it at 340 pixels
 CHARACTERS = 66
 """Characters of legend text that fit on a line."""
+NARROW = 8
+"""A matrix of so many columns or more has small numbers."""
 STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -61,15 +63,17 @@ class Figure:
 
 
 @contextmanager
-def panels(height: float, rows: int = 1, **options: Any) -> Iterator[tuple[Canvas, Sequence[Axes]]]:
-    """A canvas in the style of all figures, `height` inches high, with its panels from the top.
+def panels(
+    height: float, rows: int = 1, columns: int = 1, **options: Any
+) -> Iterator[tuple[Canvas, Sequence[Axes]]]:
+    """A canvas in the style of all figures, `height` inches high, with its panels row by row.
 
     Args:
         options: passed to matplotlib's `subplots`.
     """
     with matplotlib.rc_context(STYLE):
         canvas = Canvas(figsize=(WIDTH, height))
-        yield canvas, canvas.subplots(rows, 1, squeeze=False, **options)[:, 0]
+        yield canvas, canvas.subplots(rows, columns, squeeze=False, **options).ravel()
 
 
 def heatmap(
@@ -84,14 +88,7 @@ def heatmap(
 ) -> Figure:
     """Values about zero in blue and orange, each written in its cell."""
     with panels(0.9 + 0.5 * len(row_names)) as (canvas, (axes,)):
-        axes.imshow(value_RC, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
-        for row, column in np.ndindex(*value_RC.shape):
-            value = value_RC[row, column]
-            ink = "#ffffff" if abs(value) > 0.6 * limit else "#000000"
-            axes.text(column, row, f"{value + shown_from:.2f}", ha="center", va="center", color=ink)
-        axes.set_xticks(range(len(column_names)), column_names, rotation=30, ha="right")
-        axes.set_yticks(range(len(row_names)), row_names)
-        axes.spines[:].set_visible(False)
+        cells(axes, value_RC, row_names, column_names, limit, shown_from)
     rows = [
         {
             corner: name,
@@ -100,6 +97,29 @@ def heatmap(
         for name, values in zip(row_names, value_RC, strict=True)
     ]
     return Figure(title, svg(canvas, text), text, rows)
+
+
+def cells(
+    axes: Axes,
+    value_RC: NDArray[np.float64],
+    row_names: Sequence[str],
+    column_names: Sequence[str],
+    limit: float,
+    shown_from: float = 0.0,
+) -> None:
+    """The panel of a `heatmap`."""
+    size, rotation = (6.5, 60) if len(column_names) >= NARROW else (9, 30)
+    axes.imshow(value_RC, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
+    for row, column in np.ndindex(*value_RC.shape):
+        value = value_RC[row, column]
+        written = round(value + shown_from, 2) + 0.0  # not -0.00
+        axes.text(
+            column, row, f"{written:.2f}", ha="center", va="center", fontsize=size,
+            color="#ffffff" if abs(value) > 0.6 * limit else "#000000",
+        )  # fmt: skip
+    axes.set_xticks(range(len(column_names)), column_names, rotation=rotation, ha="right")
+    axes.set_yticks(range(len(row_names)), row_names)
+    axes.spines[:].set_visible(False)
 
 
 def outline(

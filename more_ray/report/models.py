@@ -20,7 +20,15 @@ from more_ray.evaluate.files import read_scores
 from more_ray.metrics.evaluation import Evaluation
 from more_ray.metrics.scores import SourceScores
 from more_ray.metrics.summary import mean_over_seeds
-from more_ray.run_folder import CONFIG, ENVIRONMENT, EVALUATION, METRICS, SCORES
+from more_ray.parquet import read_table
+from more_ray.run_folder import (
+    CONFIG,
+    DISAGREEMENTS,
+    ENVIRONMENT,
+    EVALUATION,
+    METRICS,
+    SCORES,
+)
 from more_ray.train.metrics_line import MetricsLine
 
 
@@ -34,6 +42,8 @@ class RunFiles:
     metrics: list[MetricsLine]
     config: str | None
     environment: dict[str, Any] | None
+    disagreements: pa.Table | None
+    """After calibration: the probability of each test pair by every head."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +129,7 @@ def read_run(folder: str) -> RunFiles:
         raise UserError(f"runs: {folder} holds no {SCORES}") from error
     except (KeyError, pa.ArrowException) as error:
         raise UserError(f"runs: {folder}/{SCORES} holds no scores of pairs") from error
+    disagreements = storage.join(folder, DISAGREEMENTS)
     content, config, environment = json.loads(evaluation), read_file(CONFIG), read_file(ENVIRONMENT)
     lines = [json.loads(line) for line in (read_file(METRICS) or "").splitlines()]
     return RunFiles(
@@ -128,6 +139,7 @@ def read_run(folder: str) -> RunFiles:
         [line for line in lines if None not in line["lam"].values()],  # a skipped step
         config,
         json.loads(environment) if environment else None,
+        read_table(disagreements) if storage.exists(disagreements) else None,
     )
 
 

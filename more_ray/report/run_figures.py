@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import logit
 
 from more_ray.metrics.accuracy import accuracy
 from more_ray.metrics.calibration import sigmoid
@@ -27,6 +29,7 @@ from more_ray.report.drawing import (
     panels,
     svg,
 )
+from more_ray.report.heads_figures import drift_map
 from more_ray.report.models import Model, RunFiles, mixtures
 from more_ray.report.reward_figures import reward_differences, rewards
 
@@ -41,6 +44,8 @@ def make_figures(models: Sequence[Model]) -> Iterator[Figure]:
     for measure in drawn():
         yield measures_by_source(mixed, measure)
     yield reliability(mixed)
+    if "drifts" in models[0].evaluation:
+        yield drift_map(models[0].evaluation["drifts"])
     trained = [model for model in mixed if model.evaluation["step"] != 0]
     # Without the untrained model, whose differences would dwarf the others.
     yield reward_differences(trained or mixed)
@@ -94,11 +99,12 @@ def measures_by_source(models: Sequence[Model], measure: Measure) -> Figure:
 
 def reliability(models: Sequence[Model]) -> Figure:
     """Accuracy of a model's preferences against their confidence, all sources together."""
+    curves = _curves(models)
     rows: Rows = []
     with panels(4.2, 2, sharex=True, height_ratios=[3, 1]) as (canvas, (axes, below)):
         axes.plot([0.5, 1], [0.5, 1], color=LINE, linestyle="--", linewidth=1)
-        for index, model in enumerate(models):
-            part = _reliability_rows(model)
+        for index, (name, delta_N) in enumerate(curves.items()):
+            part = _reliability_rows(name, delta_N)
             rows += part
             x = [row["confidence"] for row in part]
             y = [row["accuracy"] for row in part]
@@ -107,15 +113,15 @@ def reliability(models: Sequence[Model]) -> Figure:
                 [max(0.0, row["to"] - row["accuracy"]) for row in part],
             ]
             axes.errorbar(
-                x, y, spread, fmt=f"{marker(index)}-", color=colour(index), label=model.name,
+                x, y, spread, fmt=f"{marker(index)}-", color=colour(index), label=name,
                 markersize=5, linewidth=1, capsize=2,
             )  # fmt: skip
             middle = 0.55 + 0.1 * np.arange(5)
             count = np.zeros(5)
             for row in part:
                 count[row["bin"] - 6] = row["pairs"]
-            width = 0.08 / len(models)
-            shift = (index - (len(models) - 1) / 2) * width
+            width = 0.08 / len(curves)
+            shift = (index - (len(curves) - 1) / 2) * width
             below.bar(middle + shift, count, width, color=colour(index))
         axes.set_ylabel("accuracy")
         below.set_ylabel("pairs")
@@ -127,14 +133,28 @@ def reliability(models: Sequence[Model]) -> Figure:
     side = "more" if worst["confidence"] > worst["accuracy"] else "less"
     text = (
         "Accuracy against confidence in bins of width 0.1, with 95% intervals; on the dashed line "
-        f"they are equal. The gap that counts most: {worst['model']} is {side} confident than "
-        f"accurate at confidence {worst['confidence']:.2f} (accuracy {worst['accuracy']:.2f})."
+        "they are equal. All sources are together, so that too much confidence on one and too "
+        "little on another cancel, as they do not in the mean of the sources' ECE. The gap that "
+        f"counts most: {worst['model']} is {side} confident than accurate at confidence "
+        f"{worst['confidence']:.2f} (accuracy {worst['accuracy']:.2f})."
     )
     return Figure("Reliability", svg(canvas, text), text, rows)
 
 
-def _reliability_rows(model: Model) -> Rows:
-    delta_N = np.concatenate([scores.delta_N for scores in model.first.scores.values()])
+def _curves(models: Sequence[Model]) -> dict[str, NDArray[np.float64]]:
+    """The reward differences `[N]` behind each curve: of calibrated models, by two heads."""
+    curves = {}
+    for model in models:
+        delta_N = np.concatenate([scores.delta_N for scores in model.first.scores.values()])
+        if (table := model.first.disagreements) is None:
+            curves[model.name] = delta_N
+        else:
+            curves[f"{model.name}, own heads"] = delta_N
+            curves[f"{model.name}, shared head"] = logit(table["shared"].to_numpy())
+    return curves
+
+
+def _reliability_rows(name: str, delta_N: NDArray[np.float64]) -> Rows:
     confidence_N = sigmoid(np.abs(delta_N))
     bin_N = np.ceil(10 * confidence_N).astype(int)
     rows: Rows = []
@@ -145,7 +165,7 @@ def _reliability_rows(model: Model) -> Rows:
             low, high = wilson(right, pairs)
             rows.append(
                 {
-                    "model": model.name,
+                    "model": name,
                     "bin": number,
                     "confidence": float(confidence_N[inside_N].mean()),
                     "accuracy": right,

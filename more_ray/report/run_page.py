@@ -9,11 +9,12 @@ from more_ray import storage
 from more_ray.data.audit import AUDITED
 from more_ray.errors import UserError
 from more_ray.metrics.baselines import with_temperature
-from more_ray.metrics.evaluation import Differences, SourceMeasures
-from more_ray.metrics.measures import MEASURES, Measure, shown
+from more_ray.metrics.evaluation import Differences, SourceMeasures, by_head
+from more_ray.metrics.measures import MEASURES, Measure, ranked, shown
 from more_ray.metrics.outliers import outliers
 from more_ray.metrics.summary import compare
 from more_ray.metrics.written import interval_text, with_interval
+from more_ray.report.contested import most_contested
 from more_ray.report.drawing import Rows
 from more_ray.report.models import Model, mixtures
 from more_ray.report.run_figures import make_figures
@@ -37,6 +38,7 @@ def render_page(models: Sequence[Model]) -> str:
     differences = _differences(models)
     sources = list(models[0].first.scores)
     mixed = mixtures(models)
+    table = models[0].first.disagreements
     return render(
         "page.html.j2",
         title=f"{models[0].name} on {_listed(sources)}",
@@ -48,6 +50,8 @@ def render_page(models: Sequence[Model]) -> str:
             for model in models
             if model in mixed or model.trained_on == [name]
         ],
+        heads=_head_rows(models[0]),
+        contested=None if table is None else most_contested(table),
         seeds=[_seed_row(model) for model in models if len(model.runs) > 1],
         subsets=[
             _subset_row(model, name, subset)
@@ -99,6 +103,17 @@ def _measures_row(model: Model, source: str) -> dict[str, Any]:
         # Runs of earlier versions lack some measures.
         **{row.name: _cell(measures, row) for row in shown() if row.key in measures},
     }
+
+
+def _head_rows(model: Model) -> Rows:
+    """Means over sources by each way to score; none unless heads were fitted to each source."""
+    ways = by_head(model.evaluation)
+    if len(ways) == 1:
+        return []
+    return [
+        {"mean by": name, **{row.name: _cell(measured["mean"], row) for row in ranked()}}
+        for name, measured in ways.items()
+    ]
 
 
 def _seed_row(model: Model) -> dict[str, Any]:

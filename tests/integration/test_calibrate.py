@@ -100,6 +100,25 @@ def test_scores_are_those_of_the_own_heads(config: CalibrationConfig) -> None:
     assert found == pytest.approx(accuracy)
 
 
+def test_disagreements_hold_the_probability_by_every_head(config: CalibrationConfig) -> None:
+    folder = Path(config.output_dir)
+    table, scores = (
+        pq.read_table(folder / f"{name}.parquet") for name in ("disagreements", "scores")
+    )
+    assert table["pair"].equals(scores["pair"])
+    assert not [name for name in table.column_names if name.startswith("text.")]
+    delta = scores["chosen"].to_numpy() - scores["rejected"].to_numpy()
+    own = np.concatenate(
+        [
+            table[f"own.{name}"].to_numpy()[part : part + 120]
+            for name, part in zip(evaluation(config)["sources"], range(0, 360, 120), strict=True)
+        ]
+    )
+    np.testing.assert_allclose(own, 1 / (1 + np.exp(-delta)), atol=1e-5)
+    sizes = evaluation(config)["drifts"]["size"]
+    assert all(0.1 < size < 10 for size in sizes.values())
+
+
 def test_only_blocks_that_are_missing_are_computed(config: CalibrationConfig) -> None:
     parts = sorted(Path(config.features).rglob("*.parquet"))
     times = [part.stat().st_mtime_ns for part in parts]

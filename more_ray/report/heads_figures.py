@@ -1,0 +1,46 @@
+"""The figure of a calibration's drifts. Legend: K sources."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+
+from more_ray.metrics.evaluation import Drifts
+from more_ray.report.drawing import Figure, cells, colour, panels, svg
+
+
+def drift_map(drifts: Drifts) -> Figure:
+    """How alike the drifts of any two sources are, and beside it how large each one is."""
+    names = list(drifts["size"])
+    cosine_KK = np.array([[drifts["cosine"][row][column] for column in names] for row in names])
+    size_K = np.array([drifts["size"][name] for name in names])
+    widths = [len(names), max(1.5, len(names) / 4)]
+    with panels(0.9 + 0.35 * len(names), 1, 2, width_ratios=widths) as (canvas, (axes, beside)):
+        cells(axes, cosine_KK, names, names, 1.0)
+        axes.set_title("likeness")
+        beside.barh(range(len(names)), size_K, 0.6, color=colour(0))
+        for row, size in enumerate(size_K):
+            beside.annotate(
+                f"{size:.2f}", (size, row), (3, 0), textcoords="offset points", va="center"
+            )
+        beside.set_ylim(axes.get_ylim())
+        beside.set_xlim(0, 1.5 * size_K.max())
+        beside.set_xticks([])
+        beside.set_yticks([])
+        beside.spines["bottom"].set_visible(False)
+        beside.set_title("size")
+    one, other = min(combinations(names, 2), key=lambda pair: drifts["cosine"][pair[0]][pair[1]])
+    largest = max(names, key=lambda name: drifts["size"][name])
+    text = (
+        "Left: cosine of what two populations' drifts add to the reward differences of all test "
+        "pairs. The shared head has what all share, so unrelated drifts lie about 0 or below, "
+        f"down to {-1 / (len(names) - 1):.2f}. The two that agree least: {one} and {other} "
+        f"({drifts['cosine'][one][other]:+.2f}). Right: root mean square of what a drift adds, "
+        f"as a multiple of the shared head's. Largest: {largest} ({drifts['size'][largest]:.2f})."
+    )
+    rows = [
+        {"source": name, **drifts["cosine"][name], "size (shared head: 1)": drifts["size"][name]}
+        for name in names
+    ]
+    return Figure("What the drifts do", svg(canvas, text), text, rows)
