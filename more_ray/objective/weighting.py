@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from more_ray.objective.min_norm import min_norm_weights
+from more_ray.objective.noise import without_noise
 
 Floats = NDArray[np.float64]
 
@@ -26,11 +27,14 @@ COLUMNS = 2**20
 class Weighting(Protocol):
     """lam from the mean head gradient and loss of each source."""
 
-    def weights(self, gram_KK: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor) -> Floats:
+    def weights(
+        self, gram_KK: Floats, noise_K: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor
+    ) -> Floats:
         """`[K]` float64 on the simplex; 0 for sources without a pair.
 
         Args:
             gram_KK: the inner products of the mean gradients.
+            noise_K: the sampling noise in their squared norms; NaN where it is unknown.
             count_K: pairs of each source.
             sum_KH: the head gradients, summed over a source's pairs.
         """
@@ -49,7 +53,9 @@ class Fixed:
 
     lam_K: np.ndarray
 
-    def weights(self, gram_KK: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor) -> Floats:
+    def weights(
+        self, gram_KK: Floats, noise_K: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor
+    ) -> Floats:
         lam_K = np.where(count_K > 0, self.lam_K, 0.0)
         return lam_K / lam_K.sum()
 
@@ -67,10 +73,15 @@ class MinNorm:
     normalize: str = "none"
     momentum: float = 0.0
     solver: str = "active_set"
+    debias: bool = False
     average_KH: Tensor | None = field(default=None, init=False)
     seen_K: NDArray[np.bool_] | None = field(default=None, init=False)
 
-    def weights(self, gram_KK: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor) -> Floats:
+    def weights(
+        self, gram_KK: Floats, noise_K: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor
+    ) -> Floats:
+        if self.debias:
+            gram_KK = without_noise(gram_KK, noise_K)
         scale_K = 1 / divisor(gram_KK, loss_K, self.normalize)
         if self.momentum:
             gram_KK = gram(self._average(sum_KH, scale_K, count_K)).cpu().numpy()

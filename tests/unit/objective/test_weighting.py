@@ -22,7 +22,8 @@ def solved(
 ) -> np.ndarray:
     """lam from mean gradients."""
     sum_KH = torch.from_numpy(gradient * count_K[:, None])
-    return weighting.weights(gradient @ gradient.T, LOSS, count_K, sum_KH)
+    unknown_K = np.full(len(count_K), np.nan)
+    return weighting.weights(gradient @ gradient.T, unknown_K, LOSS, count_K, sum_KH)
 
 
 def weights(count_K: np.ndarray = COUNT, **objective: object) -> list[float]:
