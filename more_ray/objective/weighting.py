@@ -1,4 +1,4 @@
-"""Weights of the sources, lam: solved each step (MORE) or known beforehand.
+"""Weights of the sources, lam: solved each step (MORE), by their losses, or known beforehand.
 
 The gradients of a language-model head are large, so they stay on their device: only their inner
 products go to the host.
@@ -30,7 +30,7 @@ class Weighting(Protocol):
     def weights(
         self, gram_KK: Floats, noise_K: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor
     ) -> Floats:
-        """`[K]` float64 on the simplex; 0 for sources without a pair.
+        """`[K]` float64 with sum 1; 0 for sources without a pair.
 
         Args:
             gram_KK: the inner products of the mean gradients.
@@ -64,6 +64,35 @@ class Fixed:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         pass
+
+
+@dataclass
+class GroupDro:
+    """Sagawa et al., "Distributionally Robust Neural Networks" (2020): sources of high loss count
+    more, by exponentiated gradient ascent. A source without a pair in the batch keeps its share."""
+
+    step: float
+    q_K: NDArray[np.float64] | None = field(default=None, init=False)
+
+    def weights(
+        self, gram_KK: Floats, noise_K: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor
+    ) -> Floats:
+        if self.q_K is None:
+            self.q_K = np.full(len(count_K), 1 / len(count_K))
+        present = np.flatnonzero(count_K)
+        # The largest loss is subtracted so that no exponential overflows; it cancels.
+        grown = self.q_K[present] * np.exp(self.step * (loss_K[present] - loss_K[present].max()))
+        lam_K = np.zeros(len(count_K))
+        lam_K[present] = grown / grown.sum()
+        self.q_K[present] = lam_K[present] * self.q_K[present].sum()
+        return lam_K
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {} if self.q_K is None else {"q_K": torch.from_numpy(self.q_K.copy())}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        if state:
+            self.q_K = state["q_K"].numpy().copy()
 
 
 @dataclass
