@@ -86,9 +86,13 @@ def lam_again(config: GpuCheck) -> dict[str, Any]:
         _, sums = RankingLosses(SOURCES, use_margin=False)(engine, batch)
     _, stats = solve(sums, MinNorm())
     delta_N = (reward_N2[:, 0] - reward_N2[:, 1]).cpu()
-    grad_KH = head_gradient_sums(delta_N, *z_N2H.cpu().unbind(dim=1), batch.source_N.cpu(), SOURCES)
+    z_chosen_NH, z_rejected_NH = z_N2H.cpu().unbind(dim=1)
+    grad_KH, _ = head_gradient_sums(
+        delta_N, z_chosen_NH, z_rejected_NH, batch.source_N.cpu(), SOURCES
+    )
     gram_KK = gram(grad_KH).numpy() / np.outer(stats.count_K, stats.count_K)
-    lam_K = MinNorm().weights(gram_KK, stats.loss_K, stats.count_K, grad_KH)
+    unknown_K = np.full(SOURCES, np.nan)
+    lam_K = MinNorm().weights(gram_KK, unknown_K, stats.loss_K, stats.count_K, grad_KH)
     error = float(np.abs(lam_K - stats.lam_K).max())
     return {"lam": stats.lam_K.tolist(), "error": error, "allowed": 1e-3, "holds": error < 1e-3}
 

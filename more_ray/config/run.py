@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from more_ray.config.base import MayChange, Section, Tree
 from more_ray.config.data import DataConfig
 from more_ray.config.model import ModelConfig
-from more_ray.config.objective import ObjectiveConfig
+from more_ray.config.objective import OR_TORCHJD, ObjectiveConfig
 from more_ray.config.train import OptimizerConfig, TrainConfig
 from more_ray.objective.losses import LOSSES
 from more_ray.objective.schemes import SCHEMES
@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # a type checker cannot read the names out of the registry
     ComparedName = str
 else:
     ComparedName = Literal[(*WITHOUT_WEIGHTS, "raw", "single", "averaging")]
+    ComparedName = Annotated[(ComparedName, *OR_TORCHJD)]
 
 
 class LogConfig(Section):

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from more_ray.data.packing import PackedBatch
 from more_ray.model.answer_tokens import AnswerTokens, HeadInputs, head_inputs
 from more_ray.model.attention import PACKED_ATTENTION
+from more_ray.objective.ranking import sum_by_source
 
 
 class ImplicitReward(nn.Module):
@@ -47,14 +48,15 @@ class ImplicitReward(nn.Module):
 
     def gradient_sums(
         self, inputs: HeadInputs, delta_N: Tensor, source_N: Tensor, sources: int
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         """Sum over each source's pairs of the gradient of (1) with respect to the head.
 
         For a bias-free head the gradient of a token's log-likelihood is `(onehot - p) z^T`, and a
         pair's is `-sigmoid(-delta) beta` times the sum over chosen minus that over rejected tokens.
 
         Returns:
-            `[K, V * H]` in fp32.
+            `[K, V * H]` in fp32; and `[K]`, the sums of the squared norms of the pairs' own
+            gradients.
         """
         tokens = inputs.tokens
         pair_M, is_rejected_M = tokens.answer_M // 2, tokens.answer_M % 2
@@ -68,4 +70,16 @@ class ImplicitReward(nn.Module):
         for source, grad_VH in enumerate(grad_KVH):
             (mine,) = torch.nonzero(source_M == source, as_tuple=True)
             torch.mm(error_MV[mine].T, inputs.z_MH[mine].float(), out=grad_VH)
-        return grad_KVH.flatten(start_dim=1)
+        square_K = sum_by_source(_squares(error_MV, inputs), source_N, sources)
+        return grad_KVH.flatten(start_dim=1), square_K
+
+
+def _squares(error_MV: Tensor, inputs: HeadInputs) -> Tensor:
+    """`[N]`, the squared norm of `error^T z` over the tokens of each pair.
+
+    It is the sum of `(error error^T) * (z z^T)`: no more work than the product while a pair has no
+    more than H tokens, and no `[V, H]` for each.
+    """
+    tokens_N = inputs.tokens.tokens_A.unflatten(0, (-1, 2)).sum(dim=1).tolist()
+    parts = zip(error_MV.split(tokens_N), inputs.z_MH.float().split(tokens_N), strict=True)
+    return torch.stack([((error @ error.T) * (z @ z.T)).sum() for error, z in parts])

@@ -58,8 +58,8 @@ class RewardModel(nn.Module):
 
     def gradient_sums(
         self, z_N2H: Tensor, delta_N: Tensor, source_N: Tensor, sources: int
-    ) -> Tensor:
-        """Sum over each source's pairs of the gradient of (1) for the score head: `[K, H]`."""
+    ) -> tuple[Tensor, Tensor]:
+        """The sums of `head_gradient_sums`: `[K, H]` and `[K]`."""
         return head_gradient_sums(delta_N, *z_N2H.unbind(dim=1), source_N, sources)
 
     def use_attention(self, packed: str | None) -> None:

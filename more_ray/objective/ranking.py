@@ -26,7 +26,7 @@ def sum_by_source(value_N: Tensor, source_N: Tensor, sources: int) -> Tensor:
 
 def head_gradient_sums(
     delta_N: Tensor, z_chosen_NH: Tensor, z_rejected_NH: Tensor, source_N: Tensor, sources: int
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """Sum over each source's pairs of the gradient of (1) with respect to the score head.
 
     For a bias-free head `r = w . z` the gradient of one pair is
@@ -34,8 +34,11 @@ def head_gradient_sums(
     ZeRO-3 may have partitioned.
 
     Returns:
-        `[K, H]` in fp32; divided by the source's count it is `g_i` of (8).
+        `[K, H]` in fp32; divided by the source's count it is `g_i` of (8); and `[K]`, the sums of
+        the squared norms of the pairs' own gradients.
     """
     slope_N = torch.sigmoid(-delta_N.float())
     grad_NH = -slope_N[:, None] * (z_chosen_NH.float() - z_rejected_NH.float())
-    return sum_by_source(grad_NH, source_N, sources)
+    square_N = grad_NH.square().sum(dim=1)
+    grad_KH = sum_by_source(grad_NH, source_N, sources)
+    return grad_KH, sum_by_source(square_N, source_N, sources)

@@ -1,4 +1,4 @@
-"""Weights of the sources, lam: solved each step (MORE) or known beforehand.
+"""Weights of the sources, lam: solved each step (MORE), by their losses, or known beforehand.
 
 The gradients of a language-model head are large, so they stay on their device: only their inner
 products go to the host.
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from more_ray.objective.min_norm import min_norm_weights
+from more_ray.objective.noise import without_noise
 
 Floats = NDArray[np.float64]
 
@@ -26,11 +27,14 @@ COLUMNS = 2**20
 class Weighting(Protocol):
     """lam from the mean head gradient and loss of each source."""
 
-    def weights(self, gram_KK: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor) -> Floats:
-        """`[K]` float64 on the simplex; 0 for sources without a pair.
+    def weights(
+        self, gram_KK: Floats, noise_K: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor
+    ) -> Floats:
+        """`[K]` float64 with sum 1; 0 for sources without a pair.
 
         Args:
             gram_KK: the inner products of the mean gradients.
+            noise_K: the sampling noise in their squared norms; NaN where it is unknown.
             count_K: pairs of each source.
             sum_KH: the head gradients, summed over a source's pairs.
         """
@@ -49,7 +53,9 @@ class Fixed:
 
     lam_K: np.ndarray
 
-    def weights(self, gram_KK: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor) -> Floats:
+    def weights(
+        self, gram_KK: Floats, noise_K: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor
+    ) -> Floats:
         lam_K = np.where(count_K > 0, self.lam_K, 0.0)
         return lam_K / lam_K.sum()
 
@@ -61,16 +67,50 @@ class Fixed:
 
 
 @dataclass
+class GroupDro:
+    """Sagawa et al., "Distributionally Robust Neural Networks" (2020): sources of high loss count
+    more, by exponentiated gradient ascent. A source without a pair in the batch keeps its share."""
+
+    step: float
+    q_K: NDArray[np.float64] | None = field(default=None, init=False)
+
+    def weights(
+        self, gram_KK: Floats, noise_K: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor
+    ) -> Floats:
+        if self.q_K is None:
+            self.q_K = np.full(len(count_K), 1 / len(count_K))
+        present = np.flatnonzero(count_K)
+        # The largest loss is subtracted so that no exponential overflows; it cancels.
+        grown = self.q_K[present] * np.exp(self.step * (loss_K[present] - loss_K[present].max()))
+        lam_K = np.zeros(len(count_K))
+        lam_K[present] = grown / grown.sum()
+        self.q_K[present] = lam_K[present] * self.q_K[present].sum()
+        return lam_K
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {} if self.q_K is None else {"q_K": torch.from_numpy(self.q_K.copy())}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        if state:
+            self.q_K = state["q_K"].numpy().copy()
+
+
+@dataclass
 class MinNorm:
     """MORE: the minimiser of (9) over normalised, optionally averaged head gradients."""
 
     normalize: str = "none"
     momentum: float = 0.0
     solver: str = "active_set"
+    debias: bool = False
     average_KH: Tensor | None = field(default=None, init=False)
     seen_K: NDArray[np.bool_] | None = field(default=None, init=False)
 
-    def weights(self, gram_KK: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor) -> Floats:
+    def weights(
+        self, gram_KK: Floats, noise_K: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor
+    ) -> Floats:
+        if self.debias:
+            gram_KK = without_noise(gram_KK, noise_K)
         scale_K = 1 / divisor(gram_KK, loss_K, self.normalize)
         if self.momentum:
             gram_KK = gram(self._average(sum_KH, scale_K, count_K)).cpu().numpy()

@@ -11,6 +11,7 @@ from more_ray.data.prepare import source_names
 from more_ray.evaluate.files import read_scores, write_scores
 from more_ray.metrics.baselines import average_scores
 from more_ray.metrics.summary import summarise
+from more_ray.objective.schemes import scheme_of
 from more_ray.run_folder import write_evaluation
 from more_ray.train.run import run
 
@@ -50,7 +51,8 @@ def compared_runs(config: RunConfig) -> dict[str, RunConfig]:
             runs[kind] = _changed(config, kind, train={"max_steps": 0})
         elif kind not in ("single", "averaging"):
             weights = config.objective.weights if kind == config.objective.scheme else None
-            scheme = {"scheme": kind, "weights": weights}
+            debias = config.objective.debias and scheme_of(kind).needs_gradients
+            scheme = {"scheme": kind, "weights": weights, "debias": debias}
             runs[kind] = _changed(config, kind, objective=scheme)
     return runs
 
@@ -70,7 +72,7 @@ def _changed(config: RunConfig, folder: str, **sections: dict[str, Any]) -> RunC
 
 def _single_source_runs(config: RunConfig) -> list[RunConfig]:
     names = config.data.train_on or source_names(config.data)
-    alone = {"scheme": "uniform", "weights": None}
+    alone = {"scheme": "uniform", "weights": None, "debias": False}
     return [
         _changed(config, f"single/{name}", data={"train_on": [name]}, objective=alone)
         for name in names

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from more_ray.objective.noise import sampling_noise
 from more_ray.objective.weighting import Weighting
 from more_ray.train.sums import SourceSums
 
@@ -31,6 +32,9 @@ class SourceStats:
     loss_K: np.ndarray
     accuracy_K: np.ndarray
     grad_norm_K: np.ndarray
+    noise_share_K: np.ndarray
+    """The share of a squared gradient norm that is sampling noise: above 1 where the estimate of
+    the rest is negative, NaN where a source has fewer than two pairs or no gradient."""
     cosine_KK: np.ndarray
     finite_K: np.ndarray
     """Whether a source's loss and head gradient are finite; if any is not, lam is NaN."""
@@ -63,11 +67,13 @@ def solve(sums: SourceSums, weighting: Weighting) -> tuple[Tensor, SourceStats]:
     count_K = sum_K["count_K"]
     pairs_K = np.maximum(count_K, 1)
     gram_KK, loss_K = gram_KK / np.outer(pairs_K, pairs_K), sum_K["loss_K"] / pairs_K
+    norm2_K = gram_KK.diagonal()
+    noise_K = sampling_noise(norm2_K, sum_K["square_K"] / pairs_K, count_K)
     if finite_K.all():
-        lam_K = weighting.weights(gram_KK, loss_K, count_K, sums.grad_KH)
+        lam_K = weighting.weights(gram_KK, noise_K, loss_K, count_K, sums.grad_KH)
     else:
         lam_K = np.full(len(finite_K), np.nan)
-    norm_K = np.sqrt(gram_KK.diagonal())
+    norm_K = np.sqrt(norm2_K)
     scale_K = np.where(norm_K > 0, norm_K, 1)
     stats = SourceStats(
         lam_K=lam_K,
@@ -76,6 +82,7 @@ def solve(sums: SourceSums, weighting: Weighting) -> tuple[Tensor, SourceStats]:
         loss_K=loss_K,
         accuracy_K=sum_K["correct_K"] / pairs_K,
         grad_norm_K=norm_K,
+        noise_share_K=noise_K / np.where(norm2_K > 0, norm2_K, np.nan),
         cosine_KK=gram_KK / np.outer(scale_K, scale_K),
         finite_K=finite_K,
     )

@@ -60,11 +60,16 @@ class RankingLosses:
             delta_N = delta_N - batch.margin_N
         loss_N = ranking_loss(delta_N)  # (1)
         with torch.no_grad():
-            grad_KH = engine.module.gradient_sums(
+            grad_KH, square_K = engine.module.gradient_sums(
                 head_inputs, delta_N, batch.source_N, self.sources
             )
         sums = SourceSums.of(
-            grad_KH, batch.source_N, loss_K=loss_N, correct_K=correct_N, tokens_K=batch.tokens_N
+            grad_KH,
+            square_K,
+            batch.source_N,
+            loss_K=loss_N,
+            correct_K=correct_N,
+            tokens_K=batch.tokens_N,
         )
         return loss_N, sums
 
@@ -83,6 +88,7 @@ class AnswerLosses:
         loss_N, right_N = engine(batch)[0].unbind(dim=1)  # (3)
         sums = SourceSums.of(
             loss_N.new_empty(self.sources, 0),
+            loss_N.new_zeros(self.sources),
             batch.source_N,
             loss_K=loss_N,
             correct_K=right_N / batch.layout.own_A,

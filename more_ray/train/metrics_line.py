@@ -31,6 +31,10 @@ class MetricsLine(TypedDict):
     source_accuracy: BySource
     lam: BySource
     grad_norm: BySource
+    noise_share: BySource
+    """How much of the squared `grad_norm` is sampling noise, estimated without bias, so it may be
+    above 1; None for a source with fewer than two pairs or no gradient. Lines of earlier versions
+    lack this key."""
     cosine: list[list[float | None]]
     """`[K, K]`: the cosines between the sources' head gradients."""
     lr: float
@@ -81,6 +85,7 @@ def metrics_line(
         "source_accuracy": by_name(stats.accuracy_K),
         "lam": by_name(stats.lam_K),
         "grad_norm": by_name(stats.grad_norm_K),
+        "noise_share": by_name(stats.noise_share_K),
         "cosine": finite(stats.cosine_KK),
         "lr": lr,
         "pairs_per_s": stats.count_K.sum() / seconds,

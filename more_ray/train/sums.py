@@ -28,6 +28,8 @@ class SourceSums:
     """
 
     grad_KH: Tensor
+    square_K: Tensor
+    """Of the squared norms of the pairs' own head gradients; 0 where a loss makes none."""
     loss_K: Tensor
     correct_K: Tensor
     tokens_K: Tensor
@@ -35,16 +37,19 @@ class SourceSums:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, grad_KH: Tensor, source_N: Tensor, **value_N: Tensor) -> SourceSums:
+    def of(
+        cls, grad_KH: Tensor, square_K: Tensor, source_N: Tensor, **value_N: Tensor
+    ) -> SourceSums:
         """Sum the values of the pairs, given by the names of the sums; pairs are counted here.
 
         Args:
+            grad_KH, square_K: sums already.
             source_N: the source that each pair belongs to.
         """
         value_N["count_K"] = torch.ones_like(value_N["loss_K"])
-        column_NC = torch.stack([value_N[name] for name in cls.columns()], dim=1)
+        column_NC = torch.stack([value_N[name] for name in cls.columns()[1:]], dim=1)
         column_KC = sum_by_source(column_NC, source_N, len(grad_KH))
-        return cls(grad_KH, *column_KC.unbind(dim=1))
+        return cls(grad_KH, square_K, *column_KC.unbind(dim=1))
 
     @classmethod
     def columns(cls) -> list[str]:

@@ -39,10 +39,10 @@ def test_lam_and_losses_are_the_systems(example: ModuleType, seed: int) -> None:
     with torch.no_grad():
         (chosen_N, z_chosen_NH), (rejected_N, z_rejected_NH) = model(chosen), model(rejected)
         delta_N = chosen_N - rejected_N
-        grad_KH = head_gradient_sums(delta_N, z_chosen_NH, z_rejected_NH, source_N, example.K)
+        gradients = head_gradient_sums(delta_N, z_chosen_NH, z_rejected_NH, source_N, example.K)
         loss_N = ranking_loss(delta_N)
     other = {"correct_K": torch.zeros_like(loss_N), "tokens_K": torch.zeros_like(loss_N)}
-    sums = SourceSums.of(grad_KH, source_N, loss_K=loss_N, **other)
+    sums = SourceSums.of(*gradients, source_N, loss_K=loss_N, **other)
     weight_K, stats = solve(sums, MinNorm(solver="frank_wolfe"))
     np.testing.assert_allclose(lam_K, stats.lam_K, atol=1e-5)
     np.testing.assert_allclose(loss_K, stats.loss_K, atol=1e-6)

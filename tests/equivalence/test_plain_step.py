@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from own_workers import Task, Workers
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
+from torchjd.aggregation import UPGradWeighting
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from more_ray.config import ModelConfig
@@ -53,10 +54,15 @@ def source_losses(classifier: PreTrainedModel, rows: Sequence[Row]) -> Tensor:
     return torch.stack([loss_N[source_N == source].mean() for source in source_N.unique()])
 
 
-def lam(task: Task, grad_KH: Tensor) -> np.ndarray:
+def lam(task: Task, grad_KH: Tensor, loss_K: Tensor) -> np.ndarray:
     scheme, sizes = task.config.objective.scheme, np.array(task.mixture.sizes)
     if scheme == "more":
         return min_norm_weights((grad_KH @ grad_KH.T).numpy())
+    if scheme == "group_dro":
+        return (task.config.objective.dro_step * loss_K).softmax(dim=0).detach().numpy()
+    if scheme == "torchjd:UPGrad":
+        weight_K = UPGradWeighting()(grad_KH @ grad_KH.T).numpy()
+        return weight_K / weight_K.sum()
     return sizes / sizes.sum() if scheme == "proportional" else np.full(len(sizes), 1 / len(sizes))
 
 
@@ -70,7 +76,7 @@ def plain_gradient(classifier: PreTrainedModel, task: Task) -> dict[str, Tensor]
             torch.autograd.grad(loss, classifier.score.weight, retain_graph=True)[0]
             for loss in loss_K
         ]
-        lam_K = loss_K.new_tensor(lam(task, torch.cat(grads).double()))
+        lam_K = loss_K.new_tensor(lam(task, torch.cat(grads).double(), loss_K))
         ((lam_K * loss_K).sum() / len(groups)).backward()
     return {name: parameter.grad for name, parameter in classifier.named_parameters()}
 
@@ -81,6 +87,8 @@ CASES: dict[str, dict[str, Any]] = {
     "plain mean": {"objective": UNIFORM},
     "plain mean of unequal sources": {"objective": UNIFORM, "data": UNEQUAL},
     "MultiTask": {"objective": {"scheme": "proportional"}, "data": UNEQUAL},
+    "group DRO": {"objective": {"scheme": "group_dro", "dro_step": 10}},
+    "UPGrad of torchjd": {"objective": {"scheme": "torchjd:UPGrad"}},
     "MORE": {},
     "MORE with unequal sources": {"data": UNEQUAL},
     "MORE on each rank": {"objective": {"scope": "rank"}},

@@ -81,12 +81,15 @@ def test_the_closed_form_is_the_gradient_of_the_head(config: PretrainedConfig) -
     reward_N2, inputs = model(batch)
     delta_N = reward_N2[:, 0] - reward_N2[:, 1]
     with torch.no_grad():
-        sums_KD = model.gradient_sums(inputs, delta_N, batch.source_N, 3)
-    loss_K = sum_by_source(ranking_loss(delta_N), batch.source_N, 3)
+        sums_KD, square_K = model.gradient_sums(inputs, delta_N, batch.source_N, 3)
+    loss_N = ranking_loss(delta_N)
     head = policy.get_output_embeddings().weight
-    for source in range(3):
-        (expected,) = torch.autograd.grad(loss_K[source], head, retain_graph=True)
-        torch.testing.assert_close(sums_KD[source].view_as(head), expected, atol=1e-6, rtol=1e-5)
+    grads = [torch.autograd.grad(loss, head, retain_graph=True)[0] for loss in loss_N]
+    grad_NVH = torch.stack(grads)
+    expected_KVH = sum_by_source(grad_NVH, batch.source_N, 3)
+    torch.testing.assert_close(sums_KD.view_as(expected_KVH), expected_KVH, atol=1e-6, rtol=1e-5)
+    square_N = grad_NVH.square().sum(dim=(1, 2))
+    torch.testing.assert_close(square_K, sum_by_source(square_N, batch.source_N, 3))
 
 
 def test_a_model_with_windowed_attention_is_found_out() -> None:

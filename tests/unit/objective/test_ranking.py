@@ -14,12 +14,18 @@ def test_closed_form_head_gradient_is_that_of_autograd() -> None:
     head_H = torch.randn(hidden, dtype=torch.float64, requires_grad=True)
     delta_N = (z_chosen_NH - z_rejected_NH) @ head_H
 
-    sums_KH = head_gradient_sums(delta_N.detach(), z_chosen_NH, z_rejected_NH, source_N, sources)
+    sums_KH, square_K = head_gradient_sums(
+        delta_N.detach(), z_chosen_NH, z_rejected_NH, source_N, sources
+    )
 
     for source in range(sources):
-        loss = ranking_loss(delta_N)[source_N == source].sum()
-        (expected_H,) = torch.autograd.grad(loss, head_H, retain_graph=True)
-        torch.testing.assert_close(sums_KH[source].double(), expected_H, atol=1e-5, rtol=1e-5)
+        grads = [
+            torch.autograd.grad(loss, head_H, retain_graph=True)[0]
+            for loss in ranking_loss(delta_N)[source_N == source]
+        ]
+        torch.testing.assert_close(sums_KH[source].double(), sum(grads), atol=1e-5, rtol=1e-5)
+        square = sum(grad_H @ grad_H for grad_H in grads)
+        torch.testing.assert_close(square_K[source].double(), square, atol=1e-5, rtol=1e-5)
 
 
 def test_ranking_loss_is_finite_for_extreme_rewards() -> None:

@@ -30,9 +30,9 @@ def test_a_function_and_a_row_make_a_scheme(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_settings_allow_what_is_registered_and_say_what_it_does() -> None:
-    assert get_args(SchemeName) == tuple(SCHEMES)
+    assert get_args(get_args(SchemeName)[0]) == tuple(SCHEMES)
     assert get_args(LossName) == tuple(LOSSES)
-    assert get_args(ComparedName)[:3] == ("more", "uniform", "proportional")
+    assert get_args(get_args(ComparedName)[0])[:3] == ("more", "uniform", "proportional")
     for key, registered in {"scheme": SCHEMES, "loss": LOSSES}.items():
         text = ObjectiveConfig.model_fields[key].description
         assert text
@@ -40,7 +40,7 @@ def test_settings_allow_what_is_registered_and_say_what_it_does() -> None:
 
 
 @pytest.mark.parametrize("loss", [name for name, loss in LOSSES.items() if not loss.has_gradients])
-@pytest.mark.parametrize("scheme", [name for name, one in SCHEMES.items() if one.needs_gradients])
+@pytest.mark.parametrize("scheme", ["more", "torchjd:MGDA"])
 def test_what_needs_gradients_is_refused_where_there_are_none(loss: str, scheme: str) -> None:
     with pytest.raises(ValueError, match=f"{loss} allows objective.scheme=uniform, proportional"):
         ObjectiveConfig(loss=loss, scheme=scheme)

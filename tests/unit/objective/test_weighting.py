@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from more_ray.config import ObjectiveConfig
 from more_ray.objective import weighting as weightings
 from more_ray.objective.schemes import make_weighting
-from more_ray.objective.weighting import MinNorm, Weighting, divisor, gram
+from more_ray.objective.weighting import GroupDro, MinNorm, Weighting, divisor, gram
 
 NAMES = ("helpful", "harmless", "webgpt")
 SIZES = (60, 30, 10)
@@ -22,7 +22,8 @@ def solved(
 ) -> np.ndarray:
     """lam from mean gradients."""
     sum_KH = torch.from_numpy(gradient * count_K[:, None])
-    return weighting.weights(gradient @ gradient.T, LOSS, count_K, sum_KH)
+    unknown_K = np.full(len(count_K), np.nan)
+    return weighting.weights(gradient @ gradient.T, unknown_K, LOSS, count_K, sum_KH)
 
 
 def weights(count_K: np.ndarray = COUNT, **objective: object) -> list[float]:
@@ -38,7 +39,9 @@ def test_schemes() -> None:
     assert weights(scheme="more") == pytest.approx([0.8, 0.2, 0])
 
 
-@pytest.mark.parametrize("scheme", ["more", "uniform", "proportional"])
+@pytest.mark.parametrize(
+    "scheme", ["more", "uniform", "proportional", "group_dro", "torchjd:UPGrad"]
+)
 def test_a_source_that_is_not_in_the_batch_has_no_weight(scheme: str) -> None:
     lam = weights(np.array([2.0, 0.0, 1.0]), scheme=scheme)
     assert lam[1] == 0
@@ -88,6 +91,32 @@ def test_momentum_averages_and_its_state_resumes(normalize: str) -> None:
     np.testing.assert_allclose(after, solved(MinNorm(), 0.9 * scaled + 0.1 * reverse), atol=1e-6)
 
 
+def dro(weighting: GroupDro, loss_K: list[float], count_K: list[float]) -> np.ndarray:
+    gram_KK, sum_KH = np.zeros((3, 3)), torch.zeros(3, 1)
+    return weighting.weights(gram_KK, np.zeros(3), np.array(loss_K), np.array(count_K), sum_KH)
+
+
+def test_group_dro_multiplies_by_exponentials_of_the_losses() -> None:
+    weighting = GroupDro(step=np.log(2))
+    # Shares of 1 : 2 : 4, then times 2 : 1 : 1.
+    np.testing.assert_allclose(dro(weighting, [0, 1, 2], [1, 1, 1]), np.array([1, 2, 4]) / 7)
+    np.testing.assert_allclose(dro(weighting, [1, 0, 0], [1, 1, 1]), np.array([2, 2, 4]) / 8)
+
+
+def test_group_dro_leaves_the_share_of_an_absent_source() -> None:
+    weighting = GroupDro(step=np.log(2))
+    np.testing.assert_allclose(dro(weighting, [1, 0, 9], [1, 1, 0]), [2 / 3, 1 / 3, 0])
+    np.testing.assert_allclose(weighting.q_K, np.array([4, 2, 3]) / 9)
+
+
+def test_group_dro_bears_any_loss_and_resumes() -> None:
+    weighting, resumed = GroupDro(0.1), GroupDro(0.1)
+    np.testing.assert_allclose(dro(weighting, [1e4, 0, 1e4], [1, 1, 1]), [0.5, 0, 0.5])
+    resumed.load_state_dict(weighting.state_dict())
+    losses = [0.3, 0.2, 0.9]
+    np.testing.assert_array_equal(*(dro(one, losses, [1, 1, 1]) for one in (weighting, resumed)))
+
+
 def test_weights_must_name_the_sources_of_the_run() -> None:
     config = ObjectiveConfig(scheme="fixed", weights={"helpful": 1, "other": 1})
     with pytest.raises(ValueError, match=r"names \['helpful', 'other'\]; allowed are exactly"):
@@ -100,8 +129,16 @@ def test_weights_must_name_the_sources_of_the_run() -> None:
         ({"scheme": "fixed"}, "given exactly when objective.scheme=fixed"),
         ({"weights": {"a": 1}}, "given exactly when objective.scheme=fixed"),
         ({"scheme": "fixed", "weights": {"a": -1}}, "weights >= 0 with a sum above 0"),
+        (
+            {"scheme": "uniform", "debias": True},
+            "objective.debias: needs objective.scheme=more or torchjd:NAME",
+        ),
+        (
+            {"debias": True, "momentum": 0.5},
+            "objective.debias: cannot be used with objective.momentum",
+        ),
     ],
 )
-def test_bad_fixed_weights(objective: dict[str, object], message: str) -> None:
+def test_what_does_not_fit_the_scheme(objective: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         ObjectiveConfig(**objective)

@@ -20,6 +20,12 @@ def test_other_schemes_do_not_keep_the_weights_of_a_fixed_one() -> None:
     assert runs["raw"].train.max_steps == 0
 
 
+def test_schemes_that_solve_nothing_are_not_debiased() -> None:
+    config = RunConfig(objective={"debias": True}, compare=["uniform", "torchjd:MGDA", "raw"])
+    debiased = {name: run.objective.debias for name, run in compared_runs(config).items()}
+    assert debiased == {"more": True, "uniform": False, "torchjd:MGDA": True, "raw": True}
+
+
 def test_a_changed_copy_is_checked() -> None:
     with pytest.raises(ValidationError, match=r"given exactly when objective\.scheme=fixed"):
         ObjectiveConfig(scheme="fixed", weights={"a": 1.0}).changed(scheme="more")

@@ -14,7 +14,9 @@ def sums(hidden: int, seed: int = 0) -> SourceSums:
     generator = torch.Generator().manual_seed(seed)
     grad_KH = torch.randn(3, hidden, generator=generator)
     loss_N, correct_N, tokens_N = torch.randn(3, 3, generator=generator)
-    return SourceSums.of(grad_KH, SOURCE_N, loss_K=loss_N, correct_K=correct_N, tokens_K=tokens_N)
+    square_K = torch.rand(3, generator=generator)
+    other = {"loss_K": loss_N, "correct_K": correct_N, "tokens_K": tokens_N}
+    return SourceSums.of(grad_KH, square_K, SOURCE_N, **other)
 
 
 def assert_equal(one: SourceSums, other: SourceSums) -> None:
@@ -26,7 +28,7 @@ def assert_equal(one: SourceSums, other: SourceSums) -> None:
 def test_unpacking_is_the_inverse_of_packing(hidden: int) -> None:
     made = sums(hidden)
     packed_KC = made.pack()
-    assert packed_KC.shape == (3, hidden + 4)
+    assert packed_KC.shape == (3, hidden + 5)
     assert_equal(SourceSums.unpack(packed_KC), made)
     assert made.count_K.tolist() == [1, 0, 2]
 
