@@ -48,6 +48,7 @@ def choose_ridge(
     seed: int = 0,
     prior_H: Floats | None = None,
     spectrum: Spectrum | None = None,
+    drifts: bool = True,
 ) -> Choice:
     """The ridges of least NLL, `sum_i s_i mean_i L` by the own heads on prompts left out.
 
@@ -59,6 +60,7 @@ def choose_ridge(
         pairs: of training; test pairs have no place here.
         prompt_N: a hash of each pair's prompt, 64 bits: pairs of one prompt are left out together.
         spectrum: as in `fit_heads`.
+        drifts: False: one head for all, a single ridge.
 
     Raises:
         DataError: all prompts of a source lie in one fold.
@@ -71,7 +73,8 @@ def choose_ridge(
     nll: dict[Point, float] = {}
 
     def ridge_at(point: Point) -> Ridge:
-        return Ridge(scale * FACTOR ** point[0], scale * FACTOR ** point[1])
+        drift = scale * FACTOR ** point[1] if drifts else np.inf
+        return Ridge(scale * FACTOR ** point[0], drift)
 
     def look(point: Point, neighbour: Point | None) -> None:
         starts = fitted[neighbour] if neighbour else [None] * folds
@@ -92,7 +95,7 @@ def choose_ridge(
     at = (0, 0)
     look(at, None)
     while True:
-        around = [(at[0] + one, at[1] + other) for one, other in NEIGHBOURS]
+        around = [(at[0] + one, at[1] + other) for one, other in NEIGHBOURS if drifts or not other]
         around = [point for point in around if max(map(abs, point)) <= FARTHEST]
         for point in around:
             if point not in nll:

@@ -19,7 +19,7 @@ WITHOUT_WEIGHTS = tuple(name for name, scheme in SCHEMES.items() if not scheme.t
 if TYPE_CHECKING:  # a type checker cannot read the names out of the registry
     ComparedName = str
 else:
-    ComparedName = Literal[(*WITHOUT_WEIGHTS, "raw", "single", "averaging")]
+    ComparedName = Literal[(*WITHOUT_WEIGHTS, "raw", "single", "averaging", "drift", "left_out")]
     ComparedName = Annotated[(ComparedName, *OR_TORCHJD)]
 
 
@@ -43,7 +43,8 @@ class RunConfig(Section):
     compare: MayChange[list[ComparedName]] = Field([])
     """Train and show these for comparison, in folders of `output_dir`: other schemes; raw, the
     untrained model; single, a model per source (the paper's Top); averaging, the mean of their
-    rewards."""
+    rewards; drift, uniform weights with model.heads=shared+drift; left_out, each source by a model
+    of the others."""
     data: DataConfig = DataConfig()
     """What to learn from."""
     model: ModelConfig = ModelConfig()
@@ -79,6 +80,8 @@ class RunConfig(Section):
                 raise ValueError(
                     f"model.batch_format: objective.loss={loss} allows auto and packed"
                 )
+        if "drift" in self.compare and loss != "ranking":
+            raise ValueError(f"compare: objective.loss={loss} has no reward head for drift")
         if self.model.heads != "shared" and loss != "ranking":
             raise ValueError(
                 f"model.heads: objective.loss={loss} has no reward head; allowed: shared"

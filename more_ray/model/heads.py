@@ -5,13 +5,12 @@ Legend: N pairs, K sources, H hidden size.
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
-
-from more_ray.data.packing import PackedBatch
-from more_ray.model.reward_model import RewardModel
 
 
 class Drifts(nn.Module):
@@ -26,20 +25,35 @@ class Drifts(nn.Module):
         return F.linear(z_N2H.float(), self.weight.float())
 
 
+class RewardHead(Protocol):
+    """A `RewardModel`, or `frozen.FrozenTrunk`."""
+
+    training: bool
+
+    @property
+    def score_head(self) -> nn.Linear: ...
+    @property
+    def trained(self) -> PreTrainedModel: ...
+    def __call__(self, batch: Any, /) -> tuple[Tensor, Tensor]: ...
+    def gradient_sums(
+        self, z_N2H: Tensor, delta_N: Tensor, source_N: Tensor, sources: int, /
+    ) -> tuple[Tensor, Tensor]: ...
+
+
 class DriftingRewardModel(nn.Module):
     """A reward model in which a pair is scored by the head of its own source, `z (w + d_i)`.
 
     The model's own `score` head is w.
     """
 
-    def __init__(self, model: RewardModel, sources: int) -> None:
+    def __init__(self, model: RewardHead, sources: int) -> None:
         super().__init__()
         self.model = model
-        head = model.classifier.score.weight
+        head = model.score_head.weight
         self.drifts = Drifts(sources, head.shape[1], head.dtype)
         self.train(model.training)
 
-    def forward(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Any) -> tuple[Tensor, Tensor]:
         """As `RewardModel`; in evaluation the rewards are `[N, 2 (K + 1)]`, by every head.
 
         They are, for the chosen answer and then for the rejected one, the shared reward and each
@@ -58,8 +72,13 @@ class DriftingRewardModel(nn.Module):
         """The model that is exported, with the shared head."""
         return self.model.trained
 
+    @property
+    def score_head(self) -> nn.Linear:
+        """The shared head."""
+        return self.model.score_head
+
     def gradient_sums(
         self, z_N2H: Tensor, delta_N: Tensor, source_N: Tensor, sources: int
-    ) -> Tensor:
-        """The gradients for the shared head (8), with rewards by the own ones."""
+    ) -> tuple[Tensor, Tensor]:
+        """The sums for the shared head (8), with rewards by the own ones."""
         return self.model.gradient_sums(z_N2H, delta_N, source_N, sources)

@@ -52,6 +52,10 @@ class RewardModel(nn.Module):
         return self.classifier.score(z_AH).squeeze(-1), z_AH
 
     @property
+    def score_head(self) -> nn.Linear:
+        return self.classifier.score
+
+    @property
     def trained(self) -> PreTrainedModel:
         """The model that is exported."""
         return self.classifier

@@ -8,6 +8,7 @@ from typing import Any
 from more_ray import storage
 from more_ray.config import RunConfig
 from more_ray.data.prepare import source_names
+from more_ray.errors import UserError
 from more_ray.evaluate.files import read_scores, write_scores
 from more_ray.metrics.baselines import average_scores
 from more_ray.metrics.summary import summarise
@@ -28,6 +29,10 @@ def train_all(config: RunConfig) -> list[str]:
     kinds = list(dict.fromkeys([config.objective.scheme, *config.compare]))
     if len(kinds) == 1:
         return [_train(config)]
+    if "left_out" in kinds and len(_names(config)) < 2:
+        raise UserError(
+            f"compare: left_out needs two sources or more; there is {_names(config)[0]}"
+        )
     runs = compared_runs(config)
     folders: list[str] = []
     singles: list[str] = []
@@ -38,6 +43,8 @@ def train_all(config: RunConfig) -> list[str]:
             folders += singles
         elif kind == "averaging":
             folders.append(_average(config, singles))
+        elif kind == "left_out":
+            folders.append(_left_out(config))
         else:
             folders.append(_train(runs[kind]))
     return folders
@@ -49,7 +56,10 @@ def compared_runs(config: RunConfig) -> dict[str, RunConfig]:
     for kind in dict.fromkeys([config.objective.scheme, *config.compare]):
         if kind == "raw":
             runs[kind] = _changed(config, kind, train={"max_steps": 0})
-        elif kind not in ("single", "averaging"):
+        elif kind == "drift":
+            plain = {"scheme": "uniform", "weights": None, "debias": False}
+            runs[kind] = _changed(config, kind, model={"heads": "shared+drift"}, objective=plain)
+        elif kind not in ("single", "averaging", "left_out"):
             weights = config.objective.weights if kind == config.objective.scheme else None
             debias = config.objective.debias and scheme_of(kind).needs_gradients
             scheme = {"scheme": kind, "weights": weights, "debias": debias}
@@ -71,12 +81,21 @@ def _changed(config: RunConfig, folder: str, **sections: dict[str, Any]) -> RunC
 
 
 def _single_source_runs(config: RunConfig) -> list[RunConfig]:
-    names = config.data.train_on or source_names(config.data)
     alone = {"scheme": "uniform", "weights": None, "debias": False}
     return [
-        _changed(config, f"single/{name}", data={"train_on": [name]}, objective=alone)
-        for name in names
+        _changed(
+            config,
+            f"single/{name}",
+            data={"train_on": [name]},
+            objective=alone,
+            model={"heads": "shared"},
+        )
+        for name in _names(config)
     ]
+
+
+def _names(config: RunConfig) -> list[str]:
+    return config.data.train_on or source_names(config.data)
 
 
 def _average(config: RunConfig, singles: Sequence[str]) -> str:
@@ -86,4 +105,28 @@ def _average(config: RunConfig, singles: Sequence[str]) -> str:
     write_scores(average, folder)
     result = summarise(average, "averaging", None, config.train.seed)
     write_evaluation(folder, result)
+    return folder
+
+
+def _left_out(config: RunConfig) -> str:
+    """Train without each source in turn; write the evaluation of each by the run without it.
+
+    Returns:
+        the folder of what the shared reward is worth to people who were not asked.
+    """
+    found = {}
+    for name in _names(config):
+        others = [other for other in _names(config) if other != name]
+        given = config.objective.weights
+        weights = {other: given[other] for other in others} if given else None
+        run_of_others = _changed(
+            config,
+            f"without/{name}",
+            data={"train_on": others},
+            objective={"weights": weights},
+        )
+        found[name] = read_scores(_train(run_of_others))[name]
+    folder = storage.join(config.output_dir, "left_out")
+    write_scores(found, folder)
+    write_evaluation(folder, summarise(found, "left_out", None, config.train.seed))
     return folder

@@ -11,18 +11,16 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from numpy.typing import NDArray
-from torch import Tensor
-from transformers import PreTrainedModel
+from torch import Tensor, nn
 
 from more_ray import storage
 from more_ray.bars import RunProgress
@@ -30,18 +28,19 @@ from more_ray.calibrate.features import Features, Pass, extract
 from more_ray.calibrate.trunk import load_model
 from more_ray.config import RunConfig
 from more_ray.data.mixture import Mixture
-from more_ray.data.packing import PackedBatch
-from more_ray.data.prepared import Prepared
+from more_ray.data.prepared import Prepared, Split
 from more_ray.errors import UserError
 from more_ray.evaluate.pairs import EvaluationPairs
 from more_ray.metrics.evaluation import Evaluation
 from more_ray.model.heads import DriftingRewardModel
-from more_ray.model.reward_model import RewardModel
+from more_ray.model.reward_model import ScoreHead
 from more_ray.model.tokenizer import prepared_tokenizer
 from more_ray.model.trunk_digest import trunk_digest
+from more_ray.objective.ranking import head_gradient_sums
 from more_ray.objective.schemes import make_weighting
 from more_ray.run_folder import METRICS, model_of, write_evaluation
 from more_ray.train.engine import DRIFTS, make_optimizer, make_schedule
+from more_ray.train.losses import RankingLosses
 from more_ray.train.metrics_line import MetricsLine, metrics_line
 from more_ray.train.optimizer import MasterAdamW
 from more_ray.train.skips import Skips
@@ -61,19 +60,34 @@ class FeatureBatch:
     margin_N: Tensor
     tokens_N: Tensor
 
+    def take(self, row_N: Tensor) -> FeatureBatch:
+        return FeatureBatch(*(getattr(self, field.name)[row_N] for field in fields(self)))
 
-class FrozenTrunk(RewardModel):
-    """A reward model whose trunk has run already: only its head is trained."""
 
-    def __init__(self, classifier: PreTrainedModel) -> None:
-        super().__init__(classifier)
-        for name, parameter in classifier.named_parameters():
-            parameter.requires_grad_(name == "score.weight")
+class FrozenTrunk(nn.Module):
+    """A reward model whose trunk has run already, so that only its head is left.
 
-    def forward(self, batch: PackedBatch | FeatureBatch) -> tuple[Tensor, Tensor]:
-        """Rewards `[N, 2]` and the hidden states `[N, 2, H]`, as of any reward model."""
-        z_N2H = cast(FeatureBatch, batch).z_N2H
-        return self.classifier.score(z_N2H).squeeze(-1), z_N2H
+    Args:
+        head_1H: the head to begin with.
+    """
+
+    def __init__(self, head_1H: Tensor) -> None:
+        super().__init__()
+        self.score_head = ScoreHead(head_1H.shape[1], 1, bias=False)
+        self.score_head.weight = nn.Parameter(head_1H.detach().float().clone())
+
+    def forward(self, batch: FeatureBatch) -> tuple[Tensor, Tensor]:
+        """Rewards `[N, 2]` and the hidden states `[N, 2, H]`, as of a whole model."""
+        return self.score_head(batch.z_N2H).squeeze(-1), batch.z_N2H
+
+    def gradient_sums(
+        self, z_N2H: Tensor, delta_N: Tensor, source_N: Tensor, sources: int
+    ) -> tuple[Tensor, Tensor]:
+        """As of a whole model."""
+        return head_gradient_sums(delta_N, *z_N2H.unbind(dim=1), source_N, sources)
+
+
+Model = FrozenTrunk | DriftingRewardModel
 
 
 class HeadEngine:
@@ -81,9 +95,7 @@ class HeadEngine:
 
     global_rank = 0
 
-    def __init__(
-        self, module: RewardModel | DriftingRewardModel, config: RunConfig, micro_steps: int
-    ) -> None:
+    def __init__(self, module: Model, config: RunConfig, micro_steps: int) -> None:
         self.module = module
         self.global_steps = 0
         self._micro_steps, self._accumulation = 0, config.train.accumulation
@@ -113,35 +125,33 @@ class HeadEngine:
         return self._schedule.get_last_lr()
 
 
-class TrainingFeatures:
-    """The hidden states of the training pairs, and the micro-batch of each step."""
+@dataclass(frozen=True)
+class TrainingPairs:
+    """All training pairs, source by source, and which of them make up the micro-batch of a step."""
 
-    def __init__(self, features: Features, mixture: Mixture) -> None:
-        self.sizes, self._mixture = mixture.sizes, mixture
-        z, columns = [], {"margin": [], "tokens": []}
-        for name in mixture.names:
-            file = features.prepared.file(name, "train")
-            z.append(np.stack(features.of(name, "train"), axis=1))
-            table = file.take(np.arange(len(file)), list(columns))
-            for column, values in columns.items():
-                values.append(table[column].fill_null(0).to_numpy().astype(np.float32))
-        self._z_N2H = torch.from_numpy(np.concatenate(z))
-        self._margin_N = torch.from_numpy(np.concatenate(columns["margin"]))
-        self._tokens_N = torch.from_numpy(np.concatenate(columns["tokens"]))
-        self._first_K = np.concatenate([[0], np.cumsum([len(one) for one in z])[:-1]])
+    pairs: FeatureBatch
+    mixture: Mixture
 
     def batch(self, step: int) -> FeatureBatch:
-        rows = self._mixture.rows(step)
-        row_N = torch.from_numpy(
-            np.concatenate([first + row for first, row in zip(self._first_K, rows, strict=True)])
-        )
-        source_N = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
-        return FeatureBatch(
-            self._z_N2H[row_N],
-            torch.from_numpy(source_N),
-            self._margin_N[row_N],
-            self._tokens_N[row_N],
-        )
+        first_K = np.concatenate([[0], np.cumsum(self.mixture.sizes)[:-1]])
+        rows = self.mixture.rows(step)
+        row_N = np.concatenate([first + row for first, row in zip(first_K, rows, strict=True)])
+        return self.pairs.take(torch.from_numpy(row_N))
+
+
+def read_pairs(features: Features, names: Sequence[str], split: Split) -> FeatureBatch:
+    """The pairs of some sources, one after the other."""
+    z, margin, tokens = [], [], []
+    for name in names:
+        z.append(np.stack(features.of(name, split), axis=1))
+        file = features.prepared.file(name, split)
+        table = file.take(np.arange(len(file)), ["margin", "tokens"])
+        margin.append(table["margin"].fill_null(0).to_numpy())
+        tokens.append(table["tokens"].to_numpy().astype(np.float32))
+    source_N = np.repeat(np.arange(len(z)), [len(one) for one in z])
+    margin_N, tokens_N = np.concatenate(margin), np.concatenate(tokens)
+    arrays = (np.concatenate(z), source_N, margin_N, tokens_N)
+    return FeatureBatch(*map(torch.from_numpy, arrays))
 
 
 def train_frozen(
@@ -158,16 +168,27 @@ def train_frozen(
     classifier = load_model(config.model, tokenizer, torch.float32, config.train.seed)
     features = extract(prepared, _pass(config, trunk_digest(classifier)), progress.scored)
     task = RankingTask(config, mixture.names)
-    model = task.with_heads(FrozenTrunk(classifier))
-    with _alone():
-        lines = list(_trained(model, task, TrainingFeatures(features, mixture), steps, progress))
+    model = task.with_heads(FrozenTrunk(classifier.score.weight))
+    pairs = TrainingPairs(read_pairs(features, mixture.names, "train"), mixture)
+    lines = []
+    shown, skipped_steps = 0.0, 0
+    for line in train_heads(model, config, pairs, steps):
+        lines.append(line)
+        skipped_steps += line["skipped"]
+        if line["time"] - shown > SHOWN_SECONDS:
+            shown = line["time"]
+            state = {"phase": "training", "line": line, "skipped_steps": skipped_steps}
+            progress.show(state, steps)
     storage.write_text(
         storage.join(config.output_dir, METRICS), "".join(f"{json.dumps(one)}\n" for one in lines)
     )
     progress.phase("evaluating")
-    result = task.evaluate(EvaluationPairs(prepared), _test_values(model, features), steps)
+    with torch.no_grad():
+        value_NC, _ = model.eval()(read_pairs(features, prepared.names, "test"))
+    result = task.evaluate(EvaluationPairs(prepared), value_NC.numpy(), steps)
     progress.phase("writing the model")
     weights = dict(classifier.state_dict())
+    weights["score.weight"] = model.score_head.weight.detach()
     if isinstance(model, DriftingRewardModel):
         weights[DRIFTS] = model.drifts.weight.detach()
     with tempfile.TemporaryDirectory() as folder:
@@ -200,52 +221,32 @@ def _alone() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def _trained(
-    model: RewardModel | DriftingRewardModel,
-    task: RankingTask,
-    pairs: TrainingFeatures,
-    steps: int,
-    progress: RunProgress,
+def train_heads(
+    model: Model, config: RunConfig, pairs: TrainingPairs, steps: int
 ) -> Iterator[MetricsLine]:
-    """Train; the line of each step, with the settings of `worker.train`."""
-    config = task.config
-    scope, names = config.objective.scope, task.names
-    engine = HeadEngine(model.train(), config, steps)
-    weighting = make_weighting(config.objective, names, pairs.sizes)
-    losses, skips = task.losses(), Skips(engine, names)
-    stride = config.train.accumulation if scope == "batch" else 1
-    shown, skipped_steps = 0.0, 0
-    for step in range(0, steps, stride):
-        started = time.perf_counter()
-        micro_batches = [pairs.batch(step + offset) for offset in range(stride)]
-        waited, lr = time.perf_counter() - started, engine.get_lr()[0]
-        if scope == "batch":
-            stats = whole_batch_step(engine, micro_batches, [0] * stride, weighting, losses)
-        else:
-            stats = micro_step(engine, micro_batches[0], weighting, scope, losses)
-        assert stats is not None
-        skipped = skips.look(stats)
-        seconds = time.perf_counter() - started
-        line = metrics_line(step + stride - 1, lr, stats, names, seconds, waited, skipped)
-        yield line
-        skipped_steps += skipped
-        if skips.in_a_row == config.train.max_skipped:
-            raise UserError(f"training stopped: {skips.reason(step + stride - 1)}")
-        if started - shown > SHOWN_SECONDS:
-            shown = started
-            state = {"phase": "training", "line": line, "skipped_steps": skipped_steps}
-            progress.show(state, steps)
+    """Train with the settings that `worker.train` reads; gives the line of each step.
 
-
-@torch.no_grad()
-def _test_values(
-    model: RewardModel | DriftingRewardModel, features: Features
-) -> NDArray[np.float32]:
-    """`[N, C]` of all test pairs, as `run_test_pairs` gives for a whole model."""
-    model.eval()
-    values = []
-    for name in features.prepared.names:
-        z_N2H = torch.from_numpy(np.stack(features.of(name, "test"), axis=1))
-        nothing_N = torch.zeros(len(z_N2H))
-        values.append(model(FeatureBatch(z_N2H, nothing_N.long(), nothing_N, nothing_N))[0])
-    return torch.cat(values).numpy()
+    Raises:
+        UserError: steps were skipped `train.max_skipped` times in a row.
+    """
+    with _alone():
+        scope, names = config.objective.scope, pairs.mixture.names
+        engine = HeadEngine(model.train(), config, steps)
+        weighting = make_weighting(config.objective, names, pairs.mixture.sizes)
+        losses = RankingLosses(len(names), config.objective.margin)
+        skips = Skips(engine, names)
+        stride = config.train.accumulation if scope == "batch" else 1
+        for step in range(0, steps, stride):
+            started, lr = time.perf_counter(), engine.get_lr()[0]
+            micro_batches = [pairs.batch(step + offset) for offset in range(stride)]
+            waited = time.perf_counter() - started
+            if scope == "batch":
+                stats = whole_batch_step(engine, micro_batches, [0] * stride, weighting, losses)
+            else:
+                stats = micro_step(engine, micro_batches[0], weighting, scope, losses)
+            assert stats is not None
+            last, skipped = step + stride - 1, skips.look(stats)
+            seconds = time.perf_counter() - started
+            yield metrics_line(last, lr, stats, names, seconds, waited, skipped)
+            if skips.in_a_row == config.train.max_skipped:
+                raise UserError(f"training stopped: {skips.reason(last)}")

@@ -12,6 +12,7 @@ import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from more_ray.metrics.summary import summarise
 from more_ray.model.answer_likelihood import AnswerLikelihood
 from more_ray.model.batch_format import choose_attention, packed_attention_on
 from more_ray.model.export import export
-from more_ray.model.heads import DriftingRewardModel
+from more_ray.model.heads import DriftingRewardModel, RewardHead
 from more_ray.model.heads_file import Heads, trained_heads, upload_heads
 from more_ray.model.implicit_reward import ImplicitReward
 from more_ray.model.loading import add_lora, load_classifier, load_policy
@@ -36,6 +37,8 @@ from more_ray.model.trunk_digest import trunk_digest
 from more_ray.train.engine import DRIFTS, TrainedModel
 from more_ray.train.exchange import of_first_rank
 from more_ray.train.losses import AnswerLosses, Losses, RankingLosses
+
+ModelT = TypeVar("ModelT", bound=RewardHead)
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class RankingTask(Task):
         model.use_attention(of_first_rank(lambda: choose_attention(classifier, wanted, device)))
         return self.with_heads(model)
 
-    def with_heads(self, model: RewardModel) -> RewardModel | DriftingRewardModel:
+    def with_heads(self, model: ModelT) -> ModelT | DriftingRewardModel:
         """The model with a drift for each source, where `model.heads` asks for them."""
         return DriftingRewardModel(model, len(self.names)) if self.drifts else model
 
