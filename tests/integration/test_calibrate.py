@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,26 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from rich.console import Console
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForSequenceClassification,
+    pipeline,
+)
 
 from more_ray.calibrate.run import calibrate
-from more_ray.config import CalibrationConfig
+from more_ray.config import CalibrationConfig, EvaluationConfig, ModelConfig
 from more_ray.data.formatting import render
 from more_ray.data.simulated import Simulator
-from more_ray.errors import UserError
+from more_ray.errors import ModelError, UserError
+from more_ray.evaluate.run import evaluate
 from more_ray.evaluate.temperature import model_temperature
 from more_ray.model.heads_file import read_heads
+from more_ray.model.loading import load_reward_model
+from more_ray.model.tokenizer import training_tokenizer
 from more_ray.model.trunk_digest import trunk_digest
 from more_ray.terminal import heads_table
 
@@ -124,6 +136,7 @@ def test_only_blocks_that_are_missing_are_computed(config: CalibrationConfig) ->
     times = [part.stat().st_mtime_ns for part in parts]
     before = evaluation(config)
     parts[1].unlink()
+    (Path(config.output_dir) / "eval.json").unlink()
     calibrate(config)
     assert [part.stat().st_mtime_ns == time for part, time in zip(parts, times, strict=True)] == [
         number != 1 for number in range(len(parts))
@@ -144,3 +157,128 @@ def test_one_source_is_too_few(cluster: None, prepared_folder: str, tmp_path: Pa
 def test_a_folder_belongs_to_its_settings(config: CalibrationConfig) -> None:
     with pytest.raises(UserError, match="holds a calibration with folds=5, not 3"):
         calibrate(config.changed(folds=3))
+
+
+def test_a_population_s_own_model_is_a_plain_checkpoint(config: CalibrationConfig) -> None:
+    """As `models/NAME`, and by `model.source` wherever a model is read."""
+    calibrate(config.changed(export="population_2"))
+    run = Path(config.output_dir)
+    model = str(run / "models" / "population_2")
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    score = pipeline("text-classification", model, tokenizer=tokenizer, function_to_apply="none")
+    pair = next(iter(Simulator(sources=SOURCES, drift=2.0).pairs("population_2", "test", 0, 120)))
+    texts = [render(tokenizer, pair.prompt, answer) for answer in (pair.chosen, pair.rejected)]
+    chosen, rejected = (one["score"] for one in score(texts))
+
+    kept = ModelConfig(path=str(run / "model"), source="population_2")
+    scored = evaluate(
+        EvaluationConfig(model=kept, data=config.data, output_dir=str(run.parent / "by-source"))
+    )
+    own = evaluation(config)["sources"]["population_2"]
+    assert scored["sources"]["population_2"]["nll"] == pytest.approx(own["nll"], abs=1e-5)
+    table = pq.read_table(run.parent / "by-source" / "scores.parquet").to_pylist()
+    assert any(
+        row["chosen"] == pytest.approx(chosen, abs=1e-5)
+        and row["rejected"] == pytest.approx(rejected, abs=1e-5)
+        for row in table
+        if row["source"] == "population_2"
+    )
+
+
+def test_heads_that_a_model_does_not_have_are_one_line(
+    config: CalibrationConfig, tmp_path: Path
+) -> None:
+    tokenizer = training_tokenizer(ModelConfig(), 512)
+    model = str(Path(config.output_dir) / "model")
+    with pytest.raises(ModelError, match="has heads of population_1, population_2, population_3"):
+        load_reward_model(ModelConfig(path=model, source="nobody"), tokenizer)
+    alone = tmp_path / "model"
+    shutil.copytree(model, alone)
+    with pytest.raises(
+        ModelError, match=r"has no heads\.safetensors beside it; allowed: the model of"
+    ):
+        load_reward_model(ModelConfig(path=str(alone), source="population_1"), tokenizer)
+    shutil.copy(Path(config.output_dir) / "heads.safetensors", tmp_path)
+    moved = load_reward_model(ModelConfig(path=str(alone), source="population_1"), tokenizer)
+    with torch.no_grad():
+        moved.classifier.base_model.layers[0].mlp.up_proj.weight.mul_(1.01)
+    moved.classifier.save_pretrained(alone)
+    with pytest.raises(ModelError, match="holds heads of another trunk"):
+        load_reward_model(ModelConfig(path=str(alone), source="population_1"), tokenizer)
+
+
+def test_people_who_were_kept_out_get_the_probabilities_of_strangers(
+    config: CalibrationConfig, tmp_path: Path
+) -> None:
+    data = config.data.changed(train_on=["population_1", "population_2"])
+    one = config.changed(data=data, output_dir=str(tmp_path / "run"))
+    found = calibrate(one)
+    assert list(found["sources"]) == [f"population_{number}" for number in (1, 2, 3)]
+    stranger = found["sources"]["population_3"]
+    assert stranger["nll"] < found["shared"]["sources"]["population_3"]["nll"]
+    assert stranger["accuracy"] == found["shared"]["sources"]["population_3"]["accuracy"]
+    with pytest.raises(
+        UserError, match=r"data\.train_on: no source nobody; there are population_1"
+    ):
+        calibrate(one.changed(data=data.changed(train_on=["nobody", "population_1"])))
+
+
+def foreign(folder: Path, kind: Any, shape: Any) -> str:
+    """Somebody else's reward model: its head scores nearly at random, and is much too sure."""
+    tokenizer = training_tokenizer(ModelConfig(), 512)
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(1)
+    sizes = {"vocab_size": len(tokenizer), "hidden_size": 64, "intermediate_size": 96}
+    sizes |= {"num_hidden_layers": 2, "num_attention_heads": 4}
+    model = kind(shape(num_labels=1, pad_token_id=tokenizer.pad_token_id, **sizes))
+    if hasattr(model, "score"):
+        model.score.weight.data.mul_(100)
+    model.save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_foreign_classifier_is_cooled_and_ranks_as_before(
+    config: CalibrationConfig, tmp_path: Path
+) -> None:
+    path = foreign(tmp_path / "theirs", LlamaForSequenceClassification, LlamaConfig)
+    settings = config.changed(
+        fit="temperature", model=ModelConfig(path=path), output_dir=str(tmp_path / "run")
+    )
+    found = calibrate(settings)
+    plain = EvaluationConfig(
+        model=ModelConfig(path=path), data=config.data, output_dir=str(tmp_path / "plain")
+    )
+    before = evaluate(plain)
+    assert found["mean"]["accuracy"] == before["mean"]["accuracy"]
+    assert found["shared"]["mean"]["nll"] < before["mean"]["nll"]
+    assert found["shared"]["mean"]["ece"] < before["mean"]["ece"] / 2
+
+    tables = [pq.read_table(tmp_path / one / "scores.parquet") for one in ("plain", "run")]
+    raw_N, own_N = (table["chosen"].to_numpy() - table["rejected"].to_numpy() for table in tables)
+    first = slice(0, 120)
+    np.testing.assert_array_equal(np.argsort(raw_N[first]), np.argsort(own_N[first]))
+    cooling = raw_N[first] / own_N[first]
+    np.testing.assert_allclose(cooling, cooling[0], rtol=1e-3)
+
+    calibrated = str(tmp_path / "run" / "model")
+    tokenizer = AutoTokenizer.from_pretrained(calibrated)
+    score = pipeline(
+        "text-classification", calibrated, tokenizer=tokenizer, function_to_apply="none"
+    )
+    nll = []
+    for pair in Simulator(sources=SOURCES, drift=2.0).pairs("population_1", "test", 0, 120):
+        texts = [render(tokenizer, pair.prompt, answer) for answer in (pair.chosen, pair.rejected)]
+        chosen, rejected = (one["score"] for one in score(texts))
+        nll.append(np.logaddexp(0, rejected - chosen))
+    shared = found["shared"]["sources"]["population_1"]
+    assert np.mean(nll) == pytest.approx(shared["nll"], abs=1e-4)
+
+
+def test_heads_of_other_shapes_are_one_line(config: CalibrationConfig, tmp_path: Path) -> None:
+    path = foreign(tmp_path / "theirs", BertForSequenceClassification, BertConfig)
+    theirs = config.changed(model=ModelConfig(path=path), output_dir=str(tmp_path / "run"))
+    with pytest.raises(ModelError, match="has no bias-free `score` head"):
+        calibrate(theirs)
+    without = config.changed(fit="temperature", output_dir=str(tmp_path / "other"))
+    with pytest.raises(UserError, match="fit: temperature given; tiny has no reward head"):
+        calibrate(without)
