@@ -16,12 +16,22 @@ from more_ray.model.heads_file import Heads
 
 
 def drawn_heads(
-    rng: np.random.Generator, sources: int, hidden: int, shared: float, drift: float
+    rng: np.random.Generator,
+    sources: int,
+    hidden: int,
+    shared: float,
+    drift: float | Sequence[float],
+    noise: float | Sequence[float] = 1.0,
 ) -> Heads:
-    """Normal heads; `shared` and `drift` are the standard deviations of their numbers."""
-    return Heads(
-        shared * rng.standard_normal(hidden), drift * rng.standard_normal((sources, hidden))
-    )
+    """Normal heads; `shared` and `drift` are the standard deviations of their numbers.
+
+    Labels of noise n are those of a head divided by n: so are own heads here, and what that takes
+    away from the shared head belongs to their drifts. Drift and noise are one value, or K of them.
+    """
+    shared_H = shared * rng.standard_normal(hidden)
+    drift_KH = np.reshape(drift, (-1, 1)) * rng.standard_normal((sources, hidden))
+    noise_K1 = np.reshape(noise, (-1, 1))
+    return Heads(shared_H, drift_KH / noise_K1 + (1 / noise_K1 - 1) * shared_H)
 
 
 def labelled(

@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeVar
 
-from pydantic import Field
+from annotated_types import Ge, Gt
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from more_ray.config.base import MayChange, Section
+
+T = TypeVar("T")
+Each = Annotated[
+    Annotated[T, Tag("one")] | Annotated[list[T], Tag("list")],
+    # Told apart by what is given: a plain union reports a mistake once for each of its members.
+    Discriminator(lambda given: "one" if isinstance(given, int | float | str) else "list"),
+]
+"""One value for all populations, or a list with a value for each."""
 
 
 class SimulatorConfig(Section):
     sources: int = Field(5, ge=1, le=64)
-    """Annotator populations to simulate: K."""
-    pairs: int = Field(1_500, ge=2)
-    """Training pairs of each population."""
-    test_pairs: int = Field(500, ge=2)
-    """Test pairs of each population."""
-    drift: float = Field(0.8, ge=0)
-    """Size of each population's own drift, relative to the shared reward (4)."""
-    noise: float = Field(1.0, gt=0)
-    """Temperature of the Bradley-Terry labels; 1 is the model's own noise."""
+    """Annotator populations to simulate: K, called population_1, population_2, ... Those that
+    `data.train_on` does not name are kept out of training and evaluated all the same (a calibration
+    does not read it: it leaves each one out in turn)."""
+    pairs: Each[Annotated[int, Ge(2)]] = 1_500
+    """Training pairs of each population: one number for all, or a list of K."""
+    test_pairs: Each[Annotated[int, Ge(2)]] = 500
+    """Test pairs of each population: one number for all, or a list of K."""
+    drift: Each[Annotated[float, Ge(0)]] = 0.8
+    """Size of each population's own drift, relative to the shared reward (4): one for all, or a
+    list of K. A population without drift has exactly the shared reward."""
+    noise: Each[Annotated[float, Gt(0)]] = 1.0
+    """Temperature of the Bradley-Terry labels, one for all, or a list of K; 1 is the model's own
+    noise."""
     seed: int = Field(0, ge=0)
     """Seed of the populations and of their pairs."""
+
+    @model_validator(mode="after")
+    def _a_value_for_each_population(self) -> SimulatorConfig:
+        for key in ("pairs", "test_pairs", "drift", "noise"):
+            given = getattr(self, key)
+            if isinstance(given, list) and len(given) != self.sources:
+                raise ValueError(
+                    f"data.simulator.{key}: got {len(given)} values, allowed: one for all, or "
+                    f"{self.sources} (data.simulator.sources)"
+                )
+        return self
 
 
 class DataConfig(Section):

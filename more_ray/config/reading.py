@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from reprlib import Repr
@@ -23,6 +23,8 @@ from more_ray.errors import UserError
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 LIMITS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+UNKNOWN = ("extra_forbidden", "invalid_key")
+"""pydantic's names for a key that there is not."""
 SHORT = Repr()
 SHORT.maxstring = SHORT.maxother = 120
 
@@ -183,7 +185,7 @@ def walk(
 def _type_text(annotation: Any) -> str:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _type_text(arguments[0])
+        return f"{_type_text(arguments[0])} {_limits(arguments[1:])}".strip()
     if origin is Literal:
         return " | ".join(map(str, arguments))
     if origin in (Union, UnionType):
@@ -200,26 +202,36 @@ def _type_text(annotation: Any) -> str:
 def allowed(field: FieldInfo) -> str:
     """Type and limits of a field: `float > 0, < 1`, `int >= 1 or null`, `linear | cosine`."""
     types = members(field.annotation)
-    limits = [
+    text = " or ".join(_type_text(member) for member in types if member is not NoneType)
+    text = f"{text} {_limits(field.metadata)}".strip()
+    return f"{text} or null" if NoneType in types else text
+
+
+def _limits(metadata: Iterable[Any]) -> str:
+    return ", ".join(
         f"{LIMITS.get(name, name)} {limit}"
-        for constraint in field.metadata
+        for constraint in metadata
         if isinstance(constraint, annotated_types.BaseMetadata)
         for name, limit in dataclasses.asdict(constraint).items()
         if limit is not None
-    ]
-    text = " or ".join(_type_text(member) for member in types if member is not NoneType)
-    text = f"{text} {', '.join(limits)}".strip()
-    return f"{text} or null" if NoneType in types else text
+    )
+
+
+def location_of(error: Any, fields: Container[str]) -> list[str]:
+    """The parts of the key that one of pydantic's errors is about, of a field or an unknown one."""
+    location = [str(part) for part in error["loc"]]
+    if error["type"] not in UNKNOWN:
+        while location and ".".join(location) not in fields:  # list indices, members of unions
+            location.pop()
+    return location
 
 
 def _explain(error: Any, values: Tree, fields: dict[str, FieldInfo]) -> str:
     """A line for one of pydantic's errors: which key, what was given, what is allowed."""
-    location = [str(part) for part in error["loc"]]
-    if error["type"] in ("extra_forbidden", "invalid_key"):
-        return _unknown_key(".".join(location), fields)
-    while location and ".".join(location) not in fields:  # list indices and names of union members
-        location.pop()
+    location = location_of(error, fields)
     key = ".".join(location)
+    if error["type"] in UNKNOWN:
+        return _unknown_key(key, fields)
     if error["type"] in ("value_error", "assertion_error"):  # raised by a validator of `model`
         message = str(error["ctx"]["error"])
         is_section = not key or bool(sections_of(fields[key].annotation))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from more_ray.config.base import MayChange, Section
-from more_ray.config.reading import today
+from more_ray.config.reading import location_of, today, walk
 from more_ray.config.run import RunConfig
 from more_ray.metrics.measures import compared
 
@@ -127,5 +127,5 @@ def trial_config(run: RunConfig, values: dict[str, Any]) -> RunConfig:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        where = ".".join(location_of(first, {key for key, _, _ in walk(RunConfig)}))
         raise ValueError(f"space.{where}: got {first['input']!r}, {first['msg']}") from error

@@ -30,7 +30,7 @@ from more_ray.data.prepared import (
 )
 from more_ray.data.reading import ReadShard, Shard
 from more_ray.data.shapes import unread_columns
-from more_ray.data.simulated import Simulator
+from more_ray.data.simulated import Simulator, each
 from more_ray.data.sources import SourceFiles, fingerprint, locate
 from more_ray.errors import DataError
 
@@ -146,12 +146,14 @@ def _file_shards(files: list[SourceFiles]) -> list[Shard]:
 
 
 def _simulated_shards(data: DataConfig, names: list[str]) -> list[Shard]:
-    wanted = {"train": data.simulator.pairs, "test": data.simulator.test_pairs}
+    train_K, test_K = (
+        each(size, len(names)) for size in (data.simulator.pairs, data.simulator.test_pairs)
+    )
     return [
-        Shard(source, split, None, start, min(start + SIMULATED_SHARD, wanted[split]))
-        for source in range(len(names))
-        for split in wanted
-        for start in range(0, wanted[split], SIMULATED_SHARD)
+        Shard(source, split, None, start, min(start + SIMULATED_SHARD, wanted))
+        for source, sizes in enumerate(zip(train_K, test_K, strict=True))
+        for split, wanted in zip(("train", "test"), sizes, strict=True)
+        for start in range(0, wanted, SIMULATED_SHARD)
     ]
 
 

@@ -3,7 +3,7 @@
 The populations share a reward `r*` and each adds its own drift, the paper's equations (4)-(6):
 
     r_i(x, y) = r*(x, y) + drift_i(x, y)
-    P(y_a preferred over y_b by source i) = sigmoid((r_i(x, y_a) - r_i(x, y_b)) / noise)
+    P(y_a preferred over y_b by source i) = sigmoid((r_i(x, y_a) - r_i(x, y_b)) / noise_i)
 
 An answer is a set of attributes, each shown by one readable sentence, and a reward is linear in
 them, so that a small model can learn it from the text.
@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,20 +187,36 @@ def _prompts(split: str) -> tuple[tuple[str, str], ...]:
 PROMPTS = {split: _prompts(split) for split in ("train", "test")}
 SHARED_WEIGHTS_A = np.array([attribute.shared_weight for attribute in ATTRIBUTES])
 
+Number = TypeVar("Number", int, float)
+
+
+def each(given: Number | Sequence[Number], sources: int) -> Sequence[Number]:
+    """A value for each source: the one that is given for all, or the given ones.
+
+    Raises:
+        ValueError: they are not as many as the sources.
+    """
+    if not isinstance(given, Sequence):
+        return [given] * sources
+    if len(given) != sources:
+        raise ValueError(f"got {len(given)} values, allowed: one for all, or {sources}")
+    return given
+
 
 @dataclass(frozen=True)
 class Simulator:
     """Makes the pairs of `sources` populations; each is a pure function of its arguments.
 
     `drift` is the norm of a population's own weights relative to the shared ones, `noise` the
-    temperature of the labels. Measured with noise 1, over 40 seeds: without drift the best possible
-    model (which knows `r_i`) is right on 0.75 of a source's pairs; with drift 0.8 on 0.78 (0.72 to
-    0.82 by source), and two sources rank 0.72 of all pairs of answers the same way.
+    temperature of the labels: one value for all, or one for each source. Measured with noise 1,
+    over 40 seeds: without drift the best possible model (which knows `r_i`) is right on 0.75 of a
+    source's pairs; with drift 0.8 on 0.78 (0.72 to 0.82 by source), and two sources rank 0.72 of
+    all pairs of answers the same way.
     """
 
     sources: int = 5
-    drift: float = 0.8
-    noise: float = 1.0
+    drift: float | Sequence[float] = 0.8
+    noise: float | Sequence[float] = 1.0
     seed: int = 0
 
     def names(self) -> list[str]:
@@ -209,7 +226,13 @@ class Simulator:
     @cached_property
     def weights(self) -> dict[str, NDArray[np.float64]]:
         """`[A]` for each source: its weight of each attribute, shared weight plus drift."""
-        return {name: SHARED_WEIGHTS_A + self._drift(name) for name in self.names()}
+        drifts = zip(self.names(), each(self.drift, self.sources), strict=True)
+        return {name: SHARED_WEIGHTS_A + self._drift(name, size) for name, size in drifts}
+
+    @cached_property
+    def temperatures(self) -> dict[str, float]:
+        """The noise of each source."""
+        return dict(zip(self.names(), each(self.noise, self.sources), strict=True))
 
     def pair(self, source: str, split: str, index: int) -> Pair:
         """Pair `index` (unbounded) of a source's train or test split.
@@ -223,7 +246,7 @@ class Simulator:
         chosen, rejected = _text(first, topic, rng), _text(second, topic, rng)
         weights_A = self.weights[source]
         delta = weights_A[list(first)].sum() - weights_A[list(second)].sum()
-        probability = _sigmoid(delta / self.noise)
+        probability = _sigmoid(delta / self.temperatures[source])
         if rng.random() >= probability:
             chosen, rejected, probability = rejected, chosen, 1 - probability
         prompt = (Message(role="user", content=question),)
@@ -241,10 +264,10 @@ class Simulator:
             for phrasing in attribute.phrasings:
                 yield from (phrasing.format(topic=topic) for topic in TOPICS)
 
-    def _drift(self, source: str) -> NDArray[np.float64]:
+    def _drift(self, source: str, size: float) -> NDArray[np.float64]:
         """`[A]`: the drift of a source, in a random direction."""
         direction_A = self._rng("drift", source).standard_normal(len(ATTRIBUTES))
-        norm = self.drift * np.linalg.norm(SHARED_WEIGHTS_A)
+        norm = size * np.linalg.norm(SHARED_WEIGHTS_A)
         return norm * direction_A / np.linalg.norm(direction_A)
 
     def _rng(self, *key: str | int) -> np.random.Generator:

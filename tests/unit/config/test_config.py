@@ -6,9 +6,9 @@ import pytest
 from support import REPOSITORY
 
 from more_ray.cli import load_config
-from more_ray.config import FineTuneConfig, PairsRunConfig, RunConfig
+from more_ray.config import FineTuneConfig, PairsRunConfig, RunConfig, SimulatorConfig
 from more_ray.config.align import AlignConfig
-from more_ray.config.base import dump
+from more_ray.config.base import dump, read
 from more_ray.config.sweep import SweepConfig
 from more_ray.errors import UserError
 from more_ray.run_folder import check_same
@@ -68,6 +68,33 @@ def test_the_papers_values_are_in_the_papers_configs() -> None:
             "objective.weights is given exactly when objective.scheme=fixed",
         ),
         ("objective.scheme=mor", "objective.scheme: got 'mor', allowed: more | uniform"),
+        (
+            "data.simulator.noise=[1, 3]",
+            "data.simulator.noise: got 2 values, allowed: one for all, or 5 "
+            "(data.simulator.sources)",
+        ),
+        (
+            "data.simulator.noise=[1, 1, 1, 1, 0]",
+            "data.simulator.noise: got [1, 1, 1, 1, 0], allowed: float > 0 or list[float > 0]",
+        ),
+        (
+            "data.simulator.noise=[1, 1, 1, 1, .inf]",
+            "data.simulator.noise: got [1, 1, 1, 1, inf], allowed: finite float > 0 or "
+            "list[float > 0]",
+        ),
+        ("data.simulator.noise=0", "data.simulator.noise: got 0, allowed: float > 0 or list["),
+        (
+            "data.simulator.drift=[0, 0, 0, 0, -1]",
+            "data.simulator.drift: got [0, 0, 0, 0, -1], allowed: float >= 0 or list[float >= 0]",
+        ),
+        (
+            "data.simulator.pairs=[9, 9, 9, 9, 1]",
+            "data.simulator.pairs: got [9, 9, 9, 9, 1], allowed: int >= 2 or list[int >= 2]",
+        ),
+        (
+            "data.simulator.test_pairs=[9]",
+            "data.simulator.test_pairs: got 1 values, allowed: one for all, or 5",
+        ),
         ("train.worker=2", "train.worker: unknown key, nearest known key: train.workers"),
     ],
 )
@@ -80,6 +107,19 @@ def test_bad_values_end_in_one_line(
     error = capsys.readouterr().err.strip()
     assert message in error
     assert "\n" not in error
+
+
+def test_a_simulator_takes_one_value_for_all_or_one_for_each() -> None:
+    """What is written of one for all was recorded when there was nothing else."""
+    scalars = {"sources": 3, "pairs": 96, "test_pairs": 60, "drift": 2, "noise": 3, "seed": 5}
+    text = "sources: 3\npairs: 96\ntest_pairs: 60\ndrift: 2.0\nnoise: 3.0\nseed: 5\n"
+    assert dump(SimulatorConfig.model_validate(scalars)) == text
+    given = ("sources=3", "pairs=[50, 100, 2000]", "noise=[1,1,3]")
+    config = load_config(RunConfig, [f"data.simulator.{one}" for one in given], "")
+    simulator = config.data.simulator
+    assert (simulator.pairs, simulator.noise) == ([50, 100, 2000], [1.0, 1.0, 3.0])
+    assert (simulator.test_pairs, simulator.drift) == (500, 0.8)
+    assert read(RunConfig, dump(config)) == config
 
 
 @pytest.mark.parametrize("kind", [RunConfig, PairsRunConfig, FineTuneConfig])

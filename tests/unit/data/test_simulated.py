@@ -1,19 +1,35 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 import re
+from dataclasses import asdict
 from itertools import combinations
 
 import numpy as np
 import pytest
 
 from more_ray.data.records import Pair
-from more_ray.data.simulated import ATTRIBUTES, Simulator
+from more_ray.data.simulated import ATTRIBUTES, TOPICS, Simulator
 
 
 def words(pair: Pair) -> set[str]:
     texts = (pair.prompt[0]["content"], pair.chosen, pair.rejected)
     return set(re.findall(r"\w+", " ".join(texts)))
+
+
+def attributes(text: str) -> list[bool]:
+    """Which attributes an answer has, read off its sentences."""
+    return [
+        any(phrasing.format(topic=topic) in text for phrasing in one.phrasings for topic in TOPICS)
+        for one in ATTRIBUTES
+    ]
+
+
+def difference(pair: Pair) -> np.ndarray:
+    """`[A]`: the attributes of the chosen answer less those of the rejected one."""
+    return np.subtract(attributes(pair.chosen), attributes(pair.rejected), dtype=float)
 
 
 def agreement(simulator: Simulator) -> float:
@@ -33,6 +49,26 @@ def test_a_pair_depends_on_nothing_but_its_arguments() -> None:
     assert in_order == [shuffled[index] for index in range(50)]
 
 
+@pytest.mark.parametrize(
+    ("simulator", "digest"),
+    [
+        (Simulator(), "6f95a2e0dd39659cd5ea50702474f2fec3d6b3de07d345974b50dafcbe129db6"),
+        (
+            Simulator(sources=3, drift=2.0, noise=0.7, seed=5),
+            "c9721eda6d8ea853c25fe1ddcc8e3b06005e412c7b21e98f5abb453e4cd01522",
+        ),
+    ],
+)
+def test_pairs_are_those_of_the_first_version(simulator: Simulator, digest: str) -> None:
+    """Recorded when all populations had the same drift and noise."""
+    found = hashlib.sha256()
+    for name in simulator.names():
+        for split in ("train", "test"):
+            for pair in simulator.pairs(name, split, 0, 100):
+                found.update(json.dumps(asdict(pair), sort_keys=True).encode())
+    assert found.hexdigest() == digest
+
+
 def test_seed_source_split_and_index_all_matter() -> None:
     pairs = [
         Simulator(seed=seed).pair(source, split, index)
@@ -47,6 +83,20 @@ def test_seed_source_split_and_index_all_matter() -> None:
 def test_a_source_is_the_same_however_many_others_there_are() -> None:
     few, many = Simulator(sources=2), Simulator(sources=9)
     assert few.pair("population_2", "test", 7) == many.pair("population_2", "test", 7)
+
+
+def test_a_source_of_a_list_is_the_one_with_its_values_for_all() -> None:
+    drifts, noises = [0.8, 0.0, 2.0], [1, 3, 0.5]
+    mixed = Simulator(sources=3, drift=drifts, noise=noises)
+    for name, drift, noise in zip(mixed.names(), drifts, noises, strict=True):
+        alike = Simulator(sources=3, drift=drift, noise=noise)
+        assert list(mixed.pairs(name, "test", 0, 50)) == list(alike.pairs(name, "test", 0, 50))
+
+
+@pytest.mark.parametrize("given", [{"drift": [0.8, 0.4]}, {"noise": [1.0, 3.0]}])
+def test_a_list_has_a_value_for_each_source(given: dict[str, list[float]]) -> None:
+    with pytest.raises(ValueError, match=r"^got 2 values, allowed: one for all, or 3$"):
+        Simulator(sources=3, **given).pair("population_1", "train", 0)
 
 
 def test_splits_share_no_prompt() -> None:
@@ -85,6 +135,19 @@ def test_without_drift_all_sources_have_the_shared_reward() -> None:
     simulator = Simulator(drift=0.0)
     shared_A = [attribute.shared_weight for attribute in ATTRIBUTES]
     assert all(np.array_equal(weights_A, shared_A) for weights_A in simulator.weights.values())
+
+
+def test_each_population_has_its_own_noise_and_reward() -> None:
+    """The formula; a population without drift among others has the shared reward exactly."""
+    simulator = Simulator(sources=3, drift=[0.8, 0.0, 1.6], noise=[0.5, 1.0, 3.0])
+    shared_A = np.array([attribute.shared_weight for attribute in ATTRIBUTES])
+    own_KA = np.array(list(simulator.weights.values()))
+    np.testing.assert_array_equal((own_KA == shared_A).all(axis=1), [False, True, False])
+    noises = (0.5, 1.0, 3.0)
+    for name, own_A, noise in zip(simulator.names(), own_KA, noises, strict=True):
+        for pair in simulator.pairs(name, "train", 0, 100):
+            expected = 1 / (1 + np.exp(-difference(pair) @ own_A / noise))
+            assert pair.probability == pytest.approx(expected, abs=1e-12)
 
 
 def test_drift_is_relative_to_the_shared_reward() -> None:
