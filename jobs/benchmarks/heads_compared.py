@@ -6,10 +6,10 @@ All schemes get the same last hidden states of a frozen trunk, the same training
 `draws` (a tenth of the prompts left out, another tenth in each), and the same test pairs. One head
 for all (uniform, proportional = MultiTask), a head for each source alone (single = Top), the mean
 of those (averaging) and shared + drift (drift) are fitted to their optimum, with ridges by
-cross-validation; MORE is trained by AdamW, and beside it uniform likewise, with the learning rate
-that is best on a fifth of the prompts. Each is scored as it is, and over a temperature that was
-fitted on training pairs that it did not see. `left out` is each source by what was learnt from the
-others.
+cross-validation; MORE is trained by AdamW, and beside it uniform likewise, each with the learning
+rate that is best on a fifth of the training prompts. Each is scored as it is, and over a
+temperature that was fitted on training pairs that it did not see. `left out` is each source by what
+was learnt from the others.
 
 Writes `results/heads_compared-N.json`, N the blocks of the trunk.
 
@@ -45,13 +45,13 @@ class HeadsBenchmark(Section):
     """The trunk."""
     data: DataConfig = DataConfig()
     """Whose preferences are learnt."""
-    benchmarks: str | None = None
-    """Folder of further test sets, `NAME.test.parquet`, that nothing is learnt from."""
+    benchmarks: list[str] = Field([])
+    """Further test sets that nothing is learnt from: `NAME=FILE`."""
     draws: int = Field(10, ge=1)
     """Samples of the training pairs."""
     lrs: list[float] = Field([3e-4, 1e-3, 3e-3, 1e-2])
     """Learning rates to choose from, for what is trained by steps."""
-    epochs: int = Field(4, ge=1)
+    epochs: int = Field(2, ge=1)
     """Passes over the largest source, for what is trained by steps."""
     pairs_per_source: int = Field(16, ge=1)
     """B."""
@@ -87,20 +87,29 @@ def main() -> None:
         shared = ray.put(data)
         environment = {"env_vars": worker_environment(False) | {"OMP_NUM_THREADS": "1"}}
         draw_once = ray.remote(one_draw).options(num_cpus=1, runtime_env=environment)
-        draws = ray.get([draw_once.remote(shared, config, draw) for draw in range(config.draws)])
+        chosen = ray.remote(best_lr).options(num_cpus=1, runtime_env=environment)
+        schemes = ("more", "uniform")
+        found = ray.get([chosen.remote(shared, config, scheme) for scheme in schemes])
+        lrs = dict(zip(schemes, found, strict=True))
+        draws = ray.get(
+            [draw_once.remote(shared, config, draw, lrs) for draw in range(config.draws)]
+        )
         fitted = time.perf_counter()
-    rows = list(starmap(_row, _by_way(data, [draw.deltas for draw in draws]).items()))
-    settings = config.model_dump(mode="json")
-    settings |= {"feature seconds": passed - started, "fit seconds": fitted - passed}
-    settings["learning rates"] = [draw.lrs for draw in draws]
-    settings["ridges"] = [draw.ridges for draw in draws]
-    settings["differences"] = differences(data, [draw.deltas for draw in draws])
-    settings["further"] = further_rows(data, draws)
+    deltas = [draw.deltas for draw in draws]
     layers = config.model.layers or "all"
-    record(f"heads_compared-{layers}", settings, rows)
-    print(*settings["differences"], sep="\n")
-    print(*settings["further"], sep="\n")
-    print(f"features {passed - started:.0f} s, fits {fitted - passed:.0f} s")
+    settings = config.model_dump(mode="json") | {
+        "sources": {
+            name: int((data.test_source_T == i).sum()) for i, name in enumerate(data.names)
+        },
+        "seconds of the forward pass": passed - started,
+        "seconds of the fits": fitted - passed,
+        "learning rates": lrs,
+        "ridges of each draw": [draw.ridges for draw in draws],
+    }
+    record(f"heads_compared-{layers}", settings, list(starmap(_row, _by_way(data, deltas).items())))
+    record(f"heads_compared-{layers}-differences", settings, differences(data, deltas))
+    if data.further:
+        record(f"heads_compared-{layers}-further", settings, further_rows(data, draws))
 
 
 def hidden_states(config: HeadsBenchmark) -> Data:
@@ -122,8 +131,9 @@ def hidden_states(config: HeadsBenchmark) -> Data:
         features = extract(prepared, how, progress.scored)
         more: list[Features] = []
         if config.benchmarks:
-            only = config.data.changed(root=config.benchmarks, sources=[])
-            sets = prepare(only, tokenizer, progress.prepared, prompts=True)
+            only = config.data.changed(root=None, sources=config.benchmarks)
+            names = [source.partition("=")[0] for source in config.benchmarks]
+            sets = prepare(only, tokenizer, progress.prepared, whole=names, prompts=True)
             more.append(extract(sets, how, progress.scored))
     names = prepared.names
     files = [prepared.file(name, "train") for name in names]
@@ -146,11 +156,10 @@ class Draw:
 
     deltas: Deltas
     further: dict[str, Deltas]
-    lrs: dict[str, float]
     ridges: dict[str, list[float]]
 
 
-def one_draw(data: Data, config: HeadsBenchmark, draw: int) -> Draw:
+def one_draw(data: Data, config: HeadsBenchmark, draw: int, lrs: dict[str, float]) -> Draw:
     """All schemes on one sample of the training pairs."""
     from more_ray.calibrate.choose import fold_of
 
@@ -161,15 +170,15 @@ def one_draw(data: Data, config: HeadsBenchmark, draw: int) -> Draw:
         source_N=data.source_N[kept_N],
         prompt_N=data.prompt_N[kept_N],
     )
-    deltas, further, ridges, lrs = {}, {}, {}, {}
+    deltas, ridges = {}, {}
     for scheme in ("uniform", "proportional"):
         deltas |= one_head(data, scheme, draw, ridges)
     deltas |= single_heads(data, draw, ridges)
     drift, further = shared_and_drift(data, draw, ridges)
     deltas |= drift
-    for scheme in ("more", "uniform"):
-        deltas |= trained_head(data, config, scheme, draw, lrs)
-    return Draw(deltas, further, lrs, ridges)
+    for scheme, lr in lrs.items():
+        deltas |= trained_head(data, config, scheme, lr, draw)
+    return Draw(deltas, further, ridges)
 
 
 def one_head(data: Data, shares: str, seed: int, ridges: dict[str, list[float]]) -> Deltas:
@@ -312,37 +321,41 @@ def shared_and_drift(
     }, further
 
 
-def trained_head(
-    data: Data, config: HeadsBenchmark, scheme: str, seed: int, lrs: dict[str, float]
-) -> Deltas:
-    """One head for all, trained by steps, with the learning rate that is best on a fifth."""
+def best_lr(data: Data, config: HeadsBenchmark, scheme: str) -> float:
+    """The learning rate by which a scheme's mean NLL is least on a fifth of the prompts."""
+    held_N, sources = _held_out(data, seed=0), range(len(data.names))
+
+    def mean_nll(lr: float) -> float:
+        head_H = by_steps(data, ~held_N, sources, config, scheme, lr, seed=0)
+        parts = (data.dz_NH[held_N & (data.source_N == one)] for one in sources)
+        return float(np.mean([_nll(dz_nH @ head_H) for dz_nH in parts]))
+
+    return min(config.lrs, key=mean_nll)
+
+
+def _held_out(data: Data, seed: int) -> NDArray[np.bool_]:
     from more_ray.calibrate.choose import fold_of
-    from more_ray.metrics.calibration import nll
+
+    return fold_of(data.prompt_N, 5, seed) == 0
+
+
+def trained_head(data: Data, config: HeadsBenchmark, scheme: str, lr: float, seed: int) -> Deltas:
+    """One head for all, trained by steps."""
     from more_ray.metrics.temperature import fit_temperature
 
     sources, source_T = range(len(data.names)), data.test_source_T
-    held_N = fold_of(data.prompt_N, 5, seed=seed) == 0
-    tried = {}
-    for lr in config.lrs:
-        head_H = by_steps(data, ~held_N, sources, config, scheme, lr, seed)
-        tried[lr] = data.dz_NH[held_N] @ head_H
+    held_N, every_N = _held_out(data, seed), np.ones(len(data.dz_NH), bool)
+    unseen_n = data.dz_NH[held_N] @ by_steps(data, ~held_N, sources, config, scheme, lr, seed)
     source_n = data.source_N[held_N]
-
-    def mean_nll(lr: float) -> float:
-        return float(np.mean([nll(tried[lr][source_n == source]) for source in sources]))
-
-    lr = lrs[scheme] = min(config.lrs, key=mean_nll)
-    temperature_K = np.array([fit_temperature(tried[lr][source_n == one]) for one in sources])
-    every_N = np.ones(len(data.dz_NH), bool)
+    temperature_K = np.array([fit_temperature(unseen_n[source_n == one]) for one in sources])
     delta_T = data.test_TH @ by_steps(data, every_N, sources, config, scheme, lr, seed)
     left_T, cooled_T = np.empty(len(delta_T)), np.empty(len(delta_T))
     for source in sources:
         others = [one for one in sources if one != source]
         row_t = source_T == source
-        left_T[row_t] = data.test_TH[row_t] @ by_steps(
-            data, every_N, others, config, scheme, lr, seed
-        )
-        cooled_T[row_t] = left_T[row_t] / fit_temperature(tried[lr][source_n != source])
+        head_H = by_steps(data, every_N, others, config, scheme, lr, seed)
+        left_T[row_t] = data.test_TH[row_t] @ head_H
+        cooled_T[row_t] = left_T[row_t] / fit_temperature(unseen_n[source_n != source])
     name = f"{scheme}, by steps"
     return {
         name: delta_T,
@@ -399,13 +412,11 @@ def _summary(data: Data, delta_DT: list[Floats]) -> dict[str, Any]:
     }
     found: dict[str, Any] = {name: float(np.mean(values)) for name, values in by_draw.items()}
     for name in ("accuracy", "nll"):
-        ends = np.quantile(_resampled(data, delta_DT, measures[name]), [0.025, 0.975])
-        found[f"{name}_ci"] = ends.tolist()
-    for name in ("ece", "nll"):
-        found[f"{name}_draws"] = [float(min(by_draw[name])), float(max(by_draw[name]))]
-    accuracies = [_by_source(data, delta_T, _accuracy) for delta_T in delta_DT]
-    found["accuracy_by_source"] = np.mean(accuracies, axis=0).tolist()
-    return found
+        low, high = np.quantile(_resampled(data, delta_DT, measures[name]), [0.025, 0.975])
+        found[f"{name}, 95%"] = f"{low:.3f} to {high:.3f}"
+    found["ece of the draws"] = f"{min(by_draw['ece']):.3f} to {max(by_draw['ece']):.3f}"
+    accuracies = np.mean([_by_source(data, delta_T, _accuracy) for delta_T in delta_DT], axis=0)
+    return found | {name: float(one) for name, one in zip(data.names, accuracies, strict=True)}
 
 
 def _accuracy(delta_T: Floats) -> float:
@@ -458,16 +469,12 @@ def differences(data: Data, draws: list[Deltas]) -> list[dict[str, Any]]:
     for mine, theirs in compared:
         row: dict[str, Any] = {"way": mine, "less": theirs}
         for name, measure in (("accuracy", _accuracy), ("nll", _nll), ("brier", _brier)):
-            values = ([draw[one] for draw in draws] for one in (mine, theirs))
-            found = _resampled(data, *_ordered(values, measure))
-            row[name] = [float(found.mean()), *np.quantile(found, [0.025, 0.975]).tolist()]
+            one_DT, other_DT = ([draw[way] for draw in draws] for way in (mine, theirs))
+            found = _resampled(data, one_DT, measure, other_DT)
+            low, high = np.quantile(found, [0.025, 0.975])
+            row[name], row[f"{name}, 95%"] = float(found.mean()), f"{low:+.4f} to {high:+.4f}"
         rows.append(row)
     return rows
-
-
-def _ordered(values: Any, measure: Any) -> tuple[Any, Any, Any]:
-    mine, theirs = values
-    return mine, measure, theirs
 
 
 def further_rows(data: Data, draws: list[Draw]) -> list[dict[str, Any]]:

@@ -17,9 +17,9 @@ from more_ray.calibrate.pairs import Floats, Pairs
 from more_ray.calibrate.posterior import laplace
 from more_ray.calibrate.unknown import (
     LeftOut,
+    factors_of_strangers,
     leave_each_out,
     unknown_factor,
-    unknown_factor_without,
 )
 from more_ray.metrics.temperature import fit_temperature
 from more_ray.model.heads_file import Calibration, Heads, drift_variance
@@ -56,13 +56,11 @@ def fit(
         posterior=laplace(pairs, heads, choice.ridge),
         unknown_factor=factor,
     )
-    # With two sources there is nobody left to say how unknown the second one is.
-    nested = len(pairs.names) > 2
+    factors = [factor] * len(pairs.names)
+    if len(pairs.names) > 2:
+        factors = factors_of_strangers(pairs, *settings)
     return found, {
-        pairs.names[source]: replace(
-            others,
-            factor=unknown_factor_without(pairs, source, *settings) if nested else factor,
-        )
+        pairs.names[source]: replace(others, factor=factors[source])
         for source, others in left_out.items()
     }
 

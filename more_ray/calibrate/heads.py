@@ -24,6 +24,9 @@ from more_ray.model.heads_file import Heads, Ridge
 NEAR = 1e-5
 """Largest component of the gradient, in `Coordinates`, at which Newton steps take over: the
 objective is then within about 1e-8 of its least value."""
+NEAR_ENOUGH = 1e-4
+"""The same where no Newton steps follow: within about 1e-6, which decides nothing that a cross-
+validated NLL could."""
 NEWTON_STEPS = 50
 """Two or three are usual; separable pairs with a tiny ridge need about twenty."""
 
@@ -58,7 +61,8 @@ def fit_heads(
     problem = _Problem(pairs, ridge, prior_H, spectrum or pooled_spectrum(pairs))
     u_U = problem.coordinates.point(start.shared_H, start.drift_KH)
     # Where a start is the optimum already, rounding can keep L-BFGS from any step: no error.
-    limits = {"gtol": NEAR, "ftol": 0.0, "maxiter": 10_000, "maxfun": 20_000}
+    near = NEAR if np.isfinite(tolerance) else NEAR_ENOUGH
+    limits = {"gtol": near, "ftol": 0.0, "maxiter": 10_000, "maxfun": 20_000}
     u_U = minimize(problem.value_and_gradient, u_U, jac=True, method="L-BFGS-B", options=limits).x
     if np.isfinite(tolerance):
         u_U = problem.ended(u_U, tolerance)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from more_ray.config import ModelConfig
 from more_ray.model.dtype import DTYPES
@@ -18,7 +18,7 @@ from more_ray.model.loading import (
     load_classifier,
     load_reward_tokenizer,
 )
-from more_ray.model.location import from_pretrained
+from more_ray.model.location import shape_of
 from more_ray.model.reward_model import RewardModel, choose_batch_format
 from more_ray.model.tokenizer import training_tokenizer
 
@@ -27,7 +27,7 @@ def has_head(config: ModelConfig) -> bool:
     """Whether the model is a reward model, and no language model without a head."""
     if config.path == "tiny":
         return False
-    architectures = from_pretrained(AutoConfig, config).architectures or [""]
+    architectures = shape_of(config).architectures or [""]
     return architectures[0].endswith("ForSequenceClassification")
 
 

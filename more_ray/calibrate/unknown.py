@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,10 +67,11 @@ def leave_out(
     prior_H: Floats | None = None,
     start: Heads | None = None,
     spectrum: Spectrum | None = None,
+    tolerance: float = 1e-8,
 ) -> LeftOut:
     """Heads, posterior and tau^2 of the other sources (`fit_heads` says what the rest is)."""
     others = pairs.without(source)
-    heads = fit_heads(others, ridge, prior_H, start, spectrum)
+    heads = fit_heads(others, ridge, prior_H, start, spectrum, tolerance)
     tau2 = drift_variance(heads.drift_KH[others.share_K > 0])
     return LeftOut(heads, shared_laplace(others, heads, ridge), tau2)
 
@@ -121,21 +123,36 @@ def unknown_factor(pairs: Pairs, left_out: Mapping[int, LeftOut]) -> float:
     )
 
 
-def unknown_factor_without(
+def factors_of_strangers(
     pairs: Pairs,
-    source: int,
     ridge: Ridge,
     prior_H: Floats | None = None,
     start: Heads | None = None,
     spectrum: Spectrum | None = None,
-) -> float:
-    """c by the other sources alone: a second one of them is left out in turn.
+) -> list[float]:
+    """c of each source by the others alone, of which a second one is left out in turn.
+
+    `fit_heads` says what the arguments are.
 
     Raises:
         UserError: as `leave_each_out`, of fewer than three sources.
     """
-    others = pairs.without(source)
-    return unknown_factor(others, leave_each_out(others, ridge, prior_H, start, spectrum))
+    sources = range(len(pairs.names))
+    if len(sources) < 3:
+        raise UserError("with two sources nobody is left to say how unknown the second one is")
+    without_two = {}
+    for one, other in combinations(sources, 2):
+        found = leave_out(
+            pairs.without(one), other, ridge, prior_H, start, spectrum, tolerance=np.inf
+        )
+        without_two[one, other] = without_two[other, one] = found
+    return [
+        unknown_factor(
+            pairs.without(one),
+            {other: without_two[one, other] for other in sources if other != one},
+        )
+        for one in sources
+    ]
 
 
 def _best_factor(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     GgufConfig,
@@ -22,7 +21,7 @@ from more_ray.config import LoraConfig, ModelConfig
 from more_ray.errors import ModelError
 from more_ray.model.architecture import blocks, first_blocks, most_positions, short_positions
 from more_ray.model.batch_format import cannot_pack
-from more_ray.model.location import cannot_load, from_pretrained, location
+from more_ray.model.location import cannot_load, from_pretrained, location, shape_of
 from more_ray.model.population import use_head_of
 from more_ray.model.reward_model import PaddedClassifier, RewardModel, choose_batch_format
 from more_ray.model.tokenizer import load_tokenizer, training_tokenizer
@@ -107,7 +106,7 @@ def load_reward_tokenizer(config: ModelConfig, max_length: int | None) -> PreTra
     """
     load = training_tokenizer if settings_of(config.path) else load_tokenizer
     tokenizer = load(config, max_length)
-    pad = _shape(config).get_text_config().pad_token_id
+    pad = shape_of(config).get_text_config().pad_token_id
     if pad is not None and 0 <= pad < len(tokenizer):
         tokenizer.pad_token = tokenizer.convert_ids_to_tokens(pad)
     return tokenizer
@@ -132,7 +131,7 @@ def check_model(
     if config.path == "tiny":
         _check_positions(max_length, TINY["max_position_embeddings"])
         return
-    shape = _shape(config)
+    shape = shape_of(config)
     written_as = next(iter(shape.architectures or []), "")
     if written_as.endswith("ForSequenceClassification") and shape.num_labels != 1:
         raise ModelError(
@@ -159,7 +158,7 @@ def check_model(
 def hidden_size(config: ModelConfig) -> int:
     if config.path == "tiny":
         return TINY["hidden_size"]
-    return _shape(config).get_text_config().hidden_size
+    return shape_of(config).get_text_config().hidden_size
 
 
 def check_reward_model(config: ModelConfig, max_length: int | None = None) -> None:
@@ -169,7 +168,7 @@ def check_reward_model(config: ModelConfig, max_length: int | None = None) -> No
         ModelError: there is no model at `config.path`, or it has no trained head with one output,
             or fewer than `max_length` positions.
     """
-    shape = _shape(config)
+    shape = shape_of(config)
     kind = next(iter(shape.architectures or []), "model of no known kind")
     if not kind.endswith("ForSequenceClassification"):
         raise ModelError(
@@ -204,7 +203,7 @@ def _load(
         )
         model = kind.from_config(_cut(config, shape), dtype=dtype)
     else:
-        shape = _cut(config, _shape(config))
+        shape = _cut(config, shape_of(config))
         quantized = "gguf_file" in location(config)
         model, found = from_pretrained(
             kind,
@@ -223,10 +222,6 @@ def _load(
     if config.source:
         use_head_of(model, config)
     return model
-
-
-def _shape(config: ModelConfig) -> PretrainedConfig:
-    return from_pretrained(AutoConfig, config)
 
 
 def _cut(config: ModelConfig, shape: PretrainedConfig) -> PretrainedConfig:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
+from functools import lru_cache
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+
+from transformers import AutoConfig, PretrainedConfig
 
 from more_ray.config import ModelConfig
 from more_ray.errors import ModelError
@@ -23,6 +27,21 @@ def from_pretrained(kind: Any, config: ModelConfig, /, **arguments: Any) -> Any:
         ) from error
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise ModelError(cannot_load(config, error)) from error
+
+
+def shape_of(config: ModelConfig) -> PretrainedConfig:
+    """The config of the model that `config` names; raises ModelError where there is none."""
+    found = location(config)
+    if "gguf_file" not in found:
+        return from_pretrained(AutoConfig, config)
+    # Reading it parses the whole vocabulary, which takes seconds.
+    file = Path(found["pretrained_model_name_or_path"], found["gguf_file"])
+    return copy.deepcopy(_gguf_shape(config.model_dump_json(), file.stat().st_mtime_ns))
+
+
+@lru_cache
+def _gguf_shape(settings: str, modified: int) -> PretrainedConfig:
+    return from_pretrained(AutoConfig, ModelConfig.model_validate_json(settings))
 
 
 def location(config: ModelConfig) -> dict[str, Any]:
