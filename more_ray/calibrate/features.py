@@ -170,13 +170,14 @@ class FeatureBlock:
         rows = self._prepared.file(block.source, block.split).take(
             np.arange(block.first, block.stop), [*TOKENS, "tokens"]
         )
-        z_N2H = self._hidden_states(rows)
+        z_N2H = self.hidden_states(rows)
         table = pa.table({"chosen": _column(z_N2H[:, 0]), "rejected": _column(z_N2H[:, 1])})
         write_table(block.file(self._folder), table)
         return {"pairs": np.array([len(rows)])}
 
     @torch.inference_mode()
-    def _hidden_states(self, rows: pa.Table) -> NDArray[np.float32]:
+    def hidden_states(self, rows: pa.Table) -> NDArray[np.float32]:
+        """`[N, 2, H]` of rows of prepared data: chosen, rejected."""
         parts = list(batches_of_like_length(rows["tokens"].to_numpy(), self._tokens))
         states = [
             self._model(pack_rows(rows.take(part)).to(self._device))[1].float().cpu().numpy()
