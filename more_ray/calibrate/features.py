@@ -26,6 +26,7 @@ from more_ray.config import ModelConfig
 from more_ray.data.prepare import digest
 from more_ray.data.prepared import TOKENS, Prepared, Split
 from more_ray.device import SCORING_TOKENS, use_threads
+from more_ray.errors import DataError
 from more_ray.evaluate.pairs import batches_of_like_length, pack_rows
 from more_ray.model.dtype import DTYPES, choose_dtype
 from more_ray.model.tokenizer import prepared_tokenizer
@@ -79,12 +80,18 @@ class Features:
     prepared: Prepared
 
     def of(self, source: str, split: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """`[N, H]` of the chosen and of the rejected answers."""
+        """`[N, H]` of the chosen and of the rejected answers.
+
+        Raises:
+            DataError: the source has no pairs in that split.
+        """
         tables = [
             read_table(block.file(self.folder))
             for block in blocks(self.prepared)
             if (block.source, block.split) == (source, split)
         ]
+        if not tables:
+            raise DataError(f"data.sources: {source} has no {split} pairs")
         table = pa.concat_tables(tables)
         return _matrix(table["chosen"]), _matrix(table["rejected"])
 

@@ -21,8 +21,8 @@ Each = Annotated[
 class SimulatorConfig(Section):
     sources: int = Field(5, ge=1, le=64)
     """Annotator populations to simulate: K, called population_1, population_2, ... Those that
-    `data.train_on` does not name are kept out of training and evaluated all the same (a calibration
-    does not read it: it leaves each one out in turn)."""
+    `data.train_on` does not name are kept out of training and of a calibration's fit, and are
+    evaluated all the same."""
     pairs: Each[Annotated[int, Ge(2)]] = 1_500
     """Training pairs of each population: one number for all, or a list of K."""
     test_pairs: Each[Annotated[int, Ge(2)]] = 500
