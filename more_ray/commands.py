@@ -107,10 +107,12 @@ def calibrate(config: configs.CalibrationConfig) -> None:
     from more_ray.bars import console
     from more_ray.metrics.evaluation import by_head
     from more_ray.run_folder import REPORT
-    from more_ray.terminal import heads_table, results_table
+    from more_ray.terminal import differences_table, heads_table, results_table
 
     console.print(results_table({"own head": result, "shared head": result["shared"]}))
     console.print(heads_table(by_head(result)))
+    if "against" in result:
+        console.print(differences_table(result, means_only=True))
     console.print(f"Results in {config.output_dir}, with figures in {config.output_dir}/{REPORT}")
 
 

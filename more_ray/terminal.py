@@ -98,8 +98,9 @@ def heads_table(by_head: Mapping[str, Measured]) -> Table:
             *(measure.format(mean[measure.key]) for measure in shown),
         )
     table.caption = (
-        "posterior: less sure where the fit is. left out: each source by the shared head of the "
-        "others, less sure by its posterior and by the variance of an unknown drift."
+        "posterior: less sure where the fit is. one head for all: MultiTask, with a temperature for "
+        "each source. left out: each source by the shared head of the others, less sure by its "
+        "posterior and by the variance of an unknown drift."
     )
     return table
 
@@ -161,11 +162,12 @@ def calibration_table(evaluation: Evaluation) -> Table:
     return table
 
 
-def differences_table(evaluation: Evaluation) -> Table:
+def differences_table(evaluation: Evaluation, means_only: bool = False) -> Table:
     """A model minus another on the same pairs, with 95% intervals and p-values."""
     against = evaluation["against"]
     table = _table("source", "measure", "difference", "95% interval", "p")
-    for source, rows in [*against["sources"].items(), ("mean", against["mean"])]:
+    by_source = {} if means_only else against["sources"]
+    for source, rows in [*by_source.items(), ("mean", against["mean"])]:
         for position, (key, row) in enumerate(rows.items()):
             table.add_row(
                 *(source if position == 0 else "", key, f"{row['difference']:+.3f}"),

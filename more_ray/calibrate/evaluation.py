@@ -22,7 +22,7 @@ from more_ray.config import CalibrationConfig
 from more_ray.evaluate.files import write_scores
 from more_ray.evaluate.pairs import EvaluationPairs
 from more_ray.metrics.evaluation import Evaluation, Measured
-from more_ray.metrics.summary import summarise
+from more_ray.metrics.summary import compare, summarise
 from more_ray.model.heads_file import Calibration
 from more_ray.model.tokenizer import prepared_tokenizer
 from more_ray.parquet import write_table
@@ -34,6 +34,7 @@ def evaluate(
     features: Features,
     fitted: Calibration,
     left_out: Mapping[str, LeftOut],
+    one_head: Calibration | None,
 ) -> Evaluation:
     """Write `scores.parquet` and `disagreements.parquet`; the content of `eval.json`.
 
@@ -42,6 +43,7 @@ def evaluate(
 
     Args:
         left_out: what the other sources say about each; none where no drifts were fitted.
+        one_head: what own heads are compared with, pair by pair, where there are own heads.
     """
     about = EvaluationPairs(features.prepared).scores
     tests = {name: _Test(features, fitted, name) for name in features.prepared.names}
@@ -69,6 +71,13 @@ def evaluate(
         table = disagreements_table(fitted, scores, parts, texts)
         write_table(storage.join(config.output_dir, DISAGREEMENTS), table)
         result["posterior"] = summarised({name: test.unsure_N2 for name, test in tests.items()})[1]
+    if one_head:
+        plain = {name: _Test(features, one_head, name).own_N2 for name in tests}
+        _, result["one_head"] = summarised(plain)
+        plain_scores = about(np.concatenate(list(plain.values())).astype(np.float32))
+        numbers = (config.seed, config.bins, config.resamples)
+        differences = compare([scores], [plain_scores], *numbers)
+        result["against"] = {"path": "one head for all", **differences}
     if left_out:
         result["left_out"] = summarised(
             {

@@ -65,6 +65,32 @@ def fit(
     }
 
 
+def fit_one_head(
+    pairs: Pairs,
+    prompt_N: NDArray[np.uint64],
+    trunk: str,
+    folds: int,
+    seed: int,
+    prior_H: Floats | None,
+) -> Calibration:
+    """The paper's MultiTask at its optimum: one head for all, sources in proportion to their sizes.
+
+    A temperature is all that each source has of its own.
+    """
+    pairs = replace(pairs, share_K=np.bincount(pairs.source_N) / len(pairs.source_N))
+    spectrum = pooled_spectrum(pairs)
+    choice = choose_ridge(pairs, prompt_N, folds, seed, prior_H, spectrum, drifts=False)
+    heads = fit_heads(pairs, choice.ridge, prior_H, spectrum=spectrum)
+    return Calibration(
+        names=pairs.names,
+        trunk=trunk,
+        heads=heads,
+        drift_variance=0.0,
+        shared_temperature=fit_temperature(choice.shared_N),
+        temperature_K=_by_source(pairs, choice.own_N),
+    )
+
+
 def temperatures(trunk: str, pairs: Pairs, head_H: Floats) -> Calibration:
     """A head as it is, with a temperature for everybody and one for each source."""
     delta_N = pairs.dz_NH @ head_H

@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from more_ray import storage
 from more_ray.calibrate.evaluation import evaluate
 from more_ray.calibrate.features import Features, Pass, extract
-from more_ray.calibrate.fit import fit, temperatures
+from more_ray.calibrate.fit import fit, fit_one_head, temperatures
 from more_ray.calibrate.pairs import Pairs, make_pairs
 from more_ray.calibrate.trunk import given_head, has_head, load_model, trunk_tokenizer
 from more_ray.config import CalibrationConfig, DataConfig, ModelConfig
@@ -99,12 +99,14 @@ def _calibrate(config: CalibrationConfig, progress: Progress) -> None:
     pairs, prompt_N = training_pairs(features, names, config.weights)
     if config.fit == "temperature":
         assert given_H is not None
-        fitted, left_out = temperatures(trunk, pairs, given_H), {}
+        fitted, left_out, one_head = temperatures(trunk, pairs, given_H), {}, None
     else:
         prior_H = given_H if config.near_given else None
-        fitted, left_out = fit(pairs, prompt_N, trunk, config.folds, config.seed, prior_H)
+        how = (pairs, prompt_N, trunk, config.folds, config.seed, prior_H)
+        fitted, left_out = fit(*how)
+        one_head = fit_one_head(*how)
     progress.phase("evaluating")
-    result = evaluate(config, features, fitted, left_out)
+    result = evaluate(config, features, fitted, left_out, one_head)
     progress.phase("writing the model")
     upload_heads(fitted, config.output_dir)
     weights = dict(classifier.state_dict())

@@ -33,7 +33,7 @@ class Comparison(TypedDict):
 
 
 class Against(Comparison):
-    """A comparison with the evaluation in the folder `path`."""
+    """A comparison with the evaluation in the folder `path`, or with what `path` names."""
 
     path: str
 
@@ -73,6 +73,9 @@ class Evaluation(Measured):
     left_out: NotRequired[Measured]
     """After calibration, by the shared head of the other sources, less sure by its posterior and by
     the variance of a drift that nobody knows."""
+    one_head: NotRequired[Measured]
+    """After calibration, by one head for all (MultiTask) with a temperature for each source, which
+    `against` compares the own heads with."""
     drifts: NotRequired[Drifts]
     """After calibration, of the heads as they were fitted."""
 
@@ -83,6 +86,7 @@ def by_head(evaluation: Evaluation) -> dict[str, Measured]:
         "own head": evaluation,
         "own, posterior": evaluation.get("posterior"),
         "shared head": evaluation.get("shared"),
+        "one head for all": evaluation.get("one_head"),
         "left out": evaluation.get("left_out"),
     }
     return {name: measured for name, measured in ways.items() if measured}

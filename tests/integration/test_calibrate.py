@@ -71,6 +71,17 @@ def test_own_heads_know_their_people_better_than_the_shared_one(config: Calibrat
     assert found["left_out"]["mean"]["nll"] < 0.7  # a coin has 0.693
 
 
+def test_own_heads_are_compared_with_one_head_for_all(config: CalibrationConfig) -> None:
+    """Pair by pair: populations that disagree much (drift 2) gain by heads of their own."""
+    found = evaluation(config)
+    for key in ("accuracy", "nll"):
+        difference = found["against"]["mean"][key]
+        plain = found["mean"][key] - found["one_head"]["mean"][key]
+        assert difference["difference"] == pytest.approx(plain, abs=1e-6)
+    assert found["against"]["mean"]["accuracy"]["ci"][0] > 0
+    assert found["against"]["mean"]["nll"]["ci"][1] < 0
+
+
 def test_the_checkpoint_scores_by_the_shared_head_in_plain_transformers(
     config: CalibrationConfig,
 ) -> None:
