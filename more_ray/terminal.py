@@ -98,8 +98,8 @@ def heads_table(by_head: Mapping[str, Measured]) -> Table:
             *(measure.format(mean[measure.key]) for measure in shown),
         )
     table.caption = (
-        "posterior: less sure where the fit is. one head for all: MultiTask, with a temperature for "
-        "each source. left out: each source by the shared head of the others, less sure by its "
+        "posterior: less sure where the fit is. one head for all: MultiTask, with temperatures by "
+        "source. left out: each source by the shared head of the others, less sure by its "
         "posterior and by the variance of an unknown drift."
     )
     return table
