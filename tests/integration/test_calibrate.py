@@ -231,7 +231,8 @@ def test_people_who_were_kept_out_get_the_probabilities_of_strangers(
     with pytest.raises(
         UserError, match=r"data\.train_on: no source nobody; there are population_1"
     ):
-        calibrate(one.changed(data=data.changed(train_on=["nobody", "population_1"])))
+        nobody = data.changed(train_on=["nobody", "population_1"])
+        calibrate(one.changed(data=nobody, output_dir=str(tmp_path / "other")))
 
 
 def foreign(folder: Path, kind: Any, shape: Any) -> str:
