@@ -68,12 +68,10 @@ def prepare(config: Given[configs.RunConfig] = None, /, **changes: Any) -> Prepa
 
     with session(1, run.log.verbose):
         from more_ray.bars import RunProgress
-        from more_ray.data.prepare import prepare
-        from more_ray.model.tokenizer import training_tokenizer
+        from more_ray.train.run import prepare_data
 
         with RunProgress("prepare") as progress:
-            tokenizer = training_tokenizer(run.model, run.data.max_length)
-            return prepare(run.data, tokenizer, progress.prepared)
+            return prepare_data(run, progress.prepared)
 
 
 def load(
@@ -107,7 +105,7 @@ def load(
 
     check_reward_model(config, max_length)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    temperature, _ = model_temperature(path)
+    temperature, _ = model_temperature(config)
     return Scorer(config, max_length, device, temperature)
 
 

@@ -34,7 +34,7 @@ LIKELIHOODS = "likelihoods.parquet"
 REPORT = "report.html"
 """The report page."""
 HEADS = "heads.safetensors"
-"""After calibration: the shared head, the drifts, and their posterior."""
+"""After calibration, or training with drifts: the shared head and the drifts."""
 DISAGREEMENTS = "disagreements.parquet"
 """After calibration: the probability of each test pair by every head."""
 MODEL = "model"
@@ -105,6 +105,8 @@ def is_evaluated(folder: str) -> bool:
 def run_of(model_path: str) -> str | None:
     """The folder of the run that a model lies in; None for a model that lies elsewhere."""
     folder, name = posixpath.split(model_path.rstrip("/"))
+    if posixpath.basename(folder) == MODELS:
+        return posixpath.dirname(folder)
     return folder if name == MODEL else None
 
 

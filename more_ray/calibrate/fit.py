@@ -33,7 +33,7 @@ def fit(
     seed: int,
     prior_H: Floats | None,
 ) -> tuple[Calibration, dict[str, LeftOut]]:
-    """All heads, and what the other sources say about each.
+    """All heads, and what the other sources say about each, with the same ridges.
 
     Args:
         prompt_N: as in `choose_ridge`.
@@ -44,7 +44,6 @@ def fit(
     heads = fit_heads(pairs, choice.ridge, prior_H, spectrum=spectrum)
     settings = (choice.ridge, prior_H, heads, spectrum)
     left_out = leave_each_out(pairs, *settings)
-    factor = unknown_factor(pairs, left_out)
     found = Calibration(
         names=pairs.names,
         trunk=trunk,
@@ -54,15 +53,12 @@ def fit(
         temperature_K=_by_source(pairs, choice.own_N),
         ridge=choice.ridge,
         posterior=laplace(pairs, heads, choice.ridge),
-        unknown_factor=factor,
+        unknown_factor=unknown_factor(pairs, left_out),
     )
-    factors = [factor] * len(pairs.names)
     if len(pairs.names) > 2:
         factors = factors_of_strangers(pairs, *settings)
-    return found, {
-        pairs.names[source]: replace(others, factor=factors[source])
-        for source, others in left_out.items()
-    }
+        left_out = {one: replace(left_out[one], factor=factors[one]) for one in left_out}
+    return found, {pairs.names[source]: others for source, others in left_out.items()}
 
 
 def fit_one_head(

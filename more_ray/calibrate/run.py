@@ -9,20 +9,20 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from more_ray import storage
 from more_ray.calibrate.evaluation import evaluate
 from more_ray.calibrate.features import Features, Pass, extract
 from more_ray.calibrate.fit import fit, fit_one_head, temperatures
-from more_ray.calibrate.pairs import Pairs, make_pairs
+from more_ray.calibrate.pairs import Floats, Pairs, make_pairs
 from more_ray.calibrate.trunk import given_head, has_head, load_model, trunk_tokenizer
-from more_ray.config import CalibrationConfig, DataConfig, ModelConfig
+from more_ray.config import CalibrationConfig, DataConfig
 from more_ray.config.base import dump
 from more_ray.data.prepare import counted, prepare
 from more_ray.data.prepared import Prepared
@@ -30,13 +30,13 @@ from more_ray.environment import environment
 from more_ray.errors import UserError
 from more_ray.metrics.evaluation import Evaluation
 from more_ray.model.export import export
-from more_ray.model.heads_file import upload_heads
-from more_ray.model.loading import load_classifier, load_reward_tokenizer
+from more_ray.model.heads_file import Calibration, read_heads, upload_heads
 from more_ray.model.tokenizer import prepared_tokenizer
 from more_ray.model.trunk_digest import trunk_digest
 from more_ray.run_folder import (
     CONFIG,
     ENVIRONMENT,
+    HEADS,
     MODELS,
     check_same,
     evaluation_of,
@@ -59,7 +59,7 @@ class Progress:
 def calibrate(config: CalibrationConfig, progress: Progress = Progress()) -> Evaluation:
     """Fit a shared head and a drift for each source (4), and write a run's folder.
 
-    A calibration that was finished is not made again.
+    A finished calibration of the same pairs and the same trunk is not made again.
 
     Returns:
         The content of `eval.json`.
@@ -71,28 +71,53 @@ def calibrate(config: CalibrationConfig, progress: Progress = Progress()) -> Eva
     config = config.changed(output_dir=storage.absolute(config.output_dir))
     folder = config.output_dir
     check_same(storage.join(folder, CONFIG), "a calibration", config)
-    if not (is_evaluated(folder) and holds_model(folder)):
-        _calibrate(config, progress)
-    if config.export:
-        progress.phase(f"writing the model of {config.export}")
-        _export_source(folder, config.export)
-    return evaluation_of(folder)
-
-
-def _calibrate(config: CalibrationConfig, progress: Progress) -> None:
-    tokenizer = trunk_tokenizer(config.model, config.data.max_length)
     if config.fit == "temperature" and not has_head(config.model):
         raise UserError(f"fit: temperature given; {config.model.path} has no reward head")
+    tokenizer = trunk_tokenizer(config.model, config.data.max_length)
     prepared = prepare(config.data, tokenizer, progress.prepared, prompts=True)
     names = asked(config.data, prepared)
-    storage.write_text(storage.join(config.output_dir, CONFIG), dump(config))
-    counts = {"data": counted(config.data, prepared)}
-    storage.write_json(storage.join(config.output_dir, ENVIRONMENT), {**environment(), **counts})
+    if config.export not in (None, *names):
+        raise UserError(f"export: no head of {config.export}; there are {', '.join(names)}")
     progress.phase("reading the model")
     tokenizer = prepared_tokenizer(prepared)
     classifier = load_model(config.model, tokenizer, torch.float32)
-    given_H = given_head(config.model, classifier)
     trunk = trunk_digest(classifier)
+    made_of = {"data": counted(config.data, prepared), "trunk": trunk, "texts": config.texts}
+    if _is_finished(folder, made_of):
+        fitted = read_heads(Path(folder, HEADS), trunk, classifier.score.weight.shape[1])
+    else:
+        storage.write_text(storage.join(folder, CONFIG), dump(config))
+        storage.write_json(storage.join(folder, ENVIRONMENT), {**environment(), **made_of})
+        fitted, result = _fitted(config, prepared, names, trunk, classifier, progress)
+        progress.phase("writing the model")
+        upload_heads(fitted, folder)
+        _write_model(classifier, fitted.folded_H, tokenizer, model_of(folder))
+        write_evaluation(folder, result)
+    if config.export:
+        progress.phase(f"writing the model of {config.export}")
+        head_H = fitted.folded_KH[names.index(config.export)]
+        _write_model(classifier, head_H, tokenizer, storage.join(folder, MODELS, config.export))
+    return evaluation_of(folder)
+
+
+def _is_finished(folder: str, made_of: dict[str, Any]) -> bool:
+    """Whether a local folder holds all that such a calibration writes."""
+    if "://" in folder or not (is_evaluated(folder) and holds_model(folder)):
+        return False
+    before = storage.read_json(storage.join(folder, ENVIRONMENT))
+    return all(before.get(key) == value for key, value in made_of.items())
+
+
+def _fitted(
+    config: CalibrationConfig,
+    prepared: Prepared,
+    names: Sequence[str],
+    trunk: str,
+    classifier: PreTrainedModel,
+    progress: Progress,
+) -> tuple[Calibration, Evaluation]:
+    """The heads, and what they are worth."""
+    given_H = given_head(config.model, classifier)
     progress.phase("starting workers")
     features = extract(prepared, _pass(config, trunk), progress.passed)
     progress.phase("fitting heads")
@@ -106,13 +131,7 @@ def _calibrate(config: CalibrationConfig, progress: Progress) -> None:
         fitted, left_out = fit(*how)
         one_head = fit_one_head(*how)
     progress.phase("evaluating")
-    result = evaluate(config, features, fitted, left_out, one_head)
-    progress.phase("writing the model")
-    upload_heads(fitted, config.output_dir)
-    weights = dict(classifier.state_dict())
-    weights["score.weight"] = torch.from_numpy(fitted.folded_H[None]).float()
-    _upload_model(classifier, weights, tokenizer, model_of(config.output_dir))
-    write_evaluation(config.output_dir, result)
+    return fitted, evaluate(config, features, fitted, left_out, one_head)
 
 
 def asked(data: DataConfig, prepared: Prepared) -> tuple[str, ...]:
@@ -155,21 +174,12 @@ def training_pairs(
     return make_pairs(dz_NH, source_N, names, shares), np.concatenate(prompts)
 
 
-def _export_source(folder: str, source: str) -> None:
-    """Write `models/SOURCE` from the folder's shared model and heads."""
-    model = ModelConfig(path=model_of(folder), source=source)
-    tokenizer = load_reward_tokenizer(model, None)
-    classifier = load_classifier(model, tokenizer, torch.float32, seed=0)
-    path = storage.join(folder, MODELS, source)
-    _upload_model(classifier, dict(classifier.state_dict()), tokenizer, path)
-
-
-def _upload_model(
-    classifier: PreTrainedModel,
-    weights: dict[str, Tensor],
-    tokenizer: PreTrainedTokenizerBase,
-    path: str,
+def _write_model(
+    classifier: PreTrainedModel, head_H: Floats, tokenizer: PreTrainedTokenizerBase, path: str
 ) -> None:
+    """A plain checkpoint of the trunk with a head."""
+    weights = dict(classifier.state_dict())
+    weights["score.weight"] = torch.from_numpy(head_H[None]).float()
     with tempfile.TemporaryDirectory() as folder:
         export(classifier, weights, None, tokenizer, Path(folder))
         storage.upload(Path(folder), path, last="config.json")

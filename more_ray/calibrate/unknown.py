@@ -41,7 +41,7 @@ class LeftOut:
     drift_variance: float
     """tau^2 of the others' drifts."""
     factor: float = 1.0
-    """c, once it is known."""
+    """c by the others alone; 1 where only one is left, which cannot say how unlike people are."""
 
     @property
     def variance(self) -> float:

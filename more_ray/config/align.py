@@ -44,9 +44,9 @@ class AlignConfig(Section):
     @field_validator("reward")
     @classmethod
     def _each_has_a_model(cls, reward: RunConfig) -> RunConfig:
-        if {"single", "averaging"} & set(reward.compare):
+        if {"single", "averaging", "left_out"} & set(reward.compare):
             allowed = ", ".join(WITHOUT_WEIGHTS)
-            raise ValueError(f"compare: {allowed} and raw are allowed here")
+            raise ValueError(f"compare: {allowed}, drift and raw are allowed here")
         if LOSSES[reward.objective.loss].trains_policy:
             allowed = ", ".join(name for name, loss in LOSSES.items() if not loss.trains_policy)
             raise ValueError(f"objective.loss: {allowed} is allowed here")

@@ -23,7 +23,8 @@ class CalibrationConfig(Section):
     """Whose preferences are learnt."""
     fit: Literal["shared+drift", "temperature"] = "shared+drift"
     """shared+drift: fit the last layer anew. temperature: only divide the head that a reward model
-    has by a number, for everybody and for each source: no ranking changes."""
+    has by a number, for everybody and for each source: no ranking changes. The training pairs must
+    then be such that the head has not learnt from."""
     weights: Literal["uniform", "proportional"] = "uniform"
     """What each source counts in the shared head: all the same, or as many as its pairs are."""
     near_given: bool = True

@@ -104,6 +104,8 @@ class RunConfig(Section):
             ("train.compile", self.train.compile),
             ("train.gradient_checkpointing", self.train.gradient_checkpointing),
             ("train.eval_every", self.train.eval_every),
+            ("train.min_workers", self.train.min_workers),
+            ("objective.scope=rank", self.objective.scope == "rank"),
         ):
             if given:
                 raise ValueError(f"{key}: cannot be used with model.trunk=frozen")

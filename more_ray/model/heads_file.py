@@ -1,7 +1,7 @@
 """`heads.safetensors`: several heads of one trunk, and how sure they are.
 
 Version 1, all tensors float64, K sources in the order of the names, H hidden size. Those with a
-star are there after calibration only, not after training with several heads:
+star are there only where calibration has fitted the heads:
 
 | tensor | shape | what |
 |---|---|---|
@@ -144,6 +144,11 @@ def upload_heads(calibration: Calibration, run: str) -> None:
         storage.upload_file(path, storage.join(run, HEADS))
 
 
+def sources_of(path: Path) -> tuple[str, ...]:
+    """The names of the sources; raises as `read_heads` does."""
+    return tuple(json.loads(_read(path)[0]["sources"]))
+
+
 def read_heads(path: Path, trunk: str, hidden_size: int) -> Calibration:
     """The inverse of `write_heads`.
 
@@ -151,16 +156,7 @@ def read_heads(path: Path, trunk: str, hidden_size: int) -> Calibration:
         ModelError: no such file, another format or version, heads of another trunk or hidden size,
             or tensors of wrong shapes.
     """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"{path} cannot be read as heads: {error}") from None
-    if metadata.get("format") != FORMAT:
-        raise ModelError(f"{path} holds no heads: its format is {metadata.get('format')!r}")
-    if metadata["version"] != VERSION:
-        raise ModelError(f"{path} is of version {metadata['version']}; this reads {VERSION}")
+    metadata, tensors = _read(path)
     names = tuple(json.loads(metadata["sources"]))
     if metadata["trunk"] != trunk:
         raise ModelError(
@@ -183,6 +179,21 @@ def read_heads(path: Path, trunk: str, hidden_size: int) -> Calibration:
         posterior=Posterior(tensors["posterior.shared"], tensors["posterior.own"]),
         unknown_factor=float(tensors["unknown_factor"]),
     )
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Floats]]:
+    """The metadata and the tensors."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{path} cannot be read as heads: {error}") from None
+    if metadata.get("format") != FORMAT:
+        raise ModelError(f"{path} holds no heads: its format is {metadata.get('format')!r}")
+    if metadata["version"] != VERSION:
+        raise ModelError(f"{path} is of version {metadata['version']}; this reads {VERSION}")
+    return metadata, tensors
 
 
 def _check_shapes(path: Path, tensors: dict[str, Floats], sources: int, hidden: int) -> None:

@@ -22,7 +22,7 @@ from more_ray.errors import ModelError
 from more_ray.model.architecture import blocks, first_blocks, most_positions, short_positions
 from more_ray.model.batch_format import cannot_pack
 from more_ray.model.location import cannot_load, from_pretrained, location, shape_of
-from more_ray.model.population import use_head_of
+from more_ray.model.population import check_source, use_head_of
 from more_ray.model.reward_model import PaddedClassifier, RewardModel, choose_batch_format
 from more_ray.model.tokenizer import load_tokenizer, training_tokenizer
 from more_ray.run_folder import settings_of
@@ -142,6 +142,8 @@ def check_model(
         raise ModelError(
             f"model.layers: {config.layers} given; {config.path} has {blocks(shape)} blocks"
         )
+    if config.source:
+        check_source(config)
     kind = AutoModelForCausalLM if policy else AutoModelForSequenceClassification
     model = _on_meta(kind, config, _cut(config, shape))
     if not policy:
@@ -178,6 +180,8 @@ def check_reward_model(config: ModelConfig, max_length: int | None = None) -> No
         raise ModelError(
             f"model.path: {config.path} has {shape.num_labels} outputs; allowed: one output"
         )
+    if config.source:
+        check_source(config)
     if max_length:
         model = _on_meta(AutoModelForSequenceClassification, config, shape)
         _check_positions(max_length, most_positions(model))

@@ -11,30 +11,43 @@ from transformers import PreTrainedModel
 from more_ray import storage
 from more_ray.config import ModelConfig
 from more_ray.errors import ModelError
-from more_ray.model.heads_file import read_heads
+from more_ray.model.heads_file import read_heads, sources_of
 from more_ray.model.trunk_digest import trunk_digest
 from more_ray.run_folder import HEADS, run_of
+
+
+def check_source(config: ModelConfig) -> None:
+    """Check that the model's run has a head of `config.source`, before the model is loaded.
+
+    Raises:
+        ModelError: the model lies in no run with several heads, or there is no such source.
+    """
+    names = sources_of(_heads_file(config))
+    if config.source not in names:
+        raise ModelError(
+            f"model.source: {config.source} given; {config.path} has heads of {', '.join(names)}"
+        )
 
 
 def use_head_of(classifier: PreTrainedModel, config: ModelConfig) -> None:
     """Give the model the head of `config.source`, from the `heads.safetensors` of its run.
 
     Raises:
-        ModelError: the model lies in no run with several heads, they are of another trunk, or there
-            is no such source.
+        ModelError: as `check_source`, or the heads are of another trunk.
     """
+    check_source(config)
+    hidden_size = classifier.score.weight.shape[1]
+    found = read_heads(_heads_file(config), trunk_digest(classifier), hidden_size)
+    head_H = torch.from_numpy(found.folded_KH[found.names.index(config.source)])
+    # In fp32 also where the trunk is in bf16, which would make many rewards equal.
+    classifier.score.weight = nn.Parameter(head_H[None].float())
+
+
+def _heads_file(config: ModelConfig) -> Path:
     run = run_of(config.path)
     if run is None or not storage.exists(storage.join(run, HEADS)):
         raise ModelError(
             f"model.source: {config.source} given; {config.path} has no {HEADS} beside it; "
             "allowed: the model of a calibration, or of a run with model.heads=shared+drift"
         )
-    hidden_size = classifier.score.weight.shape[1]
-    found = read_heads(Path(run, HEADS), trunk_digest(classifier), hidden_size)
-    if config.source not in found.names:
-        raise ModelError(
-            f"model.source: {config.source} given; {run} has heads of {', '.join(found.names)}"
-        )
-    head_H = torch.from_numpy(found.folded_KH[found.names.index(config.source)])
-    # In fp32 also where the trunk is in bf16, which would make many rewards equal.
-    classifier.score.weight = nn.Parameter(head_H[None].float())
+    return Path(run, HEADS)

@@ -19,6 +19,8 @@ from more_ray.objective.noise import without_noise
 from more_ray.objective.weighting import Floats
 
 ENDING = "Weighting"
+CANCELS = 1e-6
+"""Weights whose sum is a smaller share of their sizes cancel each other, and have no direction."""
 
 
 def usable() -> dict[str, Callable[[], Callable[[Tensor], Tensor]]]:
@@ -49,7 +51,7 @@ class TorchJD:
 
     Its weights need not sum to 1, but the length of a step is the learning rate's to set, whatever
     the scheme. Some methods (IMTLG) give a source a negative weight, which it keeps. Where the sum
-    is not above 0, as for gradients that are all zero, the weights are uniform.
+    is not above 0, as for gradients that are all zero, or cancels, the weights are uniform.
 
     Args:
         name: a key of `usable()`.
@@ -69,11 +71,15 @@ class TorchJD:
         if self.debias:
             gram_KK = without_noise(gram_KK, noise_K)
         present = np.flatnonzero(count_K)
+        if self.debias and gram_KK.diagonal().any():
+            # What is nothing but noise gets no weight, whatever the method makes of a zero.
+            present = np.flatnonzero(gram_KK.diagonal())
         gram_JJ = torch.from_numpy(gram_KK[np.ix_(present, present)])
         weight_J = self._weighting(gram_JJ).numpy()
         total = weight_J.sum()
         lam_K = np.zeros(len(count_K))
-        lam_K[present] = weight_J / total if total > 0 else 1 / len(present)
+        adds_up = total > CANCELS * np.abs(weight_J).sum()
+        lam_K[present] = weight_J / total if adds_up else 1 / len(present)
         return lam_K
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -18,7 +18,8 @@ def sampling_noise(norm2_K: Floats, mean_square_K: Floats, count_K: Floats) -> F
     """`[K]` unbiased estimates of `sigma^2 / B`: what noise adds to the squared norms `norm2_K`.
 
     `norm2_K` minus it is `(||sum_b g_b||^2 - sum_b ||g_b||^2) / (B (B - 1))`: the mean inner
-    product of the gradients of two different pairs, which may be negative.
+    product of the gradients of two different pairs, which may be negative. A pair that is there
+    twice, as of a source with fewer than B pairs, counts as two: noise is then underestimated.
 
     Args:
         mean_square_K: the mean of the squared norms of the pairs' own gradients.

@@ -150,6 +150,8 @@ def _name(evaluation: Evaluation, config: str | None) -> str:
     tree = yaml.safe_load(config) if config else {"data": {"train_on": []}}
     train_on = tree["data"]["train_on"]
     name = f"single {train_on[0]}" if len(train_on) == 1 else evaluation["scheme"]
+    if tree.get("model", {}).get("heads") == "shared+drift":
+        name += " + drifts"
     if len(train_on) > 1:
         name += f" on {', '.join(train_on)}"
     return f"{name} from {tree['init_from']}" if tree.get("init_from") else name

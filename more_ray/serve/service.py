@@ -33,7 +33,7 @@ class RewardService:
         )
         temperature, origin = config.temperature, "given"
         if temperature is None:
-            temperature, origin = model_temperature(config.model.path)
+            temperature, origin = model_temperature(config.model)
         self.info = Info(
             model=config.model.path,
             revision=config.model.revision,

@@ -16,16 +16,14 @@ from more_ray import storage
 from more_ray.cluster import cluster_address, uses_gpu
 from more_ray.config.base import dump
 from more_ray.config.sweep import Range, SweepConfig, trial_config
-from more_ray.data.prepare import prepare
 from more_ray.environment import environment
 from more_ray.errors import UserError, last_line
 from more_ray.metrics.measures import MEASURES
-from more_ray.model.tokenizer import training_tokenizer
 from more_ray.run_folder import check_same, evaluation_of
 from more_ray.sweep.progress import TrialFollower
 from more_ray.sweep.space import Point, decoded, points, tune_space
 from more_ray.sweep.trial import DESCRIPTION, is_over, run_trial, trial_folder
-from more_ray.train.run import with_initial_model
+from more_ray.train.run import prepare_data, with_initial_model
 
 DRIVER_CPUS = 0.01
 """CPUs of the trial itself: it only waits for its workers. Tune does not accept 0."""
@@ -141,7 +139,7 @@ def _concurrent(config: SweepConfig) -> int:
 
 
 def _prepare_once(config: SweepConfig) -> None:
-    """Prepare the data that trials share, as far as the sweep lists it in advance."""
+    """Prepare what trials share, as far as the sweep lists it in advance: data, hidden states."""
     lists = {
         key: values
         for key, values in config.space.items()
@@ -149,8 +147,12 @@ def _prepare_once(config: SweepConfig) -> None:
     }
     for values in itertools.product(*lists.values()):
         run = trial_config(config.run, dict(zip(lists, values, strict=True)))
-        tokenizer = training_tokenizer(with_initial_model(run).model, run.data.max_length)
-        prepare(run.data, tokenizer)
+        run = with_initial_model(run)
+        prepared = prepare_data(run)
+        if run.model.trunk == "frozen":
+            from more_ray.train.frozen import hidden_states  # imports torch and DeepSpeed
+
+            hidden_states(run, prepared, lambda done, pairs: None)
 
 
 def _early_stopping(config: SweepConfig) -> ASHAScheduler:

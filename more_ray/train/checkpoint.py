@@ -25,6 +25,8 @@ from more_ray.run_folder import CHECKPOINTS
 from more_ray.train import checkpoint_record
 
 TAG = "state"
+DECAYS = ("weight_decay", "decoupled_weight_decay")
+"""Options in which the groups of parameters differ."""
 
 
 def save(
@@ -140,8 +142,13 @@ def load(engine: deepspeed.DeepSpeedEngine, weighting: Weighting, saved: Saved) 
     """Load a checkpoint; returns the number of micro-steps already done."""
     if saved.folder is None:
         return 0
+    groups = engine.basic_optimizer.param_groups
+    decays = [{name: group[name] for name in DECAYS} for group in groups]
     _, state = engine.load_checkpoint(saved.folder, TAG)
     if saved.universal:
+        # At ZeRO 3 DeepSpeed gives all groups the options of the first.
+        for group, decay in zip(engine.basic_optimizer.param_groups, decays, strict=True):
+            group.update(decay)
         # DeepSpeed leaves the step counters on the CPU, and at ZeRO 3 all groups share one.
         for parameter, values in engine.basic_optimizer.state.items():
             values["step"] = values["step"].to(parameter.device).clone()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from pydantic import ValidationError
 
 from more_ray import storage
 from more_ray.config import RunConfig
@@ -34,6 +36,7 @@ def train_all(config: RunConfig) -> list[str]:
             f"compare: left_out needs two sources or more; there is {_names(config)[0]}"
         )
     runs = compared_runs(config)
+    without = _without_each(config) if "left_out" in kinds else {}
     folders: list[str] = []
     singles: list[str] = []
     if {"single", "averaging"} & set(kinds):
@@ -44,7 +47,7 @@ def train_all(config: RunConfig) -> list[str]:
         elif kind == "averaging":
             folders.append(_average(config, singles))
         elif kind == "left_out":
-            folders.append(_left_out(config))
+            folders.append(_left_out(config, runs[config.objective.scheme], without))
         else:
             folders.append(_train(runs[kind]))
     return folders
@@ -108,24 +111,40 @@ def _average(config: RunConfig, singles: Sequence[str]) -> str:
     return folder
 
 
-def _left_out(config: RunConfig) -> str:
+def _without_each(config: RunConfig) -> dict[str, RunConfig]:
+    """By source, the run on the others.
+
+    Raises:
+        UserError: `objective.weights` leave nothing without one of them.
+    """
+    runs, given = {}, config.objective.weights
+    for name in _names(config):
+        others = [other for other in _names(config) if other != name]
+        weights = {"weights": {other: given[other] for other in others} if given else None}
+        try:
+            runs[name] = _changed(
+                config, f"without/{name}", data={"train_on": others}, objective=weights
+            )
+        except ValidationError as error:
+            raise UserError(
+                f"compare: left_out without {name}: {error.errors()[0]['msg']}"
+            ) from error
+    return runs
+
+
+def _left_out(config: RunConfig, of_all: RunConfig, without: Mapping[str, RunConfig]) -> str:
     """Train without each source in turn; write the evaluation of each by the run without it.
+
+    Sources that nobody trained on are taken from the run `of_all`, which has left them out.
 
     Returns:
         the folder of what the shared reward is worth to people who were not asked.
     """
-    found = {}
-    for name in _names(config):
-        others = [other for other in _names(config) if other != name]
-        given = config.objective.weights
-        weights = {other: given[other] for other in others} if given else None
-        run_of_others = _changed(
-            config,
-            f"without/{name}",
-            data={"train_on": others},
-            objective={"weights": weights},
-        )
-        found[name] = read_scores(_train(run_of_others))[name]
+    folders = {name: _train(run_of_others) for name, run_of_others in without.items()}
+    found = {
+        name: read_scores(folders[name])[name] if name in folders else scores
+        for name, scores in read_scores(of_all.output_dir).items()
+    }
     folder = storage.join(config.output_dir, "left_out")
     write_scores(found, folder)
     write_evaluation(folder, summarise(found, "left_out", None, config.train.seed))

@@ -71,6 +71,8 @@ def make_engine(
         micro_steps: of the whole run.
         load_universal: whether the checkpoint to load is in DeepSpeed's universal format.
     """
+    if config.train.zero_stage == 0:
+        model.to(get_accelerator().current_device_name())  # the optimizer's fp32 weights follow
     optimizer = make_optimizer(model, config)
     engine, *_ = deepspeed.initialize(
         model=model,
@@ -95,7 +97,6 @@ def make_optimizer(model: TrainedModel, config: RunConfig) -> torch.optim.Adam:
         "decoupled_weight_decay": True,
     }
     if config.train.zero_stage == 0:
-        model.to(get_accelerator().current_device_name())  # the optimizer's fp32 weights follow
         return MasterAdamW(groups(model, config), config.optimizer.clip, **options)
     # DeepSpeed wraps it, clips and checks the gradient.
     return torch.optim.Adam(groups(model, config), fused=True, **options)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,11 +21,12 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from more_ray import storage
 from more_ray.bars import RunProgress
 from more_ray.calibrate.features import Features, Pass, extract
-from more_ray.calibrate.trunk import load_model
+from more_ray.calibrate.trunk import has_head, load_model
 from more_ray.config import RunConfig
 from more_ray.data.mixture import Mixture
 from more_ray.data.prepared import Prepared, Split
@@ -46,6 +47,7 @@ from more_ray.train.optimizer import MasterAdamW
 from more_ray.train.skips import Skips
 from more_ray.train.step import micro_step, whole_batch_step
 from more_ray.train.tasks import RankingTask
+from more_ray.train.trackers import make_trackers
 
 SHOWN_SECONDS = 0.2
 """How often the progress bar moves."""
@@ -154,26 +156,49 @@ def read_pairs(features: Features, names: Sequence[str], split: Split) -> Featur
     return FeatureBatch(*map(torch.from_numpy, arrays))
 
 
+def hidden_states(
+    config: RunConfig, prepared: Prepared, progress: Callable[[int, int], None]
+) -> tuple[Features, PreTrainedModel]:
+    """The hidden states, computed where they are not there yet, and the model on the CPU.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
+    classifier = load_model(config.model, prepared_tokenizer(prepared), torch.float32)
+    train = config.train
+    how = Pass(
+        config.model,
+        trunk_digest(classifier),
+        train.features,
+        train.precision,
+        train.workers,
+        train.use_gpu,
+        train.eval_tokens,
+    )
+    return extract(prepared, how, progress), classifier
+
+
 def train_frozen(
     config: RunConfig, prepared: Prepared, mixture: Mixture, steps: int, progress: RunProgress
 ) -> Evaluation:
-    """Compute the hidden states that are not there yet, train, evaluate, export.
+    """Train on hidden states, evaluate, export.
 
     Raises:
         ModelError: the model cannot be loaded.
         UserError: steps were skipped `train.max_skipped` times in a row.
     """
     progress.phase("reading the model")
-    tokenizer = prepared_tokenizer(prepared)
-    classifier = load_model(config.model, tokenizer, torch.float32, config.train.seed)
-    features = extract(prepared, _pass(config, trunk_digest(classifier)), progress.scored)
+    features, classifier = hidden_states(config, prepared, progress.scored)
     task = RankingTask(config, mixture.names)
-    model = task.with_heads(FrozenTrunk(classifier.score.weight))
+    model = task.with_heads(FrozenTrunk(_first_head(config, classifier)))
     pairs = TrainingPairs(read_pairs(features, mixture.names, "train"), mixture)
+    trackers = make_trackers(config.output_dir, config)
     lines = []
     shown, skipped_steps = 0.0, 0
     for line in train_heads(model, config, pairs, steps):
         lines.append(line)
+        for tracker in trackers:
+            tracker.log(line)
         skipped_steps += line["skipped"]
         if line["time"] - shown > SHOWN_SECONDS:
             shown = line["time"]
@@ -182,6 +207,8 @@ def train_frozen(
     storage.write_text(
         storage.join(config.output_dir, METRICS), "".join(f"{json.dumps(one)}\n" for one in lines)
     )
+    for tracker in trackers:
+        tracker.close()
     progress.phase("evaluating")
     with torch.no_grad():
         value_NC, _ = model.eval()(read_pairs(features, prepared.names, "test"))
@@ -192,23 +219,20 @@ def train_frozen(
     if isinstance(model, DriftingRewardModel):
         weights[DRIFTS] = model.drifts.weight.detach()
     with tempfile.TemporaryDirectory() as folder:
-        task.export(classifier, weights, tokenizer, Path(folder))
+        task.export(classifier, weights, prepared_tokenizer(prepared), Path(folder))
         storage.upload(Path(folder), model_of(config.output_dir), last="config.json")
     write_evaluation(config.output_dir, result)
     return result
 
 
-def _pass(config: RunConfig, trunk: str) -> Pass:
-    train = config.train
-    return Pass(
-        config.model,
-        trunk,
-        train.features,
-        train.precision,
-        train.workers,
-        train.use_gpu,
-        train.eval_tokens,
-    )
+def _first_head(config: RunConfig, classifier: PreTrainedModel) -> Tensor:
+    """`[1, H]`: a reward model's own head, or a random one as such models begin with."""
+    head_1H = classifier.score.weight.detach()
+    if has_head(config.model):
+        return head_1H
+    generator = torch.Generator().manual_seed(config.train.seed)
+    spread = classifier.config.get_text_config().initializer_range
+    return torch.normal(0.0, spread, head_1H.shape, generator=generator)
 
 
 @contextmanager
@@ -241,8 +265,10 @@ def train_heads(
             micro_batches = [pairs.batch(step + offset) for offset in range(stride)]
             waited = time.perf_counter() - started
             if scope == "batch":
-                stats = whole_batch_step(engine, micro_batches, [0] * stride, weighting, losses)
+                seeds = list(range(step, step + stride))
+                stats = whole_batch_step(engine, micro_batches, seeds, weighting, losses)
             else:
+                torch.manual_seed(step)
                 stats = micro_step(engine, micro_batches[0], weighting, scope, losses)
             assert stats is not None
             last, skipped = step + stride - 1, skips.look(stats)

@@ -69,19 +69,11 @@ def run(
     config = config.changed(output_dir=storage.absolute(config.output_dir))
     config = with_initial_model(config)
     check_same(_config_path(config), "a run", config, RunConfig)
-    loss, partitioned = LOSSES[config.objective.loss], config.train.zero_stage == 3
+    loss = LOSSES[config.objective.loss]
     with RunProgress(loss.title or config.objective.scheme, quiet) as progress:
         progress.phase("preparing data")
         frozen = config.model.trunk == "frozen"
-        if frozen:
-            tokenizer = trunk_tokenizer(config.model, config.data.max_length)
-        else:
-            check_model(config.model, config.data.max_length, loss.trains_policy, partitioned)
-            tokenizer = training_tokenizer(config.model, config.data.max_length)
-        # Hidden states are shared with calibrations, which ask for prompts.
-        prepared = prepare(
-            config.data, tokenizer, progress.prepared, not loss.needs_pairs, prompts=frozen
-        )
+        prepared = prepare_data(config, progress.prepared)
         for note in doubts(config.data, prepared):
             progress.note(note)
         mixture = _mixture(config, prepared)
@@ -113,6 +105,23 @@ def run(
     if stopped:
         raise UserError(f"training stopped: {stopped}")
     return evaluation_of(config.output_dir)
+
+
+def prepare_data(
+    config: RunConfig, progress: Callable[[int], None] = lambda pairs: None
+) -> Prepared:
+    """Check the model, as far as that needs no weights, and prepare the data of a run.
+
+    Raises:
+        DataError, ModelError: the inputs cannot be used.
+    """
+    loss, length = LOSSES[config.objective.loss], config.data.max_length
+    if config.model.trunk == "frozen":
+        # Hidden states are shared with calibrations, which ask for prompts.
+        return prepare(config.data, trunk_tokenizer(config.model, length), progress, prompts=True)
+    check_model(config.model, length, loss.trains_policy, config.train.zero_stage == 3)
+    tokenizer = training_tokenizer(config.model, length)
+    return prepare(config.data, tokenizer, progress, not loss.needs_pairs)
 
 
 def with_initial_model(config: RunConfig) -> RunConfig:

@@ -228,11 +228,12 @@ def test_people_who_were_kept_out_get_the_probabilities_of_strangers(
     stranger = found["sources"]["population_3"]
     assert stranger["nll"] < found["shared"]["sources"]["population_3"]["nll"]
     assert stranger["accuracy"] == found["shared"]["sources"]["population_3"]["accuracy"]
-    with pytest.raises(
-        UserError, match=r"data\.train_on: no source nobody; there are population_1"
-    ):
-        nobody = data.changed(train_on=["nobody", "population_1"])
-        calibrate(one.changed(data=nobody, output_dir=str(tmp_path / "other")))
+    nobody = data.changed(train_on=["nobody", "population_1"])
+    other = one.changed(data=nobody, output_dir=str(tmp_path / "other"))
+    with pytest.raises(UserError, match=r"data\.train_on: no source nobody; there are popul"):
+        calibrate(other)
+    with pytest.raises(UserError, match=r"export: no head of population_3; there are p"):
+        calibrate(one.changed(export="population_3"))
 
 
 def foreign(folder: Path, kind: Any, shape: Any) -> str:
