@@ -9,7 +9,8 @@ of those (averaging) and shared + drift (drift) are fitted to their optimum, wit
 cross-validation; MORE is trained by AdamW, and beside it uniform likewise, each with the learning
 rate that is best on a fifth of the training prompts. Each is scored as it is, and over a
 temperature that was fitted on training pairs that it did not see. `left out` is each source by what
-was learnt from the others.
+was learnt from the others, with the ridges and learning rates of all. Intervals are over test pairs
+and these draws, which share most of their training pairs: they say little about other such data.
 
 Writes `results/heads_compared-N.json`, N the blocks of the trunk.
 
@@ -195,6 +196,8 @@ def _resampled(
 
 def differences(data: Data, draws: list[Deltas]) -> list[dict[str, Any]]:
     """Shared + drift less MultiTask, and left out less one head for all, on the same pairs."""
+    from more_ray.metrics.calibration import ece
+
     compared = [
         (mine, theirs)
         for mine in ("drift", "drift + T", "drift + T, posterior")
@@ -208,7 +211,12 @@ def differences(data: Data, draws: list[Deltas]) -> list[dict[str, Any]]:
     rows = []
     for mine, theirs in compared:
         row: dict[str, Any] = {"way": mine, "less": theirs}
-        for name, measure in (("accuracy", _accuracy), ("nll", _nll), ("brier", _brier)):
+        for name, measure in (
+            ("accuracy", _accuracy),
+            ("nll", _nll),
+            ("brier", _brier),
+            ("ece", ece),
+        ):
             one_DT, other_DT = ([draw[way] for draw in draws] for way in (mine, theirs))
             found = _resampled(data, one_DT, measure, other_DT)
             low, high = np.quantile(found, [0.025, 0.975])

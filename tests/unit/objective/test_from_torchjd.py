@@ -55,6 +55,21 @@ def test_every_usable_weighting_gives_weights_of_sum_one(name: str) -> None:
         assert solved(TorchJD(name), gram_KK).sum() == pytest.approx(1)
 
 
+@pytest.mark.parametrize("name", usable())
+def test_a_source_that_is_nothing_but_noise_gets_no_weight(name: str) -> None:
+    weighting = TorchJD(name, debias=True)
+    noise_K = np.array([0.0, 0.0, 2 * GRAM[2, 2]])
+    lam_K = weighting.weights(GRAM, noise_K, np.ones(3), np.full(3, 8.0), torch.zeros(3, 1))
+    assert lam_K[2] == 0
+    assert lam_K.sum() == pytest.approx(1)
+
+
+def test_weights_that_cancel_have_no_direction() -> None:
+    """Opposite gradients of one length: IMTLG's weights are of any size, and add up to nothing."""
+    gradient = np.array([[1.0, 0.0], [-1.0, 1e-9], [0.0, 1e-9]])
+    assert np.abs(solved(TorchJD("IMTLG"), gradient @ gradient.T)).max() <= 1e6
+
+
 def test_what_keeps_a_state_or_needs_arguments_is_left_out() -> None:
     assert {"UPGrad", "MGDA", "IMTLG"} <= usable().keys()
     assert not {"GradVac", "Krum", "Constant", ""} & usable().keys()
