@@ -33,7 +33,7 @@ class ModelConfig(Section):
     """Train low-rank updates and the score head instead of all weights."""
     trunk: Literal["trained", "frozen"] = "trained"
     """In training. frozen: only the reward heads are trained, on last hidden states that are
-    computed once and kept; a step takes about a millisecond."""
+    computed once and kept; a step takes a few milliseconds."""
     source: str | None = None
     """Score by the head of this source, of a model whose run has several: one that
     `jobs/calibrate.py` made, or was trained with heads=shared+drift. Unset: by the shared head."""

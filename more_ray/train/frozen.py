@@ -1,6 +1,6 @@
 """Heads trained on a trunk that stays as it is: the steps of a whole model, on its hidden states.
 
-A step takes about a millisecond, so everything runs in this process, and a run that was stopped
+A step takes a few milliseconds, so everything runs in this process, and a run that was stopped
 begins again: it has no checkpoints.
 
 Legend: N pairs, K sources, H hidden size, C numbers of a pair.
