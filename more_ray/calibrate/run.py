@@ -36,6 +36,7 @@ from more_ray.model.trunk_digest import trunk_digest
 from more_ray.run_folder import (
     CONFIG,
     ENVIRONMENT,
+    EVALUATION,
     HEADS,
     MODELS,
     check_same,
@@ -86,6 +87,8 @@ def calibrate(config: CalibrationConfig, progress: Progress = Progress()) -> Eva
     if _is_finished(folder, made_of):
         fitted = read_heads(Path(folder, HEADS), trunk, classifier.score.weight.shape[1])
     else:
+        # Written last: without it nothing of an earlier calibration counts.
+        storage.remove(storage.join(folder, EVALUATION))
         storage.write_text(storage.join(folder, CONFIG), dump(config))
         storage.write_json(storage.join(folder, ENVIRONMENT), {**environment(), **made_of})
         fitted, result = _fitted(config, prepared, names, trunk, classifier, progress)

@@ -172,8 +172,10 @@ def test_a_folder_belongs_to_its_settings(config: CalibrationConfig) -> None:
 
 def test_a_population_s_own_model_is_a_plain_checkpoint(config: CalibrationConfig) -> None:
     """As `models/NAME`, and by `model.source` wherever a model is read."""
-    calibrate(config.changed(export="population_2"))
     run = Path(config.output_dir)
+    before = (run / "scores.parquet").stat().st_mtime_ns
+    calibrate(config.changed(export="population_2"))
+    assert (run / "scores.parquet").stat().st_mtime_ns == before  # nothing is fitted again
     model = str(run / "models" / "population_2")
     tokenizer = AutoTokenizer.from_pretrained(model)
     score = pipeline("text-classification", model, tokenizer=tokenizer, function_to_apply="none")
