@@ -156,7 +156,8 @@ def test_only_blocks_that_are_missing_are_computed(config: CalibrationConfig) ->
 
 
 def test_the_checkpoint_is_calibrated_as_it_is(config: CalibrationConfig) -> None:
-    assert model_temperature(str(Path(config.output_dir) / "model"))[0] == 1.0
+    model = ModelConfig(path=str(Path(config.output_dir) / "model"))
+    assert model_temperature(model)[0] == 1.0
 
 
 def test_one_source_is_too_few(cluster: None, prepared_folder: str, tmp_path: Path) -> None:
