@@ -22,6 +22,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install  ## train on the built-in simulator, on this machine
 	$(VENV)/bin/python jobs/train_more.py --config jobs/configs/quickstart.yaml
 
+# One thread for numpy's products: two processes whose threads wait for each other take ten times as
+# long as they need.
+test test-slow: export OPENBLAS_NUM_THREADS = 1
 test: install  ## run the tests: about ten minutes on two cores
 	$(VENV)/bin/python -m pytest -n 2 --no-loadscope-reorder
 
