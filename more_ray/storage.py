@@ -6,6 +6,9 @@ import hashlib
 import json
 import os
 import posixpath
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +97,14 @@ def upload(folder: Path, uri: str, last: str) -> None:
     write_text(join(uri, last), text)
 
 
+@contextmanager
+def uploading(uri: str, last: str) -> Iterator[Path]:
+    """A local folder to write into, which `upload` moves to a path or URI at the end."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+        upload(Path(folder), uri, last)
+
+
 def upload_file(file: Path, uri: str) -> None:
     """Copy a local file to a path or URI: aside first, then renamed."""
     filesystem, path = locate(uri)
@@ -133,10 +144,15 @@ def download(uri: str, folder: Path) -> None:
 
 def folders(uri: str) -> list[str]:
     """The folders in a folder, in order of their names; empty if it does not exist."""
+    return [join(uri, name) for name in _names(uri, fs.FileType.Directory)]
+
+
+def files(uri: str) -> list[str]:
+    """The names of the files in a folder, in order; empty if it does not exist."""
+    return _names(uri, fs.FileType.File)
+
+
+def _names(uri: str, kind: fs.FileType) -> list[str]:
     filesystem, path = locate(uri)
     found = filesystem.get_file_info(fs.FileSelector(path, allow_not_found=True))
-    return [
-        join(uri, entry.base_name)
-        for entry in sorted(found, key=lambda entry: entry.path)
-        if entry.type is fs.FileType.Directory
-    ]
+    return sorted(entry.base_name for entry in found if entry.type is kind)

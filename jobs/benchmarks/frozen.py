@@ -57,6 +57,7 @@ def hidden_states(config: TrunkSettings, further: Sequence[str] = ()) -> Data:
 
     from more_ray.bars import RunProgress
     from more_ray.calibrate.features import Features, Pass, extract
+    from more_ray.calibrate.run import training_pairs
     from more_ray.calibrate.trunk import load_model, trunk_tokenizer
     from more_ray.data.prepare import prepare
     from more_ray.model.tokenizer import prepared_tokenizer
@@ -75,16 +76,14 @@ def hidden_states(config: TrunkSettings, further: Sequence[str] = ()) -> Data:
             sets = prepare(only, tokenizer, progress.prepared, whole=names, prompts=True)
             more.append(extract(sets, how, progress.scored))
     names = prepared.names
-    files = [prepared.file(name, "train") for name in names]
-    prompts = [file.take(np.arange(len(file)), ["prompt"])["prompt"].to_numpy() for file in files]
-    sizes, test_sizes = prepared.sizes("train"), prepared.sizes("test")
+    pairs, prompt_N = training_pairs(features, names, "uniform")
     return Data(
         names,
-        np.concatenate([features.differences(name, "train") for name in names]),
-        np.repeat(np.arange(len(names)), sizes),
-        np.concatenate(prompts),
+        pairs.dz_NH,
+        pairs.source_N,
+        prompt_N,
         np.concatenate([features.differences(name, "test") for name in names]),
-        np.repeat(np.arange(len(names)), test_sizes),
+        np.repeat(np.arange(len(names)), prepared.sizes("test")),
         {name: one.differences(name, "test") for one in more for name in one.prepared.names},
     )
 

@@ -5,7 +5,7 @@ Legend: N pairs, K sources, H hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,11 +22,15 @@ from more_ray.config import CalibrationConfig
 from more_ray.evaluate.files import write_scores
 from more_ray.evaluate.pairs import EvaluationPairs
 from more_ray.metrics.evaluation import Evaluation, Measured
+from more_ray.metrics.scores import SourceScores
 from more_ray.metrics.summary import compare, summarise
 from more_ray.model.heads_file import Calibration
 from more_ray.model.tokenizer import prepared_tokenizer
 from more_ray.parquet import write_table
 from more_ray.run_folder import DISAGREEMENTS
+
+SCHEME = "drift"
+"""What `eval.json` calls it."""
 
 
 def evaluate(
@@ -45,46 +49,36 @@ def evaluate(
         left_out: what the other sources say about each; none where no drifts were fitted.
         one_head: what own heads are compared with, pair by pair, where there are own heads.
     """
-    about = EvaluationPairs(features.prepared).scores
-    tests = {name: _Test(features, fitted, name) for name in features.prepared.names}
+    prepared = features.prepared
+    about = EvaluationPairs(prepared).scores
+    tests = {name: _Test(features, fitted, name) for name in prepared.names}
+    numbers = (config.seed, config.bins, config.resamples)
 
-    def summarised(score: dict[str, Floats]) -> tuple[Evaluation, Measured]:
-        score_N2 = np.concatenate(list(score.values())).astype(np.float32)
-        whole = summarise(
-            about(score_N2), "drift", None, config.seed, config.bins, config.resamples
-        )
-        return whole, {"sources": whole["sources"], "mean": whole["mean"]}
+    def scored(way: Callable[[_Test], Floats]) -> dict[str, SourceScores]:
+        score_N2 = np.concatenate([way(test) for test in tests.values()])
+        return about(score_N2.astype(np.float32))
 
-    own = {name: test.own_N2 for name, test in tests.items()}
-    scores = about(np.concatenate(list(own.values())).astype(np.float32))
-    write_scores(scores, config.output_dir)
-    result, _ = summarised(own)
-    result["shared"] = summarised({name: test.shared_N2 for name, test in tests.items()})[1]
+    def measured(scores: Mapping[str, SourceScores]) -> Measured:
+        whole = summarise(scores, SCHEME, None, *numbers)
+        return {"sources": whole["sources"], "mean": whole["mean"]}
+
+    own = scored(lambda test: test.own_N2)
+    write_scores(own, config.output_dir)
+    result = summarise(own, SCHEME, None, *numbers)
+    result["shared"] = measured(scored(lambda test: test.shared_N2))
     if fitted.ridge:
         parts = {name: parts_of(fitted.heads, test.dz_NH) for name, test in tests.items()}
         result["drifts"] = compare_drifts(fitted.names, np.concatenate(list(parts.values())))
-        texts = (
-            read_texts(features.prepared, prepared_tokenizer(features.prepared))
-            if config.texts
-            else None
-        )
-        table = disagreements_table(fitted, scores, parts, texts)
+        texts = read_texts(prepared, prepared_tokenizer(prepared)) if config.texts else None
+        table = disagreements_table(fitted, own, parts, texts)
         write_table(storage.join(config.output_dir, DISAGREEMENTS), table)
-        result["posterior"] = summarised({name: test.unsure_N2 for name, test in tests.items()})[1]
+        result["posterior"] = measured(scored(lambda test: test.unsure_N2))
     if one_head:
-        plain = {name: _Test(features, one_head, name).own_N2 for name in tests}
-        _, result["one_head"] = summarised(plain)
-        plain_scores = about(np.concatenate(list(plain.values())).astype(np.float32))
-        numbers = (config.seed, config.bins, config.resamples)
-        differences = compare([scores], [plain_scores], *numbers)
-        result["against"] = {"path": "one head for all", **differences}
+        plain = scored(lambda test: test.by(one_head))
+        result["one_head"] = measured(plain)
+        result["against"] = {"path": "one head for all", **compare([own], [plain], *numbers)}
     if left_out:
-        result["left_out"] = summarised(
-            {
-                name: test.by_others_N2(left_out[name]) if name in left_out else test.own_N2
-                for name, test in tests.items()
-            }
-        )[1]
+        result["left_out"] = measured(scored(lambda test: test.by_others(left_out)))
     return result
 
 
@@ -109,17 +103,21 @@ class _Test:
         names = self.fitted.names
         return names.index(self.name) if self.name in names else None
 
-    @cached_property
+    @property
     def shared_N2(self) -> Floats:
         return self.z_N2H @ self.fitted.folded_H
 
-    @cached_property
+    @property
     def own_N2(self) -> Floats:
-        if self.source is not None:
-            return self.z_N2H @ self.fitted.folded_KH[self.source]
-        return self.unknown_N2 if self.fitted.posterior else self.shared_N2
+        unknown = self.source is None and self.fitted.posterior
+        return self.unknown_N2 if unknown else self.by(self.fitted)
 
-    @cached_property
+    def by(self, heads: Calibration) -> Floats:
+        """By the own head; of a source that was not fitted, by the shared one."""
+        own = self.source is not None
+        return self.z_N2H @ (heads.folded_KH[self.source] if own else heads.folded_H)
+
+    @property
     def unsure_N2(self) -> Floats:
         """By the own head, less sure by its posterior."""
         if self.source is None or not self.fitted.posterior:
@@ -128,7 +126,7 @@ class _Test:
         scale = self.fitted.temperature_K[self.source]
         return _alone(widened(self.dz_NH @ self.fitted.folded_KH[self.source], doubt_N / scale**2))
 
-    @cached_property
+    @property
     def unknown_N2(self) -> Floats:
         """As people who were never asked."""
         fitted = self.fitted
@@ -140,8 +138,11 @@ class _Test:
             fitted.unknown_factor * fitted.drift_variance,
         )
 
-    def by_others_N2(self, others: LeftOut) -> Floats:
-        """The same by heads that never saw this source."""
+    def by_others(self, left_out: Mapping[str, LeftOut]) -> Floats:
+        """The same by heads that never saw this source; all are such where it was not fitted."""
+        if self.name not in left_out:
+            return self.own_N2
+        others = left_out[self.name]
         return self._of_strangers(others.heads.shared_H, others.factor_HH, others.variance)
 
     def _of_strangers(self, head_H: Floats, factor_HH: Floats, variance: float) -> Floats:

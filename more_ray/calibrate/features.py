@@ -8,7 +8,7 @@ Legend: N pairs, H hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,9 +67,13 @@ class Block:
     first: int
     stop: int
 
+    @property
+    def name(self) -> str:
+        """The name of its file."""
+        return f"{self.source}.{self.split}-{self.first // BLOCK:06d}.parquet"
+
     def file(self, folder: str) -> str:
-        name = f"{self.source}.{self.split}-{self.first // BLOCK:06d}.parquet"
-        return storage.join(folder, name)
+        return storage.join(folder, self.name)
 
 
 @dataclass(frozen=True)
@@ -124,9 +128,10 @@ def extract(prepared: Prepared, one: Pass, progress: Callable[[int, int], None])
     gpus = int(uses_gpu(one.use_gpu, one.workers))
     device = "cuda" if gpus else "cpu"
     every = blocks(prepared)
-    dtype = _dtype(prepared, one, every, device)
+    there = {name: set(storage.files(one.folder(prepared, name))) for name in DTYPES}
+    dtype = _dtype(one, {name: len(files) for name, files in there.items()}, device)
     folder = one.folder(prepared, dtype)
-    waiting = [block for block in every if not storage.exists(block.file(folder))]
+    waiting = [block for block in every if block.name not in there[dtype]]
     total = sum(block.stop - block.first for block in every)
     done = total - sum(block.stop - block.first for block in waiting)
     progress(done, total)
@@ -148,17 +153,14 @@ def extract(prepared: Prepared, one: Pass, progress: Callable[[int, int], None])
     return Features(folder, prepared)
 
 
-def _dtype(prepared: Prepared, one: Pass, every: Sequence[Block], device: str) -> str:
-    """The precision of the pass; for auto that of the hidden states that are there, if any are."""
+def _dtype(one: Pass, there: Mapping[str, int], device: str) -> str:
+    """The precision of the pass; for auto that of the hidden states that are there, if any are.
 
-    def there(dtype: str) -> int:
-        folder = one.folder(prepared, dtype)
-        return sum(storage.exists(block.file(folder)) for block in every)
-
-    if one.precision == "auto":
-        fullest = max(DTYPES, key=there)
-        if there(fullest):
-            return fullest
+    Args:
+        there: files, by precision.
+    """
+    if one.precision == "auto" and any(there.values()):
+        return max(there, key=there.__getitem__)
     choose = ray.remote(choose_dtype).options(**worker_options(int(device == "cuda")))
     return ray.get(choose.remote(one.precision, one.model, device))
 

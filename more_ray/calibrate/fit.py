@@ -44,13 +44,8 @@ def fit(
     heads = fit_heads(pairs, choice.ridge, prior_H, spectrum=spectrum)
     settings = (choice.ridge, prior_H, heads, spectrum)
     left_out = leave_each_out(pairs, *settings)
-    found = Calibration(
-        names=pairs.names,
-        trunk=trunk,
-        heads=heads,
-        drift_variance=drift_variance(heads.drift_KH),
-        shared_temperature=fit_temperature(choice.shared_N),
-        temperature_K=_by_source(pairs, choice.own_N),
+    found = replace(
+        _cooled(trunk, pairs, heads, choice.own_N, choice.shared_N),
         ridge=choice.ridge,
         posterior=laplace(pairs, heads, choice.ridge),
         unknown_factor=unknown_factor(pairs, left_out),
@@ -77,30 +72,28 @@ def fit_one_head(
     spectrum = pooled_spectrum(pairs)
     choice = choose_ridge(pairs, prompt_N, folds, seed, prior_H, spectrum, drifts=False)
     heads = fit_heads(pairs, choice.ridge, prior_H, spectrum=spectrum)
-    return Calibration(
-        names=pairs.names,
-        trunk=trunk,
-        heads=heads,
-        drift_variance=0.0,
-        shared_temperature=fit_temperature(choice.shared_N),
-        temperature_K=_by_source(pairs, choice.own_N),
-    )
+    return _cooled(trunk, pairs, heads, choice.own_N, choice.shared_N)
 
 
 def temperatures(trunk: str, pairs: Pairs, head_H: Floats) -> Calibration:
     """A head as it is, with a temperature for everybody and one for each source."""
     delta_N = pairs.dz_NH @ head_H
+    heads = Heads(head_H, np.zeros((len(pairs.names), len(head_H))))
+    return _cooled(trunk, pairs, heads, delta_N, delta_N)
+
+
+def _cooled(trunk: str, pairs: Pairs, heads: Heads, own_N: Floats, shared_N: Floats) -> Calibration:
+    """Heads with their temperatures.
+
+    Args:
+        own_N, shared_N: reward differences by heads that have not learnt from the pair.
+    """
+    sources = range(len(pairs.names))
     return Calibration(
         names=pairs.names,
         trunk=trunk,
-        heads=Heads(head_H, np.zeros((len(pairs.names), len(head_H)))),
-        drift_variance=0.0,
-        shared_temperature=fit_temperature(delta_N),
-        temperature_K=_by_source(pairs, delta_N),
+        heads=heads,
+        drift_variance=drift_variance(heads.drift_KH),
+        shared_temperature=fit_temperature(shared_N),
+        temperature_K=np.array([fit_temperature(own_N[pairs.source_N == one]) for one in sources]),
     )
-
-
-def _by_source(pairs: Pairs, delta_N: Floats) -> Floats:
-    """`[K]` temperatures."""
-    sources = range(len(pairs.names))
-    return np.array([fit_temperature(delta_N[pairs.source_N == source]) for source in sources])

@@ -5,7 +5,6 @@ Legend: N pairs, K sources, H hidden size.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,9 @@ from more_ray.calibrate.features import Features, Pass, extract
 from more_ray.calibrate.fit import fit, fit_one_head, temperatures
 from more_ray.calibrate.pairs import Floats, Pairs, make_pairs
 from more_ray.calibrate.trunk import given_head, has_head, load_model, trunk_tokenizer
-from more_ray.config import CalibrationConfig, DataConfig
+from more_ray.config import CalibrationConfig
 from more_ray.config.base import dump
-from more_ray.data.prepare import counted, prepare
+from more_ray.data.prepare import chosen_sources, counted, prepare
 from more_ray.data.prepared import Prepared
 from more_ray.environment import environment
 from more_ray.errors import UserError
@@ -76,7 +75,9 @@ def calibrate(config: CalibrationConfig, progress: Progress = Progress()) -> Eva
         raise UserError(f"fit: temperature given; {config.model.path} has no reward head")
     tokenizer = trunk_tokenizer(config.model, config.data.max_length)
     prepared = prepare(config.data, tokenizer, progress.prepared, prompts=True)
-    names = asked(config.data, prepared)
+    names = chosen_sources(config.data, prepared)
+    if len(names) < 2:
+        raise UserError(f"data.sources: two or more are needed; there is {names[0]}")
     if config.export not in (None, *names):
         raise UserError(f"export: no head of {config.export}; there are {', '.join(names)}")
     progress.phase("reading the model")
@@ -137,22 +138,6 @@ def _fitted(
     return fitted, evaluate(config, features, fitted, left_out, one_head)
 
 
-def asked(data: DataConfig, prepared: Prepared) -> tuple[str, ...]:
-    """The sources that `data.train_on` names, or all.
-
-    Raises:
-        UserError: there is no such source, or only one.
-    """
-    names = tuple(data.train_on or prepared.names)
-    if unknown := [name for name in names if name not in prepared.names]:
-        raise UserError(
-            f"data.train_on: no source {unknown[0]}; there are {', '.join(prepared.names)}"
-        )
-    if len(names) < 2:
-        raise UserError(f"data.sources: two or more are needed; there is {names[0]}")
-    return names
-
-
 def _pass(config: CalibrationConfig, trunk: str) -> Pass:
     return Pass(
         config.model,
@@ -183,6 +168,5 @@ def _write_model(
     """A plain checkpoint of the trunk with a head."""
     weights = dict(classifier.state_dict())
     weights["score.weight"] = torch.from_numpy(head_H[None]).float()
-    with tempfile.TemporaryDirectory() as folder:
-        export(classifier, weights, None, tokenizer, Path(folder))
-        storage.upload(Path(folder), path, last="config.json")
+    with storage.uploading(path, last="config.json") as folder:
+        export(classifier, weights, None, tokenizer, folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal, TypeVar
 
 from annotated_types import Ge, Gt
@@ -16,6 +17,22 @@ Each = Annotated[
     Discriminator(lambda given: "one" if isinstance(given, int | float | str) else "list"),
 ]
 """One value for all populations, or a list with a value for each."""
+
+
+Number = TypeVar("Number", int, float)
+
+
+def each(given: Number | Sequence[Number], sources: int) -> Sequence[Number]:
+    """A value for each source: the one that is given for all, or the given ones.
+
+    Raises:
+        ValueError: they are not as many as the sources.
+    """
+    if not isinstance(given, Sequence):
+        return [given] * sources
+    if len(given) != sources:
+        raise ValueError(f"got {len(given)} values, allowed: one for all, or {sources}")
+    return given
 
 
 class SimulatorConfig(Section):
@@ -39,12 +56,12 @@ class SimulatorConfig(Section):
     @model_validator(mode="after")
     def _a_value_for_each_population(self) -> SimulatorConfig:
         for key in ("pairs", "test_pairs", "drift", "noise"):
-            given = getattr(self, key)
-            if isinstance(given, list) and len(given) != self.sources:
+            try:
+                each(getattr(self, key), self.sources)
+            except ValueError as error:
                 raise ValueError(
-                    f"data.simulator.{key}: got {len(given)} values, allowed: one for all, or "
-                    f"{self.sources} (data.simulator.sources)"
-                )
+                    f"data.simulator.{key}: {error} (data.simulator.sources)"
+                ) from error
         return self
 
 

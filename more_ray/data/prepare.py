@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,6 +16,7 @@ import ray
 
 from more_ray import storage
 from more_ray.config import DataConfig
+from more_ray.config.data import each
 from more_ray.data.audit import Audit
 from more_ray.data.files import read_records
 from more_ray.data.prepared import (
@@ -30,9 +29,9 @@ from more_ray.data.prepared import (
 )
 from more_ray.data.reading import ReadShard, Shard
 from more_ray.data.shapes import unread_columns
-from more_ray.data.simulated import Simulator, each
+from more_ray.data.simulated import Simulator
 from more_ray.data.sources import SourceFiles, fingerprint, locate
-from more_ray.errors import DataError
+from more_ray.errors import DataError, UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -94,9 +93,9 @@ def prepare(
     if storage.exists(storage.join(folder, "manifest.json")):
         return Prepared.open(folder)
 
-    with tempfile.TemporaryDirectory() as local:
+    tokenizer_folder = storage.join(folder, "tokenizer")
+    with storage.uploading(tokenizer_folder, last="tokenizer_config.json") as local:
         tokenizer.save_pretrained(local)
-        storage.upload(Path(local), storage.join(folder, "tokenizer"), "tokenizer_config.json")
     shards = _file_shards(files) if files else _simulated_shards(data, names)
     read = ReadShard(names, simulator, tokenizer, data, chosen_only, frozenset(whole))
     rows = (
@@ -127,6 +126,15 @@ def source_names(data: DataConfig) -> list[str]:
     if data.sources or data.root:
         return [file.name for file in locate(data.sources, data.root)]
     return Simulator(data.simulator.sources).names()
+
+
+def chosen_sources(data: DataConfig, prepared: Prepared) -> tuple[str, ...]:
+    """The sources that `data.train_on` names, or all; raises UserError for an unknown one."""
+    for name in data.train_on:
+        if name not in prepared.names:
+            there = ", ".join(prepared.names)
+            raise UserError(f"data.train_on: no source {name}; there are {there}")
+    return tuple(data.train_on) or prepared.names
 
 
 def counted(data: DataConfig, prepared: Prepared) -> dict[str, dict[str, Any]]:

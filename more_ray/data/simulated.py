@@ -19,11 +19,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from more_ray.config.data import each
 from more_ray.data.messages import Message
 from more_ray.data.records import Pair
 
@@ -186,21 +186,6 @@ def _prompts(split: str) -> tuple[tuple[str, str], ...]:
 
 PROMPTS = {split: _prompts(split) for split in ("train", "test")}
 SHARED_WEIGHTS_A = np.array([attribute.shared_weight for attribute in ATTRIBUTES])
-
-Number = TypeVar("Number", int, float)
-
-
-def each(given: Number | Sequence[Number], sources: int) -> Sequence[Number]:
-    """A value for each source: the one that is given for all, or the given ones.
-
-    Raises:
-        ValueError: they are not as many as the sources.
-    """
-    if not isinstance(given, Sequence):
-        return [given] * sources
-    if len(given) != sources:
-        raise ValueError(f"got {len(given)} values, allowed: one for all, or {sources}")
-    return given
 
 
 @dataclass(frozen=True)

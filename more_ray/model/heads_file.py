@@ -24,6 +24,8 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -146,7 +148,8 @@ def upload_heads(calibration: Calibration, run: str) -> None:
 
 def sources_of(path: Path) -> tuple[str, ...]:
     """The names of the sources; raises as `read_heads` does."""
-    return tuple(json.loads(_read(path)[0]["sources"]))
+    with _opened(path) as (metadata, _):
+        return tuple(json.loads(metadata["sources"]))
 
 
 def read_heads(path: Path, trunk: str, hidden_size: int) -> Calibration:
@@ -156,7 +159,8 @@ def read_heads(path: Path, trunk: str, hidden_size: int) -> Calibration:
         ModelError: no such file, another format or version, heads of another trunk or hidden size,
             or tensors of wrong shapes.
     """
-    metadata, tensors = _read(path)
+    with _opened(path) as (metadata, file):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     names = tuple(json.loads(metadata["sources"]))
     if metadata["trunk"] != trunk:
         raise ModelError(
@@ -181,19 +185,21 @@ def read_heads(path: Path, trunk: str, hidden_size: int) -> Calibration:
     )
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Floats]]:
-    """The metadata and the tensors."""
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[dict[str, str], Any]]:
+    """The metadata and the open file, of which no tensor has been read yet."""
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if metadata.get("format") != FORMAT:
+                raise ModelError(f"{path} holds no heads: its format is {metadata.get('format')!r}")
+            if metadata["version"] != VERSION:
+                raise ModelError(
+                    f"{path} is of version {metadata['version']}; this reads {VERSION}"
+                )
+            yield metadata, file
     except (OSError, SafetensorError) as error:
         raise ModelError(f"{path} cannot be read as heads: {error}") from None
-    if metadata.get("format") != FORMAT:
-        raise ModelError(f"{path} holds no heads: its format is {metadata.get('format')!r}")
-    if metadata["version"] != VERSION:
-        raise ModelError(f"{path} is of version {metadata['version']}; this reads {VERSION}")
-    return metadata, tensors
 
 
 def _check_shapes(path: Path, tensors: dict[str, Floats], sources: int, hidden: int) -> None:

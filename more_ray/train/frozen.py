@@ -9,12 +9,10 @@ Legend: N pairs, K sources, H hidden size, C numbers of a pair.
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -218,9 +216,8 @@ def train_frozen(
     weights["score.weight"] = model.score_head.weight.detach()
     if isinstance(model, DriftingRewardModel):
         weights[DRIFTS] = model.drifts.weight.detach()
-    with tempfile.TemporaryDirectory() as folder:
-        task.export(classifier, weights, prepared_tokenizer(prepared), Path(folder))
-        storage.upload(Path(folder), model_of(config.output_dir), last="config.json")
+    with storage.uploading(model_of(config.output_dir), last="config.json") as folder:
+        task.export(classifier, weights, prepared_tokenizer(prepared), folder)
     write_evaluation(config.output_dir, result)
     return result
 

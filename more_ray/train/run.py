@@ -17,7 +17,7 @@ from more_ray.cluster import uses_gpu, worker_environment
 from more_ray.config import RunConfig
 from more_ray.config.base import dump
 from more_ray.data.mixture import Mixture
-from more_ray.data.prepare import counted, prepare
+from more_ray.data.prepare import chosen_sources, counted, prepare
 from more_ray.data.prepared import Prepared
 from more_ray.device import begun_on_gpu
 from more_ray.environment import environment
@@ -144,9 +144,7 @@ def with_initial_model(config: RunConfig) -> RunConfig:
 def _mixture(config: RunConfig, prepared: Prepared) -> Mixture:
     """The training pairs of the sources that `data.train_on` names, or of all."""
     sizes = dict(zip(prepared.names, prepared.sizes("train"), strict=True))
-    names = tuple(config.data.train_on or sizes)
-    if unknown := [name for name in names if name not in sizes]:
-        raise UserError(f"data.train_on: no source {unknown[0]}; there are {', '.join(sizes)}")
+    names = chosen_sources(config.data, prepared)
     train = config.train
     return Mixture(
         names,

@@ -80,14 +80,17 @@ class Task(ABC):
         weights: dict[str, Tensor],
         tokenizer: PreTrainedTokenizerBase,
         folder: Path,
-    ) -> None:
+    ) -> PreTrainedModel:
         """Write the model as a Hugging Face checkpoint; called on rank 0 only.
+
+        Returns:
+            what was written.
 
         Args:
             trained: the model, whose own weights may lie on other ranks.
             weights: all of them, gathered.
         """
-        export(trained, weights, self.config.model.lora, tokenizer, folder)
+        return export(trained, weights, self.config.model.lora, tokenizer, folder)
 
 
 class RankingTask(Task):
@@ -134,14 +137,15 @@ class RankingTask(Task):
         weights: dict[str, Tensor],
         tokenizer: PreTrainedTokenizerBase,
         folder: Path,
-    ) -> None:
+    ) -> PreTrainedModel:
         drift_KH = weights.pop(DRIFTS, None)
-        exported = export(trained, weights, self.config.model.lora, tokenizer, folder)
+        exported = super().export(trained, weights, tokenizer, folder)
         if drift_KH is not None:
             shared_H = exported.score.weight.detach()[0]
             heads = Heads(*(weight.double().numpy() for weight in (shared_H, drift_KH)))
             found = trained_heads(self.names, trunk_digest(exported), heads)
             upload_heads(found, self.config.output_dir)
+        return exported
 
 
 class DpoTask(RankingTask):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import deepspeed
 import pyarrow as pa
@@ -135,6 +133,5 @@ def _export(
     if weights is None:
         return
     job.run_log.phase.remote("writing the model")
-    with tempfile.TemporaryDirectory() as folder:
-        task.export(engine.module.trained, weights, tokenizer, Path(folder))
-        storage.upload(Path(folder), model_of(job.config.output_dir), last="config.json")
+    with storage.uploading(model_of(job.config.output_dir), last="config.json") as folder:
+        task.export(engine.module.trained, weights, tokenizer, folder)
