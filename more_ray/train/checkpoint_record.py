@@ -6,6 +6,8 @@ Separate from `checkpoint`, so that a process which makes batches need not impor
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from typing import Any, cast
 
 import ray.train
 
@@ -18,32 +20,22 @@ def steps_done(output_dir: str) -> int:
 
     A folder that is on disk but not yet registered does not count: workers would not get it.
     """
-    record = _record(output_dir)
-    if not storage.exists(record):
-        return 0
-    newest = storage.read_json(record)["latest_checkpoint_result"]
+    state = _read(_record(output_dir))
+    newest = state and state["latest_checkpoint_result"]
     return int(newest["checkpoint_dir_name"].removeprefix("step-")) if newest else 0
 
 
 def mend(output_dir: str) -> None:
     """Repair the record so that Ray Train accepts it.
 
-    Ray Train overwrites it in place: where a kill or a full disk left it incomplete, the previous
-    version is restored. Checkpoints that have been removed since are taken out; training resumes
-    from the newest that is left.
+    Where a kill or a full disk left it incomplete, the previous version is restored. Checkpoints
+    that have been removed since are taken out; training resumes from the newest that is left.
     """
     record = _record(output_dir)
-    if not storage.exists(record):
+    state = _read(record)
+    if state is None:
+        storage.remove(record)
         return
-    try:
-        storage.read_json(record)
-    except json.JSONDecodeError:
-        if storage.exists(_kept(record)):
-            storage.write_text(record, storage.read_text(_kept(record)))
-        else:
-            storage.remove(record)
-            return
-    state = storage.read_json(record)
     results, indices = state["checkpoint_results"], state["checkpoint_report_indices"]
     existing = [
         (result, index)
@@ -54,7 +46,7 @@ def mend(output_dir: str) -> None:
         state["checkpoint_results"] = [result for result, _ in existing]
         state["checkpoint_report_indices"] = [index for _, index in existing]
         state["latest_checkpoint_result"] = existing[-1][0] if existing else None
-        storage.write_json(record, state)
+    storage.write_json(record, state)
 
 
 def keep(output_dir: str) -> None:
@@ -63,6 +55,15 @@ def keep(output_dir: str) -> None:
     record = _record(output_dir)
     if storage.exists(record):
         storage.write_text(_kept(record), storage.read_text(record))
+
+
+def _read(record: str) -> dict[str, Any] | None:
+    """The record; the version before where it is incomplete, since Ray Train overwrites it in
+    place. None if there is none."""
+    for version in (record, _kept(record)) if storage.exists(record) else ():
+        with suppress(json.JSONDecodeError, FileNotFoundError):
+            return cast(dict[str, Any], storage.read_json(version))
+    return None
 
 
 def _record(output_dir: str) -> str:

@@ -28,7 +28,7 @@ def record(tmp_path: Path) -> Path:
 def test_a_whole_record_stays(record: Path, tmp_path: Path) -> None:
     record.write_text(WHOLE)
     mend(str(tmp_path))
-    assert record.read_text() == WHOLE
+    assert json.loads(record.read_text()) == json.loads(WHOLE)
     assert steps_done(str(tmp_path)) == 4
 
 
@@ -36,13 +36,16 @@ def test_a_whole_record_stays(record: Path, tmp_path: Path) -> None:
 def test_a_torn_record_is_put_back(record: Path, tmp_path: Path, torn: str) -> None:
     record.write_text(torn)
     record.with_name(f"{record.name}.kept").write_text(WHOLE)
+    assert steps_done(str(tmp_path)) == 4
     mend(str(tmp_path))
     assert steps_done(str(tmp_path)) == 4
 
 
 def test_the_first_record_torn_is_as_none(record: Path, tmp_path: Path) -> None:
     record.write_text("")
+    assert steps_done(str(tmp_path)) == 0
     mend(str(tmp_path))
+    assert not record.exists()
     assert steps_done(str(tmp_path)) == 0
     mend(str(tmp_path))
 
