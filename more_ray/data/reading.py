@@ -142,6 +142,8 @@ class ReadShard:
         chosen = render(self.tokenizer, pair.prompt, pair.chosen)
         if self.chosen_only:
             return [chosen, render_prompt(self.tokenizer, pair.prompt)]
+        if pair.share == 0.5:
+            raise InvalidRecord(Reason.TIE, "half of the votes each")
         if not pair.rejected:
             raise InvalidRecord(Reason.EMPTY, "rejected has no answer")
         return [chosen, render(self.tokenizer, pair.prompt, pair.rejected)]

@@ -16,7 +16,9 @@ class Pair:
     `prompt` ends with a user turn; `chosen` and `rejected` are the text of the assistant turn that
     follows it, stripped. `margin` is how strongly the annotator preferred `chosen`. `probability`
     is the true probability that `chosen` is preferred, known for simulated data only. `subset` is
-    the part of a test set that the pair belongs to.
+    the part of a test set that the pair belongs to. `share` is the share of annotators who
+    preferred `chosen`, at least one half, and exactly that for a tie; None where one label is all
+    that is known. `weight` is how much the pair counts beside others.
     """
 
     prompt: tuple[Message, ...]
@@ -26,6 +28,8 @@ class Pair:
     margin: float | None = None
     probability: float | None = None
     subset: str | None = None
+    share: float | None = None
+    weight: float = 1.0
 
 
 def to_pair(
@@ -38,6 +42,8 @@ def to_pair(
     margin: Any = None,
     probability: Any = None,
     subset: Any = None,
+    share: Any = None,
+    weight: Any = None,
     before: tuple[Message, ...] = (),
 ) -> Pair | Reject:
     """Turn the raw values of one record into a `Pair`, or say why it is not a pair.
@@ -46,7 +52,7 @@ def to_pair(
     dialogues that differ in their last assistant turn only. With a prompt, an answer is a text, or
     a list of messages that may repeat the prompt. With a prompt, `rejected` may be None: there is
     only one answer. `before` are turns that come before the prompt. Messages may be given as JSON
-    text.
+    text. Where `share` is below one half, the two answers change places.
     """
     try:
         context, better, worse = split(prompt, chosen, rejected)
@@ -59,21 +65,35 @@ def to_pair(
             raise InvalidRecord(Reason.EMPTY, f"{empty} has no answer")
         if better == worse:
             raise InvalidRecord(Reason.IDENTICAL, f"{len(better)} characters")
+        share = None if share is None else _probability(share, "share")
+        probability = None if probability is None else _probability(probability, "probability")
+        if share is not None and share < 0.5:
+            better, worse, share = worse, better, 1 - share
+            probability = None if probability is None else 1 - probability
         return Pair(
             prompt_after(before, context),
             better,
             worse,
             source,
             None if margin is None else number(margin, "margin"),
-            None if probability is None else _probability(probability),
+            probability,
             None if subset is None else name_of(subset, "subset"),
+            share,
+            1.0 if weight is None else _weight(weight),
         )
     except InvalidRecord as invalid:
         return invalid.at(where)
 
 
-def _probability(value: Any) -> float:
-    probability = number(value, "probability")
+def _probability(value: Any, name: str) -> float:
+    probability = number(value, name)
     if not 0 <= probability <= 1:
-        raise InvalidRecord(Reason.WRONG_TYPE, "probability must lie in [0, 1]")
+        raise InvalidRecord(Reason.WRONG_TYPE, f"{name} must lie in [0, 1]")
     return probability
+
+
+def _weight(value: Any) -> float:
+    weight = number(value, "weight")
+    if weight <= 0:
+        raise InvalidRecord(Reason.WRONG_TYPE, "weight must be above 0")
+    return weight
