@@ -12,9 +12,11 @@ from typing import Any
 
 import psutil
 import pytest
+from safetensors.numpy import load_file
 from support import MakeConfig, metrics, processes, scores, starts, wait_for, weights
 
 from more_ray.errors import UserError
+from more_ray.run_folder import HEADS
 from more_ray.train.checkpoint_record import steps_done
 from more_ray.train.job import Job
 from more_ray.train.run import run
@@ -67,6 +69,29 @@ def test_another_number_of_workers_goes_on_with_the_same_pairs(
         assert line["source_loss"] == pytest.approx(undisturbed["source_loss"], abs=1e-5)
         assert line["lam"] == pytest.approx(undisturbed["lam"], abs=1e-4)
     assert scores(tmp_path) == pytest.approx(scores(trained), abs=1e-5)
+
+
+def test_another_number_of_workers_goes_on_with_the_same_drifts(
+    cluster: None, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    """Their own decay, too, with the weights and the optimizer's state in parts."""
+    model = {"heads": "shared+drift", "drift_decay": 1.0}
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+
+    def train(folder: Path, workers: int, **settings: int) -> None:
+        settings |= {"workers": workers, "zero_stage": 3}
+        run(small_config(folder, model=model, train=settings))
+
+    train(undisturbed, workers=2)
+    with pytest.raises(UserError), once_there_is_a_checkpoint(killed, psutil.Process.kill):
+        train(killed, workers=2, max_failures=0)
+    train(killed, workers=3)
+    _, second = starts(killed)
+    assert second["step"] > 0
+    drift, expected = (load_file(folder / HEADS)["drift"] for folder in (killed, undisturbed))
+    assert drift == pytest.approx(expected, abs=1e-5)
+    assert abs(drift).max() > 1e-3
+    assert scores(killed) == pytest.approx(scores(undisturbed), abs=1e-5)
 
 
 def test_a_stalled_worker_is_replaced_and_keeps_its_own_average(
