@@ -76,10 +76,10 @@ def prepare(config: configs.RunConfig) -> None:
     """
     prepared = api.prepare(config)
     from more_ray.bars import console
-    from more_ray.terminal import prepared_table
+    from more_ray.terminal import prepared_tables
 
-    console.print(prepared_table(prepared))
-    console.print(f"Prepared data in {prepared.folder}")
+    console.print(*prepared_tables(prepared))
+    console.print(f"Prepared data in {prepared.folder}, each reject in its rejects.jsonl")
 
 
 def evaluate(config: configs.EvaluationConfig) -> None:

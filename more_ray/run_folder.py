@@ -39,6 +39,8 @@ DISAGREEMENTS = "disagreements.parquet"
 """After calibration: the probability of each test pair by every head."""
 MODEL = "model"
 """The exported model: a folder."""
+CARD = "README.md"
+"""In the folder of a model: its model card."""
 MODELS = "models"
 """After calibration with `export`: plain models of single sources, a folder each."""
 CHECKPOINTS = "checkpoints"
@@ -98,6 +100,11 @@ def holds_model(folder: str) -> bool:
     return storage.exists(storage.join(folder, MODEL, "config.json"))
 
 
+def has_card(folder: str) -> bool:
+    """Whether a run's model has its card, which earlier versions did not write."""
+    return storage.exists(storage.join(folder, MODEL, CARD))
+
+
 def is_evaluated(folder: str) -> bool:
     return storage.exists(storage.join(folder, EVALUATION))
 
@@ -142,6 +149,12 @@ def _settings(model_path: str) -> dict[str, Any] | None:
     except (yaml.YAMLError, UnicodeDecodeError):
         return None
     return settings if isinstance(settings, dict) else None
+
+
+def base_of(model_path: str) -> str:
+    """The path or name of the model that came before all runs and calibrations of ours."""
+    settings = _settings(model_path) or {}
+    return base_of(settings["model"]["path"]) if "model" in settings else model_path
 
 
 def data_of(model_path: str) -> dict[str, dict[str, Any]]:

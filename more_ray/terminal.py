@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from more_ray.data.audit import AUDITED
+from more_ray.data.audit_tables import (
+    ABOUT_LENGTHS,
+    Rows,
+    length_rows,
+    pair_rows,
+    reject_rows,
+)
 from more_ray.data.prepared import Prepared
 from more_ray.judge.summary import DECIDED
 from more_ray.metrics.evaluation import Evaluation, Measured, SourceMeasures
@@ -30,23 +36,34 @@ def _table(*left: str, right: Sequence[str] = (), wrap: bool = False) -> Table:
     return table
 
 
-def prepared_table(prepared: Prepared) -> Table:
-    """Pairs, rejects, and doubtful training pairs of each source."""
-    table = _table("source", right=("train", "test", "rejected", *AUDITED.values()))
-    unread = ""
-    for name, count in prepared.manifest["sources"].items():
-        rejected = sum(count["rejected"].values())
-        numbers = [count["train"], count["test"], rejected, *(count[key] for key in AUDITED)]
-        table.add_row(name, *(f"{number:,}" for number in numbers))
-        if columns := count.get("unread"):
-            unread += f"\nColumns of {name} that are not read: {', '.join(columns)}"
-    table.caption = (
-        "leaked: training pairs with the prompt of a test pair (data.on_leak).\n"
-        "twice: repeats of an earlier pair. contradicted: the other answer is preferred, in this "
-        "or another source.\n"
-        f"Each reject with its reason: {prepared.folder}/rejects.jsonl{unread}"
-    )
+def _of_rows(rows: Rows, *left: str, caption: str = "") -> Table:
+    """A table of rows, of which the columns `left` come first and hold names."""
+    table = _table(*left, right=[key for key in rows[0] if key not in left])
+    for row in rows:
+        table.add_row(*(f"{cell:,}" if isinstance(cell, int) else cell for cell in row.values()))
+    table.caption = caption
     return table
+
+
+def prepared_tables(prepared: Prepared) -> Iterator[Table]:
+    """The audit of each source: pairs, doubtful training pairs, lengths, reasons of rejects."""
+    counts = prepared.manifest["sources"]
+    unread = "".join(
+        f"\nColumns of {name} that are not read: {', '.join(count['unread'])}"
+        for name, count in counts.items()
+        if count.get("unread")
+    )
+    yield _of_rows(
+        pair_rows(counts),
+        "source",
+        caption="leaked: training pairs with the prompt of a test pair (data.on_leak).\n"
+        "twice: repeats of an earlier pair. contradicted: the other answer is preferred, in this "
+        f"or another source.{unread}",
+    )
+    if lengths := length_rows(counts):
+        yield _of_rows(lengths, "source", caption=ABOUT_LENGTHS)
+    if rejects := reject_rows(counts):
+        yield _of_rows(rejects, "source", "rejected because")
 
 
 def evaluation_tables(evaluations: Mapping[str, Evaluation]) -> list[Table]:

@@ -28,6 +28,7 @@ from more_ray.data.prepared import Prepared
 from more_ray.environment import environment
 from more_ray.errors import UserError
 from more_ray.metrics.evaluation import Evaluation
+from more_ray.model.card import write_card
 from more_ray.model.export import export
 from more_ray.model.heads_file import Calibration, read_heads, upload_heads
 from more_ray.model.tokenizer import prepared_tokenizer
@@ -40,6 +41,7 @@ from more_ray.run_folder import (
     MODELS,
     check_same,
     evaluation_of,
+    has_card,
     holds_model,
     is_evaluated,
     model_of,
@@ -87,6 +89,8 @@ def calibrate(config: CalibrationConfig, progress: Progress = Progress()) -> Eva
     made_of = {"data": counted(config.data, prepared), "trunk": trunk, "texts": config.texts}
     if _is_finished(folder, made_of):
         fitted = read_heads(Path(folder, HEADS), trunk, classifier.score.weight.shape[1])
+        if not has_card(folder):
+            write_card(config, fitted)
     else:
         # Written last: without it nothing of an earlier calibration counts.
         storage.remove(storage.join(folder, EVALUATION))
@@ -97,10 +101,12 @@ def calibrate(config: CalibrationConfig, progress: Progress = Progress()) -> Eva
         upload_heads(fitted, folder)
         _write_model(classifier, fitted.folded_H, tokenizer, model_of(folder))
         write_evaluation(folder, result)
+        write_card(config, fitted)
     if config.export:
         progress.phase(f"writing the model of {config.export}")
         head_H = fitted.folded_KH[names.index(config.export)]
         _write_model(classifier, head_H, tokenizer, storage.join(folder, MODELS, config.export))
+        write_card(config, fitted, config.export)
     return evaluation_of(folder)
 
 

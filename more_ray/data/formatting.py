@@ -72,22 +72,28 @@ def encode(
 ) -> list[list[int]]:
     """Token ids of rendered texts.
 
-    A text of more than `max_length` tokens loses its beginning, except the tokens that every text
-    begins with (BOS). Pad tokens at the end are removed, even where a text ends with that token by
-    itself: transformers' sequence classifiers score the last token that is not padding.
+    A text of more than `max_length` tokens is cut. Pad tokens at the end are removed, even where a
+    text ends with that token by itself: transformers' sequence classifiers score the last token
+    that is not padding.
     """
-    begin = _beginning(tokenizer, tokenizer.chat_template)
     rows = []
     for tokens in tokenizer(
         list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
     )["input_ids"]:
         while len(tokens) > 1 and tokens[-1] == tokenizer.pad_token_id:
             tokens.pop()
-        if len(tokens) > max_length:
-            kept = begin if tuple(tokens[: len(begin)]) == begin else ()
-            tokens = [*kept, *tokens[len(tokens) - max_length + len(kept) :]]
-        rows.append(tokens)
+        rows.append(cut(tokenizer, tokens, max_length))
     return rows
+
+
+def cut(tokenizer: PreTrainedTokenizerBase, tokens: list[int], max_length: int) -> list[int]:
+    """The last `max_length` tokens of a text that has more, after the tokens that every text begins
+    with (BOS)."""
+    if len(tokens) <= max_length:
+        return tokens
+    begin = _beginning(tokenizer, tokenizer.chat_template)
+    kept = begin if tuple(tokens[: len(begin)]) == begin else ()
+    return [*kept, *tokens[len(tokens) - max_length + len(kept) :]]
 
 
 def shared_prefix(*sequences: Sequence[int]) -> int:

@@ -19,6 +19,7 @@ from more_ray.config import DataConfig
 from more_ray.config.data import each
 from more_ray.data.audit import Audit
 from more_ray.data.files import read_records
+from more_ray.data.lengths import LengthCounter
 from more_ray.data.prepared import (
     PAIR_SCHEMA,
     Identity,
@@ -183,6 +184,7 @@ def _write(
     }
     counts = {name: _nothing_counted() for name in names}
     audit = Audit()
+    lengths = {name: LengthCounter(data.max_length) for name in names}
     with ExitStack() as stack:
         rejects = stack.enter_context(filesystem.open_output_stream(f"{path}/rejects.jsonl"))
         writers = {
@@ -215,10 +217,14 @@ def _write(
                 if split == "train" and data.on_leak != "drop":
                     count["leaked"] += int(audit.leaked(good).sum())
                 audit.see(name, split, good)
+                lengths[name].see(good)
                 writers[name, split].write(good.select(PAIR_SCHEMA.names).cast(PAIR_SCHEMA))
                 count[split] += len(good)
             progress(sum(count["train"] + count["test"] for count in counts.values()))
-    return {name: {**count, **audit.repeats(name)} for name, count in counts.items()}
+    return {
+        name: {**count, **audit.repeats(name), "lengths": lengths[name].lengths()}
+        for name, count in counts.items()
+    }
 
 
 def _nothing_counted() -> SourceCounts:

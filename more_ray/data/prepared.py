@@ -15,6 +15,7 @@ from typing_extensions import NotRequired
 
 from more_ray import storage
 from more_ray.data.audit import Repeats
+from more_ray.data.lengths import Lengths
 from more_ray.data.mixture import GROUP
 
 PAIR_SCHEMA = pa.schema(
@@ -55,6 +56,8 @@ class SourceCounts(Repeats):
     """Records, by the reason."""
     unread: NotRequired[list[str]]
     """Columns of its files of which nothing is made; the simulator has none."""
+    lengths: NotRequired[Lengths]
+    """Not counted by earlier versions."""
 
 
 class Identity(TypedDict):

@@ -16,8 +16,8 @@ import jinja2
 import pyarrow as pa
 
 from more_ray.config import DataConfig
-from more_ray.data.formatting import encode, render, render_prompt, shared_prefix
-from more_ray.data.prepared import PAIR_SCHEMA
+from more_ray.data.formatting import cut, encode, render, render_prompt, shared_prefix
+from more_ray.data.prepared import PAIR_SCHEMA, TOKENS
 from more_ray.data.records import Pair
 from more_ray.data.rejects import InvalidRecord, Reason, Reject
 from more_ray.data.simulated import Simulator
@@ -39,6 +39,7 @@ WORK_SCHEMA = pa.schema(
         pa.field("key", pa.uint64()),
         pa.field("answers", pa.uint64()),
         pa.field("swapped", pa.bool_()),
+        pa.field("uncut", pa.list_(pa.int32())),
         pa.field("reason", pa.string()),
         pa.field("where", pa.string()),
         pa.field("detail", pa.string()),
@@ -149,36 +150,44 @@ class ReadShard:
         return [chosen, render(self.tokenizer, pair.prompt, pair.rejected)]
 
     def _tokens(self, texts: list[str]) -> Iterator[dict[str, list[int]]]:
-        """The tokens that both answers share, and the rest of each, from two `texts` per pair."""
+        """The tokens that both answers share, and the rest of each, from two `texts` per pair; and
+        how many tokens each text had before it was cut, as `uncut`."""
         if not texts:
             return
         if self.chosen_only:
             yield from self._answer_tokens(texts)
             return
-        tokens = encode(self.tokenizer, texts, self.data.max_length)
-        for chosen, rejected in zip(tokens[::2], tokens[1::2], strict=True):
+        tokens = encode(self.tokenizer, texts, NO_LIMIT)
+        for both in zip(tokens[::2], tokens[1::2], strict=True):
+            chosen, rejected = (cut(self.tokenizer, one, self.data.max_length) for one in both)
             shared = shared_prefix(chosen, rejected)
             yield {
                 "shared": chosen[:shared],
                 "chosen": chosen[shared:],
                 "rejected": rejected[shared:],
+                "uncut": [len(one) for one in both],
             }
 
     def _answer_tokens(self, texts: list[str]) -> Iterator[dict[str, list[int]]]:
         """As `_tokens` for chosen answers only: the prompt is shared, and nothing is rejected."""
-        kept = encode(self.tokenizer, texts[::2], self.data.max_length)
         uncut = encode(self.tokenizer, texts, NO_LIMIT)
-        for tokens, chosen, prompt in zip(kept, uncut[::2], uncut[1::2], strict=True):
+        for chosen, prompt in zip(uncut[::2], uncut[1::2], strict=True):
+            tokens = cut(self.tokenizer, chosen, self.data.max_length)
             # All of the prompt may be shared, so a token that no answer has is put after it.
             answer = min(len(chosen) - shared_prefix(chosen, [*prompt, -1]), len(tokens))
-            yield {"shared": tokens[:-answer], "chosen": tokens[-answer:], "rejected": []}
+            yield {
+                "shared": tokens[:-answer],
+                "chosen": tokens[-answer:],
+                "rejected": [],
+                "uncut": [len(chosen)],
+            }
 
 
 def _pair_row(pair: Pair, tokens: dict[str, list[int]]) -> dict[str, Any]:
     return {
         "pair": pair_id(pair),
         **tokens,
-        "tokens": sum(map(len, tokens.values())),
+        "tokens": sum(len(tokens[name]) for name in TOKENS),
         "chosen_characters": len(pair.chosen),
         "rejected_characters": len(pair.rejected),
         "margin": pair.margin,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from more_ray import storage
-from more_ray.data.audit import AUDITED
+from more_ray.data.audit_tables import ABOUT_LENGTHS, Counts, length_rows, pair_rows, reject_rows
 from more_ray.errors import UserError
 from more_ray.metrics.baselines import with_temperature
 from more_ray.metrics.evaluation import Differences, SourceMeasures, by_head
@@ -39,6 +39,7 @@ def render_page(models: Sequence[Model]) -> str:
     sources = list(models[0].first.scores)
     mixed = mixtures(models)
     table = models[0].first.disagreements
+    counts = (models[0].first.environment or {}).get("data") or {}
     return render(
         "page.html.j2",
         title=f"{models[0].name} on {_listed(sources)}",
@@ -59,7 +60,10 @@ def render_page(models: Sequence[Model]) -> str:
             for model in mixed
             for subset in model.evaluation["sources"][name].get("subsets", {})
         ],
-        data=_data_rows(models[0]),
+        data=_data_rows(counts),
+        lengths=length_rows(counts),
+        about_lengths=ABOUT_LENGTHS,
+        rejects=reject_rows(counts),
         outliers=[_outlier_row(model, name) for name in sources for model in mixed],
         differences=[
             {
@@ -150,21 +154,13 @@ def _subset_row(model: Model, source: str, subset: str) -> dict[str, Any]:
     }
 
 
-def _data_rows(model: Model) -> Rows:
-    """What preparation counted, a row per source; empty for runs that did not keep it."""
-    sources = (model.first.environment or {}).get("data") or {}
-    unread = any(count.get("unread") for count in sources.values())
-    return [
-        {
-            "source": name,
-            "train": count["train"],
-            "test": count["test"],
-            "rejected": sum(count["rejected"].values()),
-            **{title: count[key] for key, title in AUDITED.items()},
-            **({"not read": ", ".join(count.get("unread", []))} if unread else {}),
-        }
-        for name, count in sources.items()
-    ]
+def _data_rows(counts: Counts) -> Rows:
+    """What preparation counted, with the columns that it did not read, if any."""
+    rows = pair_rows(counts)
+    if any(count.get("unread") for count in counts.values()):
+        for row in rows:
+            row["not read"] = ", ".join(counts[row["source"]].get("unread", []))
+    return rows
 
 
 def _cell(measures: SourceMeasures, row: Measure) -> str | float:

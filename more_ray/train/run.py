@@ -23,6 +23,7 @@ from more_ray.device import begun_on_gpu
 from more_ray.environment import environment
 from more_ray.errors import UserError, last_line
 from more_ray.metrics.evaluation import Evaluation
+from more_ray.model.card import write_card
 from more_ray.model.loading import check_model
 from more_ray.model.tokenizer import training_tokenizer
 from more_ray.objective.losses import LOSSES
@@ -32,6 +33,7 @@ from more_ray.run_folder import (
     ENVIRONMENT,
     check_same,
     evaluation_of,
+    has_card,
     holds_model,
     is_evaluated,
     model_of,
@@ -83,6 +85,8 @@ def run(
         check_settings(config, mixture)
         finished = _finished(config, steps)
         if finished:
+            if not has_card(config.output_dir):
+                write_card(config)
             return finished
 
         use_gpu = not frozen and _use_gpu(config)
@@ -94,7 +98,9 @@ def run(
         if frozen:
             from more_ray.train.frozen import train_frozen  # imports torch and DeepSpeed
 
-            return train_frozen(config, prepared, mixture, steps, progress)
+            result = train_frozen(config, prepared, mixture, steps, progress)
+            write_card(config)
+            return result
         run_log = start_run_log(config.output_dir, config)
         progress.phase("starting workers")
         with followed(run_log, progress, steps, on_evaluation):
@@ -104,6 +110,7 @@ def run(
         ray.kill(run_log)
     if stopped:
         raise UserError(f"training stopped: {stopped}")
+    write_card(config)
     return evaluation_of(config.output_dir)
 
 

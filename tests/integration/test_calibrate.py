@@ -178,6 +178,8 @@ def test_a_population_s_own_model_is_a_plain_checkpoint(config: CalibrationConfi
     calibrate(config.changed(export="population_2"))
     assert (run / "scores.parquet").stat().st_mtime_ns == before  # nothing is fitted again
     model = str(run / "models" / "population_2")
+    for folder, whose in ((run / "model", "everybody's head"), (model, "the head of population_2")):
+        assert f"This model has {whose}." in Path(folder, "README.md").read_text()
     tokenizer = AutoTokenizer.from_pretrained(model)
     score = pipeline("text-classification", model, tokenizer=tokenizer, function_to_apply="none")
     pair = next(iter(Simulator(sources=SOURCES, drift=2.0).pairs("population_2", "test", 0, 120)))

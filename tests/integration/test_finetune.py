@@ -38,6 +38,7 @@ def test_fine_tuning_learns_answers_and_exports_a_plain_causal_lm(
     assert len(lines) == 32
     assert lines[-1]["loss"] < 0.7 * lines[0]["loss"]
     assert result["sources"]["answers"]["n"] == 20
+    assert "sft loss" in (tmp_path / "run/model/README.md").read_text()
 
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run/model")
     policy = AutoModelForCausalLM.from_pretrained(tmp_path / "run/model")

@@ -135,5 +135,6 @@ def test_nothing_is_left_without_a_source(config: RunConfig, tmp_path: Path) -> 
 def test_a_finished_run_returns_at_once(config: RunConfig, folders: list[Path]) -> None:
     again = config.changed(output_dir=str(folders[0]), compare=[])
     before = (folders[0] / "scores.parquet").stat().st_mtime_ns
+    assert "frozen trunk" in (folders[0] / "model" / "README.md").read_text()
     assert run(again) == evaluation(folders[0])
     assert (folders[0] / "scores.parquet").stat().st_mtime_ns == before

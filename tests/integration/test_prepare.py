@@ -47,6 +47,10 @@ def test_pairs_are_shuffled_capped_split_and_reused(tmp_path: Path) -> None:
     assert prepared.sizes("test")[0] == 40
     assert sum(prepared.manifest["sources"]["b"][split] for split in ("train", "test")) == 200
     assert 20 <= prepared.sizes("test")[1] <= 60
+    for name, kept in (("a", 250 + 40), ("b", 200)):
+        lengths = prepared.manifest["sources"][name]["lengths"]
+        assert (lengths["texts"], lengths["compared"], lengths["cut"]) == (2 * kept, kept, 0)
+        assert lengths["longer"] == kept  # "A good answer to 7." and "No, not 7."
     assert not set(prompts(prepared, "b", "train")) & set(prompts(prepared, "b", "test"))
 
     manifest = Path(prepared.folder) / "manifest.json"

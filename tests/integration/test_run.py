@@ -240,6 +240,22 @@ def test_a_finished_run_is_not_run_again(trained: Path, small_config: MakeConfig
     assert (trained / "eval.json").stat().st_mtime_ns == before
 
 
+def test_a_card_is_written_again_where_it_is_missing_and_kept_where_it_is_there(
+    trained: Path, small_config: MakeConfig
+) -> None:
+    card = trained / "model" / "README.md"
+    written = card.read_text()
+    assert "| population_1 |" in written
+    card.unlink()
+    run(small_config(trained, train={"workers": 2}))
+    assert card.read_text() == written
+    licensed = written.replace("# license: ", "license: mit # ")
+    card.write_text(licensed)
+    run(small_config(trained, train={"workers": 2}))
+    assert card.read_text() == licensed
+    card.write_text(written)
+
+
 def test_a_folder_of_another_run_is_refused(trained: Path, small_config: MakeConfig) -> None:
     with pytest.raises(UserError, match=r"holds a run with optimizer\.lr=0\.0002, not 0\.5"):
         run(small_config(trained, train={"workers": 2}, optimizer={"lr": 0.5}))

@@ -212,6 +212,25 @@ def test_runs_of_other_settings_are_other_models(folders: list[str], tmp_path: P
     assert read_models([str(other)])[0].name == "single helpful from outputs/mine"
 
 
+def test_the_page_shows_the_audit_of_the_data(page: str, tmp_path: Path) -> None:
+    folder = Path(save(tmp_path / "run", "more", 0, 1.0))
+    count = {"train": 9, "test": 3, "leaked": 0, "repeated": 0, "contradicted": 0}
+    lengths = {"texts": 24, "median": 7, "percentile_95": 88, "cut": 6, "shared": 30, "own": 40}
+    count |= {"contradicted_elsewhere": 2, "rejected": {"tie": 11}}
+    count |= {"lengths": lengths | {"compared": 12, "longer": 4.5}}
+    environment = json.loads((folder / "environment.json").read_text())
+    (folder / "environment.json").write_text(json.dumps(environment | {"data": {"helpful": count}}))
+    audited = render_page(read_models([str(folder)]))
+    tables = re.findall(r"<table>.*?</table>", audited.split("Training and test data")[1], re.S)
+    rows = [re.findall(r"<td>(.*?)</td>", table) for table in tables[:3]]
+    assert rows == [
+        ["helpful", "9", "3", "11", "0", "0", "0", "2"],
+        ["helpful", "24", "7", "88", "25.0%", "30.0%", "0.375 (0.165-0.646)"],
+        ["helpful", "tie", "11"],
+    ]
+    assert "Training and test data" not in page
+
+
 @pytest.mark.parametrize("pairs", [10, 13, 25])
 def test_a_bin_whose_pairs_are_all_right(tmp_path: Path, pairs: int) -> None:
     """The ends of its interval may miss 1 by rounding."""
