@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 GROUP = 256
 """Rows that are read together: pairs of one step come from one or two groups of a source."""
@@ -33,12 +34,29 @@ class Mixture:
     epochs: int
     resample: bool
     seed: int
+    first_rows: tuple[NDArray[np.int64] | None, ...] = ()
+    """Of a source whose records rank more than two answers: the first row of each record. Its pairs
+    come together, and count as one pair where pairs are counted. None, or nothing at all, where
+    every row is a record of its own."""
+
+    @property
+    def ranked(self) -> bool:
+        """Whether any source has records with more than one pair."""
+        return any(first is not None for first in self.first_rows)
+
+    @property
+    def records(self) -> tuple[int, ...]:
+        """Number of records of each source."""
+        return tuple(
+            size if first is None else len(first)
+            for first, size in zip(self._first_rows, self.sizes, strict=True)
+        )
 
     @property
     def steps(self) -> int:
         """Number of micro-batches in the run."""
         if self.resample:
-            return -(-max(self.sizes) * self.epochs // self.pairs_per_source)
+            return -(-max(self.records) * self.epochs // self.pairs_per_source)
         return self._steps_per_epoch * self.epochs
 
     @property
@@ -47,17 +65,17 @@ class Mixture:
         if self.resample:
             return self.pairs_per_source * len(self.sizes)
         return min(
-            sum(len(self._positions(step, size)) for size in self.sizes)
+            sum(len(self._positions(step, size)) for size in self.records)
             for step in range(self._steps_per_epoch)
         )
 
     @property
     def _steps_per_epoch(self) -> int:
-        return -(-sum(self.sizes) // (self.pairs_per_source * len(self.sizes)))
+        return -(-sum(self.records) // (self.pairs_per_source * len(self.sizes)))
 
     def rows(self, step: int) -> list[np.ndarray]:
         """Row numbers of each of the K sources in the global micro-batch of `step`."""
-        return [
+        records = [
             np.array(
                 [
                     _row(f"{self.seed}/{name}", position // size, position % size, size)
@@ -65,8 +83,17 @@ class Mixture:
                 ],
                 dtype=np.int64,
             )
-            for name, size in zip(self.names, self.sizes, strict=True)
+            for name, size in zip(self.names, self.records, strict=True)
         ]
+        parts = zip(records, self._first_rows, self.sizes, strict=True)
+        return [
+            record if first is None else _rows_of(record, np.append(first, size))
+            for record, first, size in parts
+        ]
+
+    @property
+    def _first_rows(self) -> tuple[NDArray[np.int64] | None, ...]:
+        return self.first_rows or (None,) * len(self.names)
 
     def _positions(self, step: int, size: int) -> range:
         if self.resample:
@@ -75,6 +102,12 @@ class Mixture:
         epoch, inside = divmod(step, steps)
         start = epoch * size
         return range(start + inside * size // steps, start + (inside + 1) * size // steps)
+
+
+def _rows_of(records: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows of records, one record after the other; record r begins at `ends[r]`."""
+    rows = [np.arange(ends[record], ends[record + 1]) for record in records]
+    return np.concatenate([np.empty(0, np.int64), *rows])
 
 
 def _row(key: str, epoch: int, position: int, size: int) -> int:

@@ -106,6 +106,9 @@ class PackedBatch(PackedAnswers):
 
     source_N: Tensor
     margin_N: Tensor
+    pair_N2: Tensor | None = None
+    """The chosen and the rejected answer of each pair, by their positions in A. None: two answers
+    after the other are a pair."""
 
     @classmethod
     def from_arrays(
@@ -114,26 +117,45 @@ class PackedBatch(PackedAnswers):
         lengths: np.ndarray,
         source: np.ndarray,
         margin: np.ndarray,
+        answers: Sequence[int] = (),
+        pair: Sequence[int] = (),
     ) -> PackedBatch:
         """From flat arrays: `input_ids [T]`, `lengths [N, 3]`, `source [N]`, `margin [N]`.
 
         An answer without tokens is left out: rejected ones, where only chosen answers are packed.
+        Where prompts have any number of answers, `answers [P]` are these numbers, `pair [2 N]` as
+        in `pair_N2`, and `lengths [P + A]` those of each prompt and its answers.
         """
+        if len(answers):
+            parts = np.split(np.asarray(lengths), np.cumsum(np.asarray(answers) + 1)[:-1])
+        else:
+            parts = np.reshape(lengths, (len(source), -1))
         segments = [
             Segment(shared, tuple(filter(None, own)))
-            for shared, *own in np.asarray(lengths).tolist()
+            for shared, *own in map(np.ndarray.tolist, parts)
         ]
         return cls(
             torch.from_numpy(np.asarray(input_ids, dtype=np.int64)),
             Layout.of(segments),
             torch.from_numpy(np.asarray(source, dtype=np.int64)),
             torch.from_numpy(np.asarray(margin, dtype=np.float32)),
+            torch.tensor(pair).reshape(-1, 2) if len(pair) else None,
         )
 
     @property
     def tokens_N(self) -> Tensor:
-        """Tokens of each pair, in fp32."""
-        return self.layout.tokens_P
+        """Tokens of each pair, in fp32; pairs of a prompt have its tokens in equal parts."""
+        if self.pair_N2 is None:
+            return self.layout.tokens_P
+        tokens_P = self.layout.tokens_P
+        answers_P = torch.tensor([len(segment.answers) for segment in self.segments])
+        prompt_A = torch.arange(len(answers_P)).repeat_interleave(answers_P).to(tokens_P.device)
+        prompt_N = prompt_A[self.pair_N2[:, 0]]
+        return (tokens_P / prompt_N.bincount(minlength=len(tokens_P)))[prompt_N]
+
+    def by_pair(self, value_A: Tensor) -> Tensor:
+        """`[N, 2, ...]`: the values of the chosen and the rejected answer of each pair."""
+        return value_A.unflatten(0, (-1, 2)) if self.pair_N2 is None else value_A[self.pair_N2]
 
 
 def pack_answers(prompts: Sequence[Sequence[Sequence[int]]]) -> PackedAnswers:

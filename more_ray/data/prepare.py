@@ -37,7 +37,7 @@ from more_ray.errors import DataError, UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-FORMAT = 3
+FORMAT = 4
 """Increased when the meaning of prepared files changes, so that old ones are not reused."""
 CHECKED_RECORDS = 1_000
 """First records of a file, which are searched for columns that are not read."""
@@ -102,7 +102,7 @@ def prepare(
     rows = (
         ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
         .map_batches(read, batch_size=1, batch_format="numpy", num_cpus=1)
-        .sort(["split", "source", "key"])  # the test pairs of all sources come first
+        .sort(["split", "source", "key", "nth"])  # the test pairs of all sources come first
     )
     counts = _write(rows, names, folder, data, whole, progress)
     for file in files or []:

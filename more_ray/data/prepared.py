@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pyarrow import fs
 from typing_extensions import NotRequired
 
@@ -21,6 +22,7 @@ from more_ray.data.mixture import GROUP
 PAIR_SCHEMA = pa.schema(
     [
         pa.field("pair", pa.int64(), nullable=False),
+        pa.field("key", pa.uint64(), nullable=False),
         pa.field("prompt", pa.uint64(), nullable=False),
         pa.field("shared", pa.list_(pa.int32()), nullable=False),
         pa.field("chosen", pa.list_(pa.int32()), nullable=False),
@@ -33,7 +35,8 @@ PAIR_SCHEMA = pa.schema(
         pa.field("subset", pa.string()),
     ]
 )
-"""`pair` names a pair by its content, whatever the tokenizer, and `prompt` its prompt. `shared`
+"""`pair` names a pair by its content, whatever the tokenizer, and `prompt` its prompt. Pairs are
+sorted by `key`, at random; those of one record of ranked answers have the same. `shared`
 tokens come first in both sequences; `tokens` is the length of all three lists."""
 
 TOKENS = ["shared", "chosen", "rejected"]
@@ -149,6 +152,13 @@ class Prepared:
     def sizes(self, split: Split) -> tuple[int, ...]:
         """Number of pairs of each source in a split."""
         return tuple(source[split] for source in self.manifest["sources"].values())
+
+    def first_rows(self, source: str) -> NDArray[np.int64] | None:
+        """The first row of each record among a source's training pairs; None: every row is one."""
+        file = self.file(source, "train")
+        key_N = file.take(np.arange(len(file)), ["key"])["key"].to_numpy()
+        begins_N = np.concatenate([[True], key_N[1:] != key_N[:-1]])
+        return None if begins_N.all() else np.flatnonzero(begins_N)
 
     def file(self, source: str, split: Split) -> PreparedFile:
         return PreparedFile(storage.join(self.folder, f"{source}.{split}.parquet"))

@@ -36,7 +36,7 @@ WORK_SCHEMA = pa.schema(
         *[field.with_nullable(True) for field in PAIR_SCHEMA],
         pa.field("source", pa.int32()),
         pa.field("split", pa.string()),
-        pa.field("key", pa.uint64()),
+        pa.field("nth", pa.int32()),
         pa.field("answers", pa.uint64()),
         pa.field("swapped", pa.bool_()),
         pa.field("uncut", pa.list_(pa.int32())),
@@ -80,7 +80,7 @@ class ReadShard:
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[pa.Table]:
         (shard,) = batch["shard"]
-        numbered = enumerate(self._pairs(shard), start=shard.start)
+        numbered = _by_record(self._pairs(shard), shard.start)
         while chunk := list(islice(numbered, BATCH)):
             yield self._table(shard, chunk)
 
@@ -105,23 +105,24 @@ class ReadShard:
         """Whether a pair is a test pair, where the source has no test split; decided per prompt."""
         return _unit(self.data.seed, json.dumps(pair.prompt)) < self.data.test_fraction
 
-    def _table(self, shard: Shard, numbered: list[tuple[int, Pair | Reject]]) -> pa.Table:
+    def _table(self, shard: Shard, numbered: list[tuple[int, int, Pair | Reject]]) -> pa.Table:
         source, split = shard.source, shard.split
         rows: list[dict[str, Any]] = []
-        rendered: list[tuple[int, Pair, list[str]]] = []
-        for number, pair in numbered:
+        rendered: list[tuple[int, int, Pair, list[str]]] = []
+        for number, nth, pair in numbered:
             if isinstance(pair, Pair):
                 where = f"{pair.source} pair {number}"
                 try:
-                    rendered.append((number, pair, self._texts(pair)))
+                    rendered.append((number, nth, pair, self._texts(pair)))
                     continue
                 except jinja2.TemplateError as error:
                     pair = Reject(Reason.TEMPLATE, where, str(error))
                 except InvalidRecord as invalid:
                     pair = invalid.at(where)
             rows.append(_reject_row(pair))
-        texts = [text for _, _, pair_texts in rendered for text in pair_texts]
-        for (number, pair, pair_texts), tokens in zip(rendered, self._tokens(texts), strict=True):
+        texts = [text for *_, pair_texts in rendered for text in pair_texts]
+        every = zip(rendered, self._tokens(texts), strict=True)
+        for (number, nth, pair, pair_texts), tokens in every:
             if tokens["chosen"] == tokens["rejected"]:
                 where = f"{pair.source} pair {number}"
                 reject = Reject(Reason.TEMPLATE_ALIKE, where, "whatever their length")
@@ -131,12 +132,10 @@ class ReadShard:
                 rows.append(_reject_row(reject))
                 continue
             key = _key(self.data.seed, self.names[source], split, number)
-            rows.append(_pair_row(pair, tokens) | {"key": key})
-        blank = dict.fromkeys(WORK_SCHEMA.names)
+            rows.append(_pair_row(pair, tokens) | {"key": key, "nth": nth})
+        blank = dict.fromkeys(WORK_SCHEMA.names) | {"key": 0, "nth": 0}
         origin = {"source": source, "split": split}
-        return pa.Table.from_pylist(
-            [blank | {"key": 0} | row | origin for row in rows], WORK_SCHEMA
-        )
+        return pa.Table.from_pylist([blank | row | origin for row in rows], WORK_SCHEMA)
 
     def _texts(self, pair: Pair) -> list[str]:
         """The rendered texts of both answers, or of the chosen answer and its prompt."""
@@ -181,6 +180,20 @@ class ReadShard:
                 "rejected": [],
                 "uncut": [len(chosen)],
             }
+
+
+def _by_record(
+    pairs: Iterator[Pair | Reject], start: int
+) -> Iterator[tuple[int, int, Pair | Reject]]:
+    """Each with a number, which the pairs of a record have in common, and its place among those."""
+    record: str | None = None
+    number = start
+    for place, pair in enumerate(pairs, start):
+        if not (isinstance(pair, Pair) and pair.record and pair.record == record):
+            number = place
+        if isinstance(pair, Pair):
+            record = pair.record
+        yield number, place - number, pair
 
 
 def _pair_row(pair: Pair, tokens: dict[str, list[int]]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ class Pair:
     is the true probability that `chosen` is preferred, known for simulated data only. `subset` is
     the part of a test set that the pair belongs to. `share` is the share of annotators who
     preferred `chosen`, at least one half, and exactly that for a tie; None where one label is all
-    that is known. `weight` is how much the pair counts beside others.
+    that is known. `weight` is how much the pair counts beside others. Pairs of the
+    same `record` rank the same answers: they are trained together.
     """
 
     prompt: tuple[Message, ...]
@@ -30,6 +31,7 @@ class Pair:
     subset: str | None = None
     share: float | None = None
     weight: float = 1.0
+    record: str | None = None
 
 
 def to_pair(
@@ -44,6 +46,7 @@ def to_pair(
     subset: Any = None,
     share: Any = None,
     weight: Any = None,
+    record: str | None = None,
     before: tuple[Message, ...] = (),
 ) -> Pair | Reject:
     """Turn the raw values of one record into a `Pair`, or say why it is not a pair.
@@ -80,6 +83,7 @@ def to_pair(
             None if subset is None else name_of(subset, "subset"),
             share,
             1.0 if weight is None else _weight(weight),
+            record,
         )
     except InvalidRecord as invalid:
         return invalid.at(where)

@@ -113,6 +113,7 @@ def tree_pairs(messages: Iterable[Row], source: str) -> Iterator[Pair | Reject]:
                         rejected=worse["text"],
                         source=source,
                         where=where,
+                        record=message["message_id"],
                     )
 
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import ray
+from numpy.typing import NDArray
 from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
 from more_ray.data.mixture import Mixture, deal
 from more_ray.data.prepared import TOKENS, Prepared
+from more_ray.data.ranked import Prompt, flat, prompt_of
 
 STEPS_PER_BLOCK = 8
 """Steps that a read task makes; neighbouring steps share row groups."""
@@ -67,24 +72,36 @@ class BatchesDatasource(Datasource):
 
     def _batch(self, files: list[Any], step: int, rank: int) -> dict[str, Any]:
         wanted = self.mixture.rows(step)
-        tokens = [
-            file.take(rows, ["tokens"])["tokens"].to_numpy()
-            for file, rows in zip(files, wanted, strict=True)
+        drawn = [
+            file.take(rows, ["tokens", "key"]) for file, rows in zip(files, wanted, strict=True)
         ]
-        batch: dict[str, list[Any]] = {"input_ids": [], "lengths": [], "source": [], "margin": []}
-        for source, (file, rows, rank_of_row) in enumerate(
-            zip(files, wanted, deal(tokens, self.ranks), strict=True)
+        record = [_numbered(table["key"].to_numpy(), self.mixture.ranked) for table in drawn]
+        tokens = [
+            np.bincount(record_N, table["tokens"].to_numpy())
+            for record_N, table in zip(record, drawn, strict=True)
+        ]
+        dealt = deal(tokens, self.ranks)
+        prompts: list[Prompt] = []
+        batch: dict[str, list[Any]] = {"source": [], "margin": []}
+        for source, (file, rows, record_N, rank_of) in enumerate(
+            zip(files, wanted, record, dealt, strict=True)
         ):
-            mine = rows[rank_of_row == rank]
-            if not len(mine):
+            mine_N = rank_of[record_N] == rank
+            if not mine_N.any():
                 continue
-            for pair in file.take(mine, [*TOKENS, "margin"]).to_pylist():
-                for part in TOKENS:
-                    batch["input_ids"] += pair[part]
-                    batch["lengths"].append(len(pair[part]))
-                batch["source"].append(source)
-                batch["margin"].append(pair["margin"] or 0.0)
-        return batch
+            pairs = file.take(rows[mine_N], [*TOKENS, "margin"]).to_pylist()
+            for _, together in groupby(zip(record_N[mine_N], pairs, strict=True), itemgetter(0)):
+                prompts.append(prompt_of([pair for _, pair in together]))
+            batch["source"] += [source] * len(pairs)
+            batch["margin"] += [pair["margin"] or 0.0 for pair in pairs]
+        return batch | flat(prompts)
+
+
+def _numbered(key_N: NDArray[np.uint64], ranked: bool) -> NDArray[np.int64]:
+    """`[N]`: the record of each drawn pair; those of a record are neighbours with the same key."""
+    if not ranked or not len(key_N):
+        return np.arange(len(key_N))
+    return np.concatenate([[0], np.cumsum(key_N[1:] != key_N[:-1])])
 
 
 BATCH_SCHEMA = pa.schema(
@@ -93,6 +110,8 @@ BATCH_SCHEMA = pa.schema(
         ("rank", pa.int64()),
         ("input_ids", pa.list_(pa.int32())),
         ("lengths", pa.list_(pa.int32())),
+        ("answers", pa.list_(pa.int32())),
+        ("pair", pa.list_(pa.int32())),
         ("source", pa.list_(pa.int32())),
         ("margin", pa.list_(pa.float32())),
     ]

@@ -42,7 +42,7 @@ class RewardModel(nn.Module):
     def forward(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
         """Rewards `[N, 2]` (chosen, rejected) in fp32 and their last hidden states `[N, 2, H]`."""
         reward_A, z_AH = self.score(batch)
-        return reward_A.unflatten(0, (-1, 2)), z_AH.unflatten(0, (-1, 2))
+        return batch.by_pair(reward_A), batch.by_pair(z_AH)
 
     def score(self, batch: PackedAnswers) -> tuple[Tensor, Tensor]:
         """Rewards `[A]` in fp32 and last hidden states `[A, H]` of any number of answers."""

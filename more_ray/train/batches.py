@@ -38,9 +38,11 @@ def batches(
             )
         yield PackedBatch.from_arrays(
             np.asarray(row["input_ids"]),
-            np.asarray(row["lengths"]).reshape(-1, 3),
+            np.asarray(row["lengths"]),
             np.asarray(row["source"]),
             np.asarray(row["margin"]),
+            row["answers"],
+            row["pair"],
         )
         step += 1
     if step != stop:

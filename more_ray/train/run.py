@@ -153,6 +153,7 @@ def _mixture(config: RunConfig, prepared: Prepared) -> Mixture:
     sizes = dict(zip(prepared.names, prepared.sizes("train"), strict=True))
     names = chosen_sources(config.data, prepared)
     train = config.train
+    together = not LOSSES[config.objective.loss].trains_policy  # its losses need pair after pair
     return Mixture(
         names,
         tuple(sizes[name] for name in names),
@@ -160,6 +161,7 @@ def _mixture(config: RunConfig, prepared: Prepared) -> Mixture:
         train.epochs,
         config.data.resample,
         train.seed,
+        tuple(prepared.first_rows(name) for name in names) if together else (),
     )
 
 
