@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -73,11 +75,11 @@ def benchmark_tables(evaluations: Mapping[str, Evaluation]) -> list[Table]:
     rows = list(benchmark_rows(by_model))
     hidden = {"model"} if len(by_model) == 1 else set()
     columns = [column for column in rows[0] if column not in hidden]
-    table = _table(*columns[:-5], right=columns[-5:])
-    for row in rows:
-        if row["part"] == "all" and table.rows:
-            table.add_section()
-        table.add_row(*(row[column] for column in columns))
+    table = _table(*columns[:-5], right=columns[-5:], wrap=True)
+    for _, of_benchmark in groupby(rows, key=itemgetter("benchmark")):
+        for row in of_benchmark:
+            table.add_row(*(row[column] for column in columns))
+        table.add_section()
     table.caption = "\n".join(benchmark_notes(by_model))
     return [table]
 

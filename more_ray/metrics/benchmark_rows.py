@@ -9,9 +9,9 @@ from more_ray.metrics.written import with_interval
 
 RM_BENCH_PARTS = ("easy", "normal", "hard")
 NOTE = (
-    "score: the share of questions where a right answer has the highest score (a tie of n counts "
-    "1/n); in RM-Bench the mean of its 3 x 3 comparisons of styles. all: of RewardBench 2 and "
-    "RM-Bench the mean over subsets, of others over questions. longer: the same for the longer "
+    "n: questions. score: the share of them where a right answer has the highest score (a tie of k "
+    "counts 1/k); in RM-Bench the mean of its 3 x 3 comparisons of styles. all: of RewardBench 2 "
+    "and RM-Bench the mean over subsets, of others over questions. longer: the same for the longer "
     "answer. floor: the ECE that a perfectly calibrated model would show on as many pairs."
 )
 """What the columns mean."""
@@ -62,7 +62,7 @@ def _parts(measures: BenchmarkMeasures) -> dict[str, dict[str, str]]:
 def _row(measures: BenchmarkMeasures, key: str) -> dict[str, str]:
     has_ece = "ece" in measures
     return {
-        "questions": f"{measures['n']:,}",
+        "n": f"{measures['n']:,}",
         "score": with_interval(measures[key], measures[f"{key}_ci"]),
         "longer": f"{measures['longer_answer'][key]:.3f}",
         "ECE": with_interval(measures["ece"], measures["ece_ci"]) if has_ece else "",

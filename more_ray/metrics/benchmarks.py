@@ -230,15 +230,19 @@ def _replicates(part: _Part, seed: int, bins: int, resamples: int) -> dict[str, 
     size_G = np.bincount(number_N)
     first_G = np.cumsum(size_G) - size_G
 
+    def mean(value_N: Floats) -> Function:
+        sum_G = np.bincount(number_N, value_N)
+        return lambda draw_G: sum_G[draw_G].sum() / size_G[draw_G].sum()
+
+    def on_rows(function: Function, value_N: Floats) -> Function:
+        return lambda draw_G: function(value_N[rows(draw_G)])
+
     def rows(draw_G: NDArray[np.int64]) -> NDArray[np.int64]:
         size = size_G[draw_G]
         within = np.arange(size.sum()) - np.repeat(np.cumsum(size) - size, size)
         return order[np.repeat(first_G[draw_G], size) + within]
 
-    def on_rows(function: Function, value_N: Floats) -> Function:
-        return lambda draw_G: function(value_N[rows(draw_G)])
-
-    measures = {key: on_rows(np.mean, value_N) for key, value_N in part.value_N.items()}
+    measures = {key: mean(value_N) for key, value_N in part.value_N.items()}
     if part.delta_N is not None:
         for key, function in _calibration_functions(bins).items():
             measures[key] = on_rows(function, part.delta_N)
