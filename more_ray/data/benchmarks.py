@@ -171,7 +171,7 @@ def _question(shape: Shape, record: Record, number: int) -> Question:
     fields = shape.fields(record)
     prompt = to_prompt(fields["prompt"])
     right, wrong = (_answers(fields[side], side) for side in ("right", "wrong"))
-    identity = record.get("id")
+    identity = record.get("id", record.get("pair_id"))
     identity = str(number) if identity is None else name_of(identity, "id")
     subset = None if fields["subset"] is None else name_of(fields["subset"], "subset")
     group = _group(prompt)

@@ -81,16 +81,16 @@ def content(question: Question) -> tuple[str, Any, Any, str | None]:
             *("RM-Bench", "rm_bench"),
             ("chat/1", tuple(RM_BENCH["chosen"]), tuple(RM_BENCH["rejected"]), "safety"),
         ),
-        (JUDGE_BENCH, "JudgeBench", "pairs", ("0", ("An apple.",), ("A stone.",), "math")),
+        (JUDGE_BENCH, "JudgeBench", "pairs", ("a1", ("An apple.",), ("A stone.",), "math")),
         (
             JUDGE_BENCH | {"label": "A>B", "source": "mmlu-pro-law"},
             *("JudgeBench", "pairs"),
-            ("0", ("A stone.",), ("An apple.",), "knowledge"),
+            ("a1", ("A stone.",), ("An apple.",), "knowledge"),
         ),
         (
             JUDGE_BENCH | {"source": "another"},
             *("JudgeBench", "pairs"),
-            ("0", ("An apple.",), ("A stone.",), "another"),
+            ("a1", ("An apple.",), ("A stone.",), "another"),
         ),
         (PAIR, "pairs", "pairs", ("0", ("An apple.",), ("A stone.",), "natural")),
         (
