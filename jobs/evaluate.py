@@ -1,6 +1,7 @@
 """Score test pairs with any reward model: accuracy and calibration, with intervals.
 
 python jobs/evaluate.py model.path=outputs/mine/model data.root=FOLDER against=outputs/other
+python jobs/evaluate.py model.path=outputs/mine/model benchmark=FILE
 """
 
 from more_ray.commands import job

@@ -123,7 +123,7 @@ def evaluate(config: Given[configs.EvaluationConfig] = None, /, **changes: Any) 
         from more_ray.evaluate.run import evaluate
 
         with RunProgress("evaluate") as progress:
-            return evaluate(evaluation, progress.prepared, progress.scored)
+            return evaluate(evaluation, progress.prepared, progress.scored, progress.answered)
 
 
 def calibrate(config: Given[configs.CalibrationConfig] = None, /, **changes: Any) -> Evaluation:

@@ -53,9 +53,15 @@ class RunProgress:
         self._bar.update(self._task, description=text)
 
     def scored(self, done: int, pairs: int) -> None:
+        self._counted(done, pairs, "pairs")
+
+    def answered(self, done: int, answers: int) -> None:
+        self._counted(done, answers, "answers")
+
+    def _counted(self, done: int, total: int, what: str) -> None:
         assert self._task is not None
-        self._bar.update(self._task, completed=done, total=pairs)
-        self.phase(f"{done:,}/{pairs:,} pairs scored")
+        self._bar.update(self._task, completed=done, total=total)
+        self.phase(f"{done:,}/{total:,} {what} scored")
 
     def note(self, text: str) -> None:
         """Print a line that stays above the bar; repeated lines are shown once."""

@@ -86,15 +86,23 @@ def evaluate(config: configs.EvaluationConfig) -> None:
     """Score test pairs with any reward model: accuracy and calibration, with intervals.
 
     more-ray evaluate model.path=outputs/mine/model data.root=FOLDER against=outputs/other
+    more-ray evaluate model.path=outputs/mine/model 'benchmark=[llmbar.parquet,rm_bench.json]'
     """
     result = api.evaluate(config)
     from more_ray.bars import console
-    from more_ray.terminal import calibration_table, differences_table, results_table
+    from more_ray.terminal import (
+        benchmark_tables,
+        calibration_table,
+        differences_table,
+        results_table,
+    )
 
-    console.print(results_table({result["scheme"]: result}))
-    console.print(calibration_table(result))
+    if result["sources"]:
+        console.print(results_table({result["scheme"]: result}))
+        console.print(calibration_table(result))
     if "against" in result:
         console.print(differences_table(result))
+    console.print(*benchmark_tables({result["scheme"]: result}))
     console.print(f"Results in {config.output_dir}")
 
 

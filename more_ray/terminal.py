@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
@@ -17,6 +19,7 @@ from more_ray.data.audit_tables import (
 )
 from more_ray.data.prepared import Prepared
 from more_ray.judge.summary import DECIDED
+from more_ray.metrics.benchmark_rows import benchmark_notes, benchmark_rows
 from more_ray.metrics.evaluation import Evaluation, Measured, SourceMeasures
 from more_ray.metrics.measures import MEASURES, Measure, drawn, ranked
 from more_ray.metrics.written import interval_text, plus_minus, with_interval
@@ -67,10 +70,35 @@ def prepared_tables(prepared: Prepared) -> Iterator[Table]:
 
 
 def evaluation_tables(evaluations: Mapping[str, Evaluation]) -> list[Table]:
-    """The tables that suit the number of models: all measures of few, accuracy and ECE of many."""
-    if len(evaluations) <= SIDE_BY_SIDE:
-        return [results_table(evaluations)]
-    return [matrix_table(evaluations, measure) for measure in drawn()]
+    """The tables that suit the number of models: all measures of few, accuracy and ECE of many.
+
+    The table of benchmarks comes last.
+    """
+    of_pairs = {name: one for name, one in evaluations.items() if one["sources"]}
+    if len(of_pairs) > SIDE_BY_SIDE:
+        tables = [matrix_table(of_pairs, measure) for measure in drawn()]
+    else:
+        tables = [results_table(of_pairs)] if of_pairs else []
+    return [*tables, *benchmark_tables(evaluations)]
+
+
+def benchmark_tables(evaluations: Mapping[str, Evaluation]) -> list[Table]:
+    """The benchmarks of all models in one table, if there are any: a row per part and model."""
+    by_model = {
+        name: one["benchmarks"] for name, one in evaluations.items() if one.get("benchmarks")
+    }
+    if not by_model:
+        return []
+    rows = list(benchmark_rows(by_model))
+    hidden = {"model"} if len(by_model) == 1 else set()
+    columns = [column for column in rows[0] if column not in hidden]
+    table = _table(*columns[:-5], right=columns[-5:], wrap=True)
+    for _, of_benchmark in groupby(rows, key=itemgetter("benchmark")):
+        for row in of_benchmark:
+            table.add_row(*(row[column] for column in columns))
+        table.add_section()
+    table.caption = "\n".join(benchmark_notes(by_model))
+    return [table]
 
 
 def results_table(evaluations: Mapping[str, Measured]) -> Table:

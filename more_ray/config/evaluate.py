@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
 
 from more_ray.config.base import Section
 from more_ray.config.data import DataConfig
@@ -23,6 +25,10 @@ class EvaluationConfig(Section):
     this model's, pair by pair."""
     data: DataConfig = DataConfig()
     """The data whose test pairs are scored."""
+    benchmark: list[str] = Field([])
+    """Files of public test sets, as a list or a single one: RewardBench 2, RM-Bench, JudgeBench, or
+    any pairs (LLMBar, HHH); paths or URIs, or `name=path`. Then pairs of `data` are scored only
+    where `data.root`, `data.sources` or `data.simulator` is given."""
     bins: int = Field(10, ge=1)
     """Bins of the calibration errors (the paper: 10)."""
     resamples: int = Field(1_000, ge=100)
@@ -37,3 +43,23 @@ class EvaluationConfig(Section):
     """Seed of the draws."""
     verbose: bool = False
     """Show the logs of Ray and the workers."""
+
+    @property
+    def scores_pairs(self) -> bool:
+        """Whether test pairs of `data` are scored; without benchmarks they always are."""
+        data = self.data
+        given = data.root or data.sources or data.simulator.model_fields_set
+        return bool(given) or not self.benchmark
+
+    @field_validator("benchmark", mode="before")
+    @classmethod
+    def _one_or_several(cls, given: Any) -> Any:
+        return [given] if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _pairs_to_compare(self) -> EvaluationConfig:
+        if self.against and not self.scores_pairs:
+            raise ValueError(
+                "against: compares test pairs; give data.root or data.sources beside benchmark"
+            )
+        return self

@@ -6,45 +6,50 @@ Legend: N test pairs of all sources.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import ray
 import torch
 
 from more_ray import storage
-from more_ray.cluster import uses_gpu, worker_options
-from more_ray.config import DataConfig, EvaluationConfig, ModelConfig
+from more_ray.config import DataConfig, EvaluationConfig
+from more_ray.data.benchmarks import read_benchmarks
 from more_ray.data.prepare import prepare
 from more_ray.data.prepared import Prepared
 from more_ray.data.sources import has_test, locate
-from more_ray.device import SCORING_TOKENS, use_threads
+from more_ray.device import SCORING_TOKENS
 from more_ray.errors import UserError
+from more_ray.evaluate.actors import ScoringActor, device_of, scored_blocks
+from more_ray.evaluate.benchmarks import evaluate_benchmarks
 from more_ray.evaluate.files import read_scores, write_scores
 from more_ray.evaluate.pairs import EvaluationPairs, pack_rows
 from more_ray.metrics.evaluation import Evaluation
 from more_ray.metrics.scores import SourceScores
 from more_ray.metrics.summary import compare, summarise
-from more_ray.model.loading import (
-    check_reward_model,
-    load_reward_model,
-    load_reward_tokenizer,
-)
+from more_ray.model.loading import check_reward_model, load_reward_tokenizer
 from more_ray.run_folder import SCORES, data_of, learnt_with, write_evaluation
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 def evaluate(
     config: EvaluationConfig,
     preparing: Callable[[int], None] = lambda pairs: None,
     scoring: Callable[[int, int], None] = lambda done, pairs: None,
+    answering: Callable[[int, int], None] = lambda done, answers: None,
 ) -> Evaluation:
-    """Score, write `scores.parquet` and `eval.json`, and return the latter's content.
+    """Score, write the scores and `eval.json`, and return the latter's content.
 
-    With `config.against`, `against` holds the differences from that model.
+    Scores of pairs go to `scores.parquet`, those of `config.benchmark` to
+    `benchmark_scores.parquet`. With `config.against`, `against` holds the differences from that
+    model. Without pairs, `sources` and `mean` are empty.
 
     Args:
         preparing: called with the number of pairs prepared so far.
         scoring: called with the numbers of pairs scored so far and of all pairs.
+        answering: called with the numbers of a benchmark's answers scored so far and of all.
 
     Raises:
         DataError, ModelError: the inputs cannot be used.
@@ -52,8 +57,32 @@ def evaluate(
             other pairs.
     """
     check_reward_model(config.model, config.data.max_length)
-    others = _read_scores(config.against) if config.against else None
+    benchmarks = read_benchmarks(config.benchmark)
     tokenizer = load_reward_tokenizer(config.model, config.data.max_length)
+    result: Evaluation = (
+        _evaluate_pairs(config, tokenizer, preparing, scoring)
+        if config.scores_pairs
+        else {
+            "scheme": _name(config),
+            "step": None,
+            "bins": config.bins,
+            "sources": {},
+            "mean": {},
+        }
+    )
+    if benchmarks:
+        result["benchmarks"] = evaluate_benchmarks(benchmarks, tokenizer, config, answering)
+    write_evaluation(config.output_dir, result)
+    return result
+
+
+def _evaluate_pairs(
+    config: EvaluationConfig,
+    tokenizer: PreTrainedTokenizerBase,
+    preparing: Callable[[int], None],
+    scoring: Callable[[int, int], None],
+) -> Evaluation:
+    others = _read_scores(config.against) if config.against else None
     data, whole = _split(config)
     prepared = prepare(data, tokenizer, preparing, whole=whole)
     scores = score(prepared, config, scoring)
@@ -65,7 +94,6 @@ def evaluate(
     except ValueError as error:
         raise UserError(str(error)) from error
     write_scores(scores, config.output_dir)
-    write_evaluation(config.output_dir, result)
     return result
 
 
@@ -102,34 +130,19 @@ def score(
     prepared: Prepared, config: EvaluationConfig, progress: Callable[[int, int], None]
 ) -> dict[str, SourceScores]:
     """Score all test pairs; returns their scores by source."""
-    device = "cuda" if uses_gpu(config.use_gpu, config.workers) else "cpu"
-    pairs = EvaluationPairs(prepared, config.batch_tokens or SCORING_TOKENS[device])
+    pairs = EvaluationPairs(prepared, config.batch_tokens or SCORING_TOKENS[device_of(config)])
     blocks = [pairs.table.take(rows).append_column("row", pa.array(rows)) for rows in pairs.batches]
-    scored = ray.data.from_arrow(blocks).map_batches(
-        PairScorer,
-        fn_constructor_args=(config.model, config.data.max_length, config.workers, device),
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=config.workers),
-        **worker_options(int(device == "cuda")),
-    )
     score_N2 = np.zeros((len(pairs.table), 2), dtype=np.float32)
     done = 0
-    for batch in scored.iter_batches(batch_size=None, batch_format="numpy"):
+    for batch in scored_blocks(PairScorer, blocks, config):
         score_N2[batch["row"]] = np.stack([batch["chosen"], batch["rejected"]], axis=1)
         done += len(batch["row"])
         progress(done, len(pairs.table))
     return pairs.scores(score_N2)
 
 
-class PairScorer:
-    """A Ray Data actor that holds the model and scores batches of pairs."""
-
-    def __init__(self, model: ModelConfig, max_length: int, workers: int, device: str) -> None:
-        self._device = device
-        use_threads(workers)
-        tokenizer = load_reward_tokenizer(model, max_length)
-        self._model = load_reward_model(model, tokenizer, device)
+class PairScorer(ScoringActor):
+    """Scores blocks of pairs."""
 
     @torch.no_grad()
     def __call__(self, rows: pa.Table) -> pa.Table:

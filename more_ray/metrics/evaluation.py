@@ -64,6 +64,9 @@ class Evaluation(Measured):
     """The number of bins of the ECE, in an evaluation of pairs."""
     seed: NotRequired[int]
     """The seed of the resampling, in an evaluation of a policy's likelihoods."""
+    benchmarks: NotRequired[dict[str, dict[str, Any]]]
+    """By benchmark: what `summarise_benchmark` gives, what the file was `read_as`, its `answers`,
+    how many of them lost their beginning (`cut`), and the records `rejected`, by reason."""
     against: NotRequired[Against]
     shared: NotRequired[Measured]
     """By the shared head, where each source has a head of its own, to which `sources` and `mean`

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,7 @@ def student(value_N: Floats) -> list[float]:
 
 
 def replicates(
-    measures: Mapping[str, Function], arrays: tuple[Floats, ...], seed: int, resamples: int
+    measures: Mapping[str, Function], arrays: tuple[NDArray[Any], ...], seed: int, resamples: int
 ) -> dict[str, Floats]:
     """`[R]` values of each measure on pairs drawn with replacement, the same for all measures."""
     rng = np.random.default_rng(seed)

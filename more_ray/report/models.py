@@ -102,7 +102,8 @@ def _identity(run: RunFiles) -> str:
     if "train" in tree:
         tree["train"]["workers"] = settings["train"].get("workers")
         tree["train"].pop("seed", None)
-    return json.dumps([run.name, sorted(run.scores), tree])
+    benchmarks = sorted(run.evaluation.get("benchmarks", {}))
+    return json.dumps([run.name, sorted(run.scores), benchmarks, tree])
 
 
 def mixtures(models: Sequence[Model]) -> Sequence[Model]:
@@ -123,14 +124,16 @@ def read_run(folder: str) -> RunFiles:
     evaluation = read_file(EVALUATION)
     if evaluation is None:
         raise UserError(f"runs: {folder} holds no {EVALUATION}")
+    content = json.loads(evaluation)
     try:
-        scores = read_scores(folder)
+        # An evaluation on benchmarks alone has no pairs.
+        scores = read_scores(folder) if content["sources"] else {}
     except FileNotFoundError as error:
         raise UserError(f"runs: {folder} holds no {SCORES}") from error
     except (KeyError, pa.ArrowException) as error:
         raise UserError(f"runs: {folder}/{SCORES} holds no scores of pairs") from error
     disagreements = storage.join(folder, DISAGREEMENTS)
-    content, config, environment = json.loads(evaluation), read_file(CONFIG), read_file(ENVIRONMENT)
+    config, environment = read_file(CONFIG), read_file(ENVIRONMENT)
     lines = [json.loads(line) for line in (read_file(METRICS) or "").splitlines()]
     return RunFiles(
         _name(content, config),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from more_ray import storage
 from more_ray.data.audit_tables import ABOUT_LENGTHS, Counts, length_rows, pair_rows, reject_rows
 from more_ray.errors import UserError
 from more_ray.metrics.baselines import with_temperature
+from more_ray.metrics.benchmark_rows import benchmark_notes, benchmark_rows
+from more_ray.metrics.benchmarks import BenchmarkMeasures
 from more_ray.metrics.evaluation import Differences, SourceMeasures, by_head
 from more_ray.metrics.measures import MEASURES, Measure, ranked, shown
 from more_ray.metrics.outliers import outliers
@@ -35,6 +37,21 @@ def write_report(models: Sequence[Model], uri: str) -> None:
 
 def render_page(models: Sequence[Model]) -> str:
     """The page as HTML; raises as `write_report` does."""
+    benchmarks = {
+        model.name: model.evaluation["benchmarks"]
+        for model in models
+        if "benchmarks" in model.evaluation
+    }
+    rows, notes = list(benchmark_rows(benchmarks)), benchmark_notes(benchmarks)
+    models = [model for model in models if model.first.scores]
+    if not models:
+        return render(
+            "benchmarks.html.j2",
+            title=f"Benchmarks of {_listed(list(benchmarks))}",
+            verdict=_benchmarks_verdict(benchmarks),
+            rows=rows,
+            notes=notes,
+        )
     differences = _differences(models)
     sources = list(models[0].first.scores)
     mixed = mixtures(models)
@@ -60,6 +77,8 @@ def render_page(models: Sequence[Model]) -> str:
             for model in mixed
             for subset in model.evaluation["sources"][name].get("subsets", {})
         ],
+        benchmarks=rows,
+        benchmark_notes=notes,
         data=_data_rows(counts),
         lengths=length_rows(counts),
         about_lengths=ABOUT_LENGTHS,
@@ -152,6 +171,15 @@ def _subset_row(model: Model, source: str, subset: str) -> dict[str, Any]:
         "accuracy": _cell(measures, MEASURES["accuracy"]),
         "ECE": measures["ece"],
     }
+
+
+def _benchmarks_verdict(by_model: Mapping[str, Mapping[str, BenchmarkMeasures]]) -> str:
+    return " ".join(
+        f"{model} scores {with_interval(one['score'], one['score_ci'], to=' to ')} on {name}, the "
+        f"longer answer {one['longer_answer']['score']:.3f}."
+        for model, found in by_model.items()
+        for name, one in found.items()
+    )
 
 
 def _data_rows(counts: Counts) -> Rows:

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -18,9 +19,11 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from more_ray.config import EvaluationConfig, ModelConfig
 from more_ray.errors import UserError
+from more_ray.evaluate.benchmarks import summarise_table
 from more_ray.evaluate.files import read_scores
 from more_ray.evaluate.run import evaluate
 from more_ray.model.loading import load_tokenizer
+from more_ray.model.scorer import Scorer
 from more_ray.train.run import run
 
 pytestmark = pytest.mark.integration
@@ -142,3 +145,53 @@ def test_a_file_is_scored_whole_unless_it_was_trained_on(
     assert evaluated(sources=[str(trained_on)])["mean"]["n"] == held_out
     again = evaluated(sources=[str(trained_on), str(other)], test_fraction=0.25)
     assert again["sources"]["mine"]["n"] == again["sources"]["other"]["n"] == held_out
+
+
+def test_benchmarks_are_scored_alone_or_beside_pairs(
+    trained: Path, config: MakeEvaluation, tmp_path: Path
+) -> None:
+    pairs = [
+        {"prompt": f"Question {n}?", "chosen": f"Yes, {n}.", "rejected": f"No, {n}."}
+        | {"subset": "even" if n % 2 == 0 else "odd"}
+        for n in range(40)
+    ]
+    styles = [
+        {
+            "prompt": f"Question {n}?",
+            "chosen": [f"Yes, {n}.", f"Yes, it is {n}.", f"**Yes**, it is {n}."],
+            "rejected": [f"No, {n}.", f"No, it is {n}.", f"**No**, it is {n}."],
+            "domain": "chat" if n % 2 == 0 else "math",
+        }
+        for n in range(10)
+    ]
+    write_lines(tmp_path / "pairs.jsonl", pairs)
+    write_lines(tmp_path / "styles.jsonl", styles)
+    files = [str(tmp_path / "pairs.jsonl"), str(tmp_path / "styles.jsonl")]
+    model = {"path": str(trained / "model")}
+    values = {"output_dir": str(tmp_path / "alone"), "model": model, "resamples": 100}
+    counted = []
+    alone = evaluate(
+        EvaluationConfig.model_validate(values | {"benchmark": files, "workers": 2}),
+        answering=lambda done, of: counted.append((done, of)),
+    )
+    assert (80, 80) in counted
+    assert counted[-1] == (60, 60)
+    assert alone["sources"] == {}
+    assert json.loads((tmp_path / "alone" / "eval.json").read_text()) == alone
+    assert not (tmp_path / "alone" / "scores.parquet").exists()
+    found = alone["benchmarks"]
+    assert [one["read_as"] for one in found.values()] == ["pairs", "RM-Bench"]
+    assert {name: one["n"] for name, one in found["pairs"]["subsets"].items()} == {
+        "even": 20,
+        "odd": 20,
+    }
+    table = pq.read_table(tmp_path / "alone" / "benchmark_scores.parquet")
+    first = table.filter(pc.equal(table["benchmark"], "pairs"))
+    assert summarise_table(first, 0, 10, 100).items() <= found["pairs"].items()
+    scorer = Scorer(ModelConfig(path=model["path"]))
+    rewards = scorer.score("Question 7?", ["Yes, 7.", "No, 7."])
+    assert first["score"].to_pylist()[14:16] == pytest.approx(rewards, abs=1e-5)
+
+    both = evaluate(config(trained / "model", benchmark=files[:1]))
+    assert both["mean"]["n"] == 180
+    assert both["benchmarks"]["pairs"] == found["pairs"]

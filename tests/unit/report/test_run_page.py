@@ -19,6 +19,7 @@ import yaml
 from more_ray.errors import UserError
 from more_ray.evaluate.files import write_scores
 from more_ray.metrics.baselines import with_temperature
+from more_ray.metrics.benchmarks import Scored, summarise_benchmark
 from more_ray.metrics.calibration import sigmoid
 from more_ray.metrics.scores import SourceScores
 from more_ray.metrics.summary import compare, summarise
@@ -244,3 +245,50 @@ def test_a_bin_whose_pairs_are_all_right(tmp_path: Path, pairs: int) -> None:
     folder = save(tmp_path / "sure", "more", 0, 1.0)
     write_scores(sure, folder)
     assert "Reliability" in render_page(read_models([folder]))
+
+
+def save_benchmark(folder: Path, name: str, benchmark: str = "llmbar") -> str:
+    """The folder of an evaluation on a benchmark alone."""
+    rng = np.random.default_rng(len(name))
+    questions = [
+        Scored(str(number), str(number), "natural", rng.normal(1, 1, 1), rng.normal(0, 1, 1))
+        for number in range(40)
+    ]
+    measures = {"read_as": "pairs", "answers": 80, "cut": 7, "rejected": {}} | summarise_benchmark(
+        "pairs", questions, questions, seed=0, resamples=100
+    )
+    made = {
+        "scheme": name,
+        "step": None,
+        "sources": {},
+        "mean": {},
+        "benchmarks": {benchmark: measures},
+    }
+    folder.mkdir()
+    (folder / "eval.json").write_text(json.dumps(made))
+    return str(folder)
+
+
+def test_a_page_about_benchmarks_alone(tmp_path: Path) -> None:
+    """Two benchmarks of a model are not its seeds."""
+    folders = [
+        save_benchmark(tmp_path / "a", "mine"),
+        save_benchmark(tmp_path / "b", "other"),
+        save_benchmark(tmp_path / "c", "mine", "hhh"),
+    ]
+    models = read_models(folders)
+    assert [len(model.runs) for model in models] == [1, 1, 1]
+    page = render_page(models)
+    table = re.search(r"<table>.*?</table>", page, re.S).group()
+    assert table.count("<tr>") == 1 + 3 * 2
+    score = models[0].evaluation["benchmarks"]["llmbar"]["score"]
+    assert f"scores {score:.3f} (" in page
+    assert "7 of 80 answers lost their beginning" in page
+    assert not NO_NETWORK.search(page)
+
+
+def test_benchmarks_stand_beside_the_runs_of_a_page(folders: list[str], tmp_path: Path) -> None:
+    page = render_page(read_models([folders[0], save_benchmark(tmp_path / "a", "mine")]))
+    assert "<h2>Benchmarks</h2>" in page
+    assert "more prefers the answer that people chose" in page
+    assert "<h2>Benchmarks</h2>" not in render_page(read_models([folders[0]]))
