@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import requests
@@ -35,9 +34,10 @@ with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     port = free.getsockname()[1]
 url = f"http://127.0.0.1:{port}"
+# Not `vllm serve`, which asks for the version of a package `vllm`; that for CPUs has another name.
 command = [
-    *(str(Path(sys.executable).with_name("vllm")), "serve", asked["model"], "--port", str(port)),
-    *("--runner", "pooling", "--dtype", "float32", "--enforce-eager"),
+    *(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", asked["model"]),
+    *("--port", str(port), "--runner", "pooling", "--dtype", "float32", "--enforce-eager"),
 ]
 server = subprocess.Popen(command, env={**os.environ, **SETTINGS})
 try:
