@@ -85,7 +85,7 @@ def load(
 
     Args:
         model: a run's folder or its model folder, any folder or hub name of a sequence classifier
-            with one output, or the result of `train`.
+            or of an adapter with a reward head, or the result of `train`.
         device: "cpu" or "cuda"; unset, a GPU where there is one.
         max_length: tokens of a prompt and its answer; unset, as in its training.
         changes: further settings of a `ModelConfig`, such as `revision`.

@@ -18,8 +18,8 @@ class EvaluationConfig(Section):
     name: str | None = None
     """What to call the model; unset, the last part of `model.path` that is not `model`."""
     model: ModelConfig
-    """The reward model: `model.path` is a run's `model` folder, or any sequence classifier with one
-    output in a folder or on the hub."""
+    """The reward model: `model.path` is a run's `model` folder, or any sequence classifier in
+    a folder or on the hub."""
     against: str | None = None
     """Folder of another evaluation or run on the same pairs: its `scores.parquet` is compared with
     this model's, pair by pair."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, NonNegativeInt
 
 from more_ray.config.base import Section
 
@@ -24,7 +24,8 @@ class ModelConfig(Section):
     path: str = "tiny"
     """Any causal LM: a folder, a hub name, a `.gguf` file, `package:NAME/FILE` for a file inside
     an installed Python package, or `tiny`: a small LLaMA with random weights whose tokenizer is
-    made from the simulator's words."""
+    made from the simulator's words. A PEFT adapter with a reward head is merged into its base
+    model."""
     revision: str | None = None
     """Commit or tag on the hub."""
     layers: int | None = Field(None, ge=1)
@@ -37,6 +38,9 @@ class ModelConfig(Section):
     source: str | None = None
     """Score by the head of this source, of a model whose run has several: one that
     `jobs/calibrate.py` made, or was trained with heads=shared+drift. Unset: by the shared head."""
+    output: NonNegativeInt | Annotated[list[float], Field(min_length=1)] | None = None
+    """Of a classifier with several outputs: the index of the one that is the reward, or a weight of
+    each, whose sum is."""
     heads: Literal["shared", "shared+drift"] = "shared"
     """In training. shared: one reward head for everybody. shared+drift: each source's reward adds a
     drift of its own (4); `model/` gets the shared head, `heads.safetensors` all of them."""

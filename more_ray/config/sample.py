@@ -41,8 +41,8 @@ class RejectionSamplingConfig(Section):
     sampling: SamplingConfig = SamplingConfig()
     """How it answers."""
     reward: ModelConfig
-    """The reward model: `reward.path` is a run's `model` folder, or any sequence classifier with
-    one output."""
+    """The reward model: `reward.path` is a run's `model` folder, or any sequence classifier in a
+    folder or on the hub."""
     samples_from: str | None = None
     """Folder of an earlier sampling, whose answers are scored instead of new ones: the
     same prompts, policy and `sampling`, another reward model."""

@@ -10,8 +10,8 @@ from more_ray.config.model import ModelConfig
 
 class ServeConfig(Section):
     model: ModelConfig
-    """The reward model: `model.path` is a run's `model` folder, or any sequence classifier with one
-    output in a folder or on the hub."""
+    """The reward model: `model.path` is a run's `model` folder, or any sequence classifier in
+    a folder or on the hub."""
     host: str = "127.0.0.1"
     """Address to listen on. On any but a loopback address, clients need a bearer token: the
     content of the environment variable MORE_RAY_TOKEN."""

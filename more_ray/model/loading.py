@@ -6,7 +6,6 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -19,9 +18,17 @@ from transformers import (
 
 from more_ray.config import LoraConfig, ModelConfig
 from more_ray.errors import ModelError
+from more_ray.model.adapter import merged
 from more_ray.model.architecture import blocks, first_blocks, most_positions, short_positions
 from more_ray.model.batch_format import cannot_pack
-from more_ray.model.location import cannot_load, from_pretrained, location, shape_of
+from more_ray.model.classifier_head import (
+    check_plain_head,
+    has_plain_head,
+    is_classifier,
+    output_weights,
+    to_one_output,
+)
+from more_ray.model.location import adapter_at, cannot_load, from_pretrained, location, shape_of
 from more_ray.model.population import check_source, use_head_of
 from more_ray.model.reward_model import PaddedClassifier, RewardModel, choose_batch_format
 from more_ray.model.tokenizer import load_tokenizer, training_tokenizer
@@ -51,7 +58,7 @@ def load_classifier(
     classifier = _load(
         AutoModelForSequenceClassification, config, tokenizer, dtype, seed, new={"score.weight"}
     )
-    _check_head(classifier)
+    check_plain_head(classifier)
     _freeze_other_modalities(classifier)
     return classifier
 
@@ -87,7 +94,7 @@ def load_reward_model(
         ModelError: nothing at `config.path` loads as a sequence classifier with all its weights.
     """
     classifier = _load(AutoModelForSequenceClassification, config, tokenizer, "auto", seed=0)
-    if not _has_plain_head(classifier):
+    if not has_plain_head(classifier):
         return PaddedClassifier(classifier).eval().to(device)
     model = RewardModel(classifier)
     choose_batch_format(model, config.batch_format, device)
@@ -126,17 +133,17 @@ def check_model(
 
     Raises:
         ModelError: no causal LM with a `score` head is at `config.path`, or it has fewer than
-            `config.layers` blocks, or fewer than `max_length` positions.
+            `config.layers` blocks, or fewer than `max_length` positions, or other outputs than
+            `config.output` says.
     """
     if config.path == "tiny":
         _check_positions(max_length, TINY["max_position_embeddings"])
         return
     shape = shape_of(config)
-    written_as = next(iter(shape.architectures or []), "")
-    if written_as.endswith("ForSequenceClassification") and shape.num_labels != 1:
+    output_weights(config, shape)
+    if policy and adapter_at(config):
         raise ModelError(
-            f"model.path: {config.path} is a classifier with {shape.num_labels} outputs; "
-            "allowed: a causal LM or a classifier with one output"
+            f"model.path: {config.path} is an adapter with a reward head; allowed: a causal LM"
         )
     if config.layers and config.layers > blocks(shape):
         raise ModelError(
@@ -147,7 +154,7 @@ def check_model(
     kind = AutoModelForCausalLM if policy else AutoModelForSequenceClassification
     model = _on_meta(kind, config, _cut(config, shape))
     if not policy:
-        _check_head(model)
+        check_plain_head(model)
     _check_positions(max_length, most_positions(model))
     limit = short_positions(shape)
     if partitioned and limit and (max_length or 0) > limit:
@@ -167,19 +174,16 @@ def check_reward_model(config: ModelConfig, max_length: int | None = None) -> No
     """Check from its config alone that a checkpoint holds a reward model.
 
     Raises:
-        ModelError: there is no model at `config.path`, or it has no trained head with one output,
-            or fewer than `max_length` positions.
+        ModelError: there is no model at `config.path`, or it has no trained head, or other outputs
+            than `config.output` says, or fewer than `max_length` positions.
     """
     shape = shape_of(config)
-    kind = next(iter(shape.architectures or []), "model of no known kind")
-    if not kind.endswith("ForSequenceClassification"):
+    if not is_classifier(shape):
+        kind = next(iter(shape.architectures or []), "model of no known kind")
         raise ModelError(
             f"model.path: {config.path} holds a {kind}; allowed: a sequence classifier"
         )
-    if shape.num_labels != 1:
-        raise ModelError(
-            f"model.path: {config.path} has {shape.num_labels} outputs; allowed: one output"
-        )
+    output_weights(config, shape)
     if config.source:
         check_source(config)
     if max_length:
@@ -207,21 +211,31 @@ def _load(
         )
         model = kind.from_config(_cut(config, shape), dtype=dtype)
     else:
-        shape = _cut(config, shape_of(config))
+        stored = shape_of(config)
+        shape, weight_C = _cut(config, stored), output_weights(config, stored)
+        shape.num_labels = len(weight_C)
+        adapter = adapter_at(config)
         quantized = "gguf_file" in location(config)
         model, found = from_pretrained(
             kind,
-            config,
+            adapter.base if adapter else config,
             config=shape,
             dtype=dtype,
             output_loading_info=True,
             **({"quantization_config": GgufConfig(dequantize=True)} if quantized else {}),
         )
-        if missing := sorted(set(found["missing_keys"]) - new):
+        brought = set(adapter.tensors) if adapter else set()
+        if missing := sorted(set(found["missing_keys"]) - new - brought):
             raise ModelError(
                 f"model.path: {config.path} has no weights for {', '.join(missing[:3])}"
                 + (f" and {len(missing) - 3} others" if len(missing) > 3 else "")
             )
+        if adapter:
+            model = merged(model, adapter, config)
+        if weight_C.tolist() != [1]:
+            # In fp32 where nothing else is asked for: in bf16 many rewards would be equal.
+            of_head = dtype if isinstance(dtype, torch.dtype) else torch.float32
+            to_one_output(model, weight_C, of_head)
     _agree_on_tokens(model, tokenizer)
     if config.source:
         use_head_of(model, config)
@@ -252,14 +266,6 @@ def _on_meta(kind: Any, config: ModelConfig, shape: PretrainedConfig) -> PreTrai
 def _check_positions(max_length: int | None, most: int | None) -> None:
     if max_length and most and max_length > most:
         raise ModelError(f"max_length: {max_length} given; the model takes at most {most} tokens")
-
-
-def _check_head(classifier: PreTrainedModel) -> None:
-    if not _has_plain_head(classifier):
-        raise ModelError(
-            f"model.path: {type(classifier).__name__} has no bias-free `score` head; "
-            "causal LMs (LLaMA, GPT-NeoX, Qwen, Mistral, GPT-2 ...) have one"
-        )
 
 
 def add_lora(classifier: PreTrainedModel, config: LoraConfig) -> LoraModel:
@@ -296,8 +302,3 @@ def _freeze_other_modalities(model: PreTrainedModel) -> None:
     if decoder is not model.base_model:
         for part in model.base_model.children():
             part.requires_grad_(part is decoder)
-
-
-def _has_plain_head(classifier: PreTrainedModel) -> bool:
-    head = getattr(classifier, "score", None)
-    return isinstance(head, nn.Linear) and head.bias is None

@@ -18,7 +18,7 @@ from more_ray.data.prepared import Prepared
 from more_ray.data.simulated import Simulator
 from more_ray.errors import ModelError
 from more_ray.model.chat_template import ending_in_eos, transcript_template, with_arguments
-from more_ray.model.location import from_pretrained
+from more_ray.model.location import from_pretrained, tokenizer_place
 
 SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token")
 SIDES = {"truncation_side": "left", "padding_side": "right"}
@@ -42,7 +42,7 @@ def load_tokenizer(config: ModelConfig, max_length: int | None) -> PreTrainedTok
     if config.path == "tiny":
         tokenizer = _simulator_tokenizer(arguments)
     else:
-        tokenizer = from_pretrained(AutoTokenizer, config, **arguments)
+        tokenizer = from_pretrained(AutoTokenizer, tokenizer_place(config), **arguments)
     if not tokenizer.is_fast:
         raise ModelError(
             f"model.path: the tokenizer of {config.path} is a {type(tokenizer).__name__}; allowed: "
