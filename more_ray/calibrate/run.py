@@ -74,7 +74,7 @@ def calibrate(config: CalibrationConfig, progress: Progress = Progress()) -> Eva
     if config.fit == "temperature" and not has_head(config.model):
         raise UserError(f"fit: temperature given; {config.model.path} has no reward head")
     tokenizer = trunk_tokenizer(config.model, config.data.max_length)
-    prepared = prepare(config.data, tokenizer, progress.prepared, prompts=True)
+    prepared = prepare(config.data, tokenizer, progress.prepared)
     names = chosen_sources(config.data, prepared)
     if len(names) < 2:
         raise UserError(f"data.sources: two or more are needed; there is {names[0]}")

@@ -30,10 +30,13 @@ PAIR_SCHEMA = pa.schema(
         pa.field("margin", pa.float32()),
         pa.field("probability", pa.float32()),
         pa.field("subset", pa.string()),
+        pa.field("share", pa.float32()),
+        pa.field("weight", pa.float32()),
     ]
 )
 """`pair` names a pair by its content, whatever the tokenizer, and `prompt` its prompt. `shared`
-tokens come first in both sequences; `tokens` is the length of all three lists."""
+tokens come first in both sequences; `tokens` is the length of all three lists. A `share` is there
+only where soft labels were asked for; without one it is 1, as is a missing `weight`."""
 
 TOKENS = ["shared", "chosen", "rejected"]
 
@@ -62,14 +65,13 @@ class Identity(TypedDict):
 
     format: int
     chosen_only: bool
+    soft: bool
     whole: list[Any]
     """Sources that are for testing only; whether the settings limit their pairs."""
     data: dict[str, Any]
     """The settings that matter."""
     inputs: list[Any] | dict[str, Any]
     """Fingerprints of the files, or the simulator's settings."""
-    prompts: NotRequired[bool]
-    """Present where hashes of prompts were asked for."""
     tokenizer: str
     """A digest."""
 
@@ -121,6 +123,12 @@ class PreparedFile:
         table = pa.concat_tables([self._group(int(group), tuple(columns)) for group in groups])
         # Every group is full except the file's last, which also sorts last here.
         return table.take(group_of_row * GROUP + rows % GROUP)
+
+    def has(self, column: str) -> bool:
+        """Whether a row has a value in this column, by the file's own statistics."""
+        groups = map(self._file.metadata.row_group, range(self._file.num_row_groups))
+        index = PAIR_SCHEMA.get_field_index(column)
+        return any(group.column(index).statistics.null_count < group.num_rows for group in groups)
 
     @lru_cache(maxsize=64)  # noqa: B019 - lives as long as its task or worker
     def _group(self, group: int, columns: tuple[str, ...]) -> pa.Table:

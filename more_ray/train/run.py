@@ -117,8 +117,7 @@ def prepare_data(
     """
     loss, length = LOSSES[config.objective.loss], config.data.max_length
     if config.model.trunk == "frozen":
-        # Hidden states are shared with calibrations, which ask for prompts.
-        return prepare(config.data, trunk_tokenizer(config.model, length), progress, prompts=True)
+        return prepare(config.data, trunk_tokenizer(config.model, length), progress)
     check_model(config.model, length, loss.trains_policy, config.train.zero_stage == 3)
     tokenizer = training_tokenizer(config.model, length)
     return prepare(config.data, tokenizer, progress, not loss.needs_pairs)
