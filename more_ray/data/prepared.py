@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from pyarrow import fs
 from typing_extensions import NotRequired
 
@@ -39,6 +40,8 @@ tokens come first in both sequences; `tokens` is the length of all three lists. 
 only where soft labels were asked for; without one it is 1, as is a missing `weight`."""
 
 TOKENS = ["shared", "chosen", "rejected"]
+LABELS = ["share", "weight"]
+"""What only some data has; 1 where it is missing."""
 
 Split = Literal["train", "test"]
 
@@ -133,6 +136,20 @@ class PreparedFile:
     @lru_cache(maxsize=64)  # noqa: B019 - lives as long as its task or worker
     def _group(self, group: int, columns: tuple[str, ...]) -> pa.Table:
         return self._file.read_row_group(group, columns=list(columns))
+
+
+def labels_in(files: Sequence[PreparedFile]) -> dict[str, NDArray[np.float32]]:
+    """`[N]` by name, those `LABELS` of all pairs in these files that one of them has."""
+    return {
+        name: np.concatenate(
+            [
+                file.take(np.arange(len(file)), [name])[name].fill_null(1).to_numpy()
+                for file in files
+            ]
+        )
+        for name in LABELS
+        if any(file.has(name) for file in files)
+    }
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
 from more_ray.data.mixture import Mixture, deal
-from more_ray.data.prepared import TOKENS, Prepared
+from more_ray.data.prepared import LABELS, TOKENS, Prepared, PreparedFile
 
 STEPS_PER_BLOCK = 8
 """Steps that a read task makes; neighbouring steps share row groups."""
@@ -57,33 +57,40 @@ class BatchesDatasource(Datasource):
 
     def _read(self, block: int) -> list[pa.Table]:
         files = [self.prepared.file(name, "train") for name in self.mixture.names]
+        # The same for all ranks and steps, which add up their sums.
+        labels = [name for name in LABELS if any(file.has(name) for file in files)]
         turn, rank = divmod(block, self.ranks)
         first = self.first_step + turn * STEPS_PER_BLOCK
         rows = [
-            {"step": step, "rank": rank, **self._batch(files, step, rank)}
+            {"step": step, "rank": rank, **self._batch(files, labels, step, rank)}
             for step in range(first, first + STEPS_PER_BLOCK)
         ]
         return [pa.Table.from_pylist(rows, BATCH_SCHEMA)]
 
-    def _batch(self, files: list[Any], step: int, rank: int) -> dict[str, Any]:
+    def _batch(
+        self, files: list[PreparedFile], labels: list[str], step: int, rank: int
+    ) -> dict[str, Any]:
         wanted = self.mixture.rows(step)
         tokens = [
             file.take(rows, ["tokens"])["tokens"].to_numpy()
             for file, rows in zip(files, wanted, strict=True)
         ]
-        batch: dict[str, list[Any]] = {"input_ids": [], "lengths": [], "source": [], "margin": []}
+        lists = ("input_ids", "lengths", "source", "margin", *labels)
+        batch: dict[str, list[Any]] = {name: [] for name in lists}
         for source, (file, rows, rank_of_row) in enumerate(
             zip(files, wanted, deal(tokens, self.ranks), strict=True)
         ):
             mine = rows[rank_of_row == rank]
             if not len(mine):
                 continue
-            for pair in file.take(mine, [*TOKENS, "margin"]).to_pylist():
+            for pair in file.take(mine, [*TOKENS, "margin", *labels]).to_pylist():
                 for part in TOKENS:
                     batch["input_ids"] += pair[part]
                     batch["lengths"].append(len(pair[part]))
                 batch["source"].append(source)
                 batch["margin"].append(pair["margin"] or 0.0)
+                for name in labels:
+                    batch[name].append(1.0 if pair[name] is None else pair[name])
         return batch
 
 
@@ -95,5 +102,8 @@ BATCH_SCHEMA = pa.schema(
         ("lengths", pa.list_(pa.int32())),
         ("source", pa.list_(pa.int32())),
         ("margin", pa.list_(pa.float32())),
+        ("share", pa.list_(pa.float32())),
+        ("weight", pa.list_(pa.float32())),
     ]
 )
+"""`share` and `weight` are null where no training pair of the run has one."""

@@ -41,6 +41,8 @@ def batches(
             np.asarray(row["lengths"]).reshape(-1, 3),
             np.asarray(row["source"]),
             np.asarray(row["margin"]),
+            row["share"],
+            row["weight"],
         )
         step += 1
     if step != stop:

@@ -95,6 +95,15 @@ def test_the_papers_values_are_in_the_papers_configs() -> None:
             "data.simulator.test_pairs=[9]",
             "data.simulator.test_pairs: got 1 values, allowed: one for all, or 5",
         ),
+        (
+            "objective={labels: soft, margin: true}",
+            "objective.margin: cannot be used with objective",
+        ),
+        (
+            "objective={labels: soft, loss: sft, scheme: uniform}",
+            "objective.labels: objective.loss=sft has no labels; allowed: hard",
+        ),
+        ("data.simulator.votes=-1", "data.simulator.votes: got -1, allowed: int >= 0"),
         ("train.worker=2", "train.worker: unknown key, nearest known key: train.workers"),
     ],
 )

@@ -15,10 +15,13 @@ from transformers import PreTrainedTokenizerBase
 
 from more_ray import storage
 from more_ray.config import DataConfig, ModelConfig
-from more_ray.data.prepared import PAIR_SCHEMA, PairWriter, PreparedFile
+from more_ray.data.mixture import Mixture
+from more_ray.data.prepared import PAIR_SCHEMA, PairWriter, Prepared, PreparedFile, labels_in
 from more_ray.data.reading import ReadShard, Shard
 from more_ray.data.simulated import Simulator
+from more_ray.data.stream import BatchesDatasource
 from more_ray.model.loading import load_tokenizer
+from more_ray.train.batches import batches
 
 NAME = "population_1"
 
@@ -84,15 +87,47 @@ def test_a_weight_that_is_not_one_is_kept(soft: bool, tokenizer: PreTrainedToken
     assert table["weight"].to_pylist() == [None, 2.5]
 
 
-def test_a_file_knows_whether_it_has_shares_and_weights(
-    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
-) -> None:
-    table = rows(tokenizer, True, 3, 300)  # more than a row group
-    table = table.set_column(
-        table.column_names.index("weight"), "weight", pa.array([None] * 299 + [0.5], pa.float32())
-    )
-    filesystem, path = storage.locate(str(tmp_path / "a.train.parquet"))
+def written(table: pa.Table, folder: Path, name: str) -> PreparedFile:
+    filesystem, path = storage.locate(str(folder / f"{name}.train.parquet"))
     with PairWriter(path, filesystem) as writer:
         writer.write(table.select(PAIR_SCHEMA.names).cast(PAIR_SCHEMA))
-    file = PreparedFile(str(tmp_path / "a.train.parquet"))
+    return PreparedFile(str(folder / f"{name}.train.parquet"))
+
+
+def with_last_weight(table: pa.Table, weight: float) -> pa.Table:
+    weights = pa.array([None] * (len(table) - 1) + [weight], pa.float32())
+    return table.set_column(table.column_names.index("weight"), "weight", weights)
+
+
+def test_files_know_whether_they_have_shares_and_weights(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    soft = rows(tokenizer, True, 3, 300)  # more than a row group
+    plain = written(rows(tokenizer, False, 0, 10), tmp_path, "plain")
+    file = written(with_last_weight(soft, 0.5), tmp_path, "soft")
     assert [file.has(name) for name in ("share", "weight", "margin")] == [True, True, False]
+    assert labels_in([plain]) == {}
+    labels = labels_in([plain, file])
+    np.testing.assert_array_equal(labels["weight"], [1] * 309 + [0.5])
+    np.testing.assert_array_equal(labels["share"], [1] * 10 + soft["share"].to_pylist())
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+@pytest.mark.parametrize("votes", [0, 2])
+def test_the_stream_carries_what_the_data_has(
+    votes: int, heavy: bool, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    """In every batch or in none: the sums of ranks and steps are added up."""
+    table = rows(tokenizer, True, votes, 20)
+    file = written(with_last_weight(table, 2.0) if heavy else table, tmp_path, NAME)
+    prepared = Prepared(str(tmp_path), {"sources": {NAME: {"train": 20}}})
+    mixture = Mixture((NAME,), (20,), 5, 1, True, 0)
+    (block,) = BatchesDatasource(prepared, mixture, 1, 0).get_read_tasks(1)
+    tables = [part for whole in block() for part in whole.to_batches(max_chunksize=1)][:4]
+    stream = [pa.Table.from_batches([part]) for part in tables]
+    found = list(batches(stream, 0, 0, 4))
+    assert {batch.share_N is None for batch in found} == {votes == 0}
+    assert {batch.weight_N is None for batch in found} == {not heavy}
+    for name, value_N in labels_in([file]).items():
+        carried_N = np.concatenate([getattr(batch, f"{name}_N") for batch in found])
+        np.testing.assert_array_equal(np.sort(carried_N), np.sort(value_N))
