@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from more_ray.config.base import Section
@@ -23,6 +25,9 @@ class EvaluationConfig(Section):
     this model's, pair by pair."""
     data: DataConfig = DataConfig()
     """The data whose test pairs are scored."""
+    labels: Literal["hard", "soft"] = "hard"
+    """hard: every pair has one label, and ties are left out. soft: where the share of votes for an
+    answer is known, errors are errors to it, and only the accuracy leaves ties out."""
     bins: int = Field(10, ge=1)
     """Bins of the calibration errors (the paper: 10)."""
     resamples: int = Field(1_000, ge=100)

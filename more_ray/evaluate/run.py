@@ -55,7 +55,7 @@ def evaluate(
     others = _read_scores(config.against) if config.against else None
     tokenizer = load_reward_tokenizer(config.model, config.data.max_length)
     data, whole = _split(config)
-    prepared = prepare(data, tokenizer, preparing, whole=whole)
+    prepared = prepare(data, tokenizer, preparing, whole=whole, soft=config.labels == "soft")
     scores = score(prepared, config, scoring)
     try:
         result = summarise(scores, _name(config), None, config.seed, config.bins, config.resamples)

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerBase
 
@@ -42,6 +42,7 @@ def rows(tokenizer: PreTrainedTokenizerBase, soft: bool, votes: int, pairs: int 
 
 
 @given(st.integers(0, 10_000), st.integers(1, 9))
+@settings(deadline=None)
 def test_the_first_vote_is_the_label_that_there_is_without_votes(index: int, votes: int) -> None:
     label = Simulator(1).pair(NAME, "train", index)
     assert label.share is None

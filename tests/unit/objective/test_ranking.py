@@ -45,6 +45,7 @@ def test_closed_form_head_gradient_is_that_of_autograd(seed: int, soft: bool, he
 
 
 @given(st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=20))
+@settings(deadline=None)
 def test_a_share_of_one_is_a_hard_label_bit_for_bit(delta: list[float]) -> None:
     delta_N = torch.tensor(delta)
     one_N = torch.ones(len(delta))
@@ -53,6 +54,7 @@ def test_a_share_of_one_is_a_hard_label_bit_for_bit(delta: list[float]) -> None:
 
 
 @given(st.floats(-50, 50), st.floats(0, 1))
+@settings(deadline=None)
 def test_the_loss_of_a_share_is_the_mean_over_its_votes(delta: float, share: float) -> None:
     delta_N = torch.tensor([delta, -delta], dtype=torch.float64)
     share_N = torch.tensor([share, 1 - share], dtype=torch.float64)
