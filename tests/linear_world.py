@@ -43,6 +43,17 @@ def labelled(
     return np.where(chosen_N, 1, -1)[:, None] * dz_NH
 
 
+def voted(
+    rng: np.random.Generator, pairs: int, head_H: NDArray[np.float64], votes: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """`[N, H]` normal feature differences, and the share of votes for the first answer, which most
+    of a population with that head prefer."""
+    dz_NH = rng.standard_normal((pairs, len(head_H)))
+    share_N = rng.binomial(votes, sigmoid(dz_NH @ head_H)) / votes
+    side_N = np.where(share_N < 0.5, -1, 1)
+    return side_N[:, None] * dz_NH, np.maximum(share_N, 1 - share_N)
+
+
 def world_pairs(
     rng: np.random.Generator,
     truth: Heads,

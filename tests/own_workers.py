@@ -188,6 +188,8 @@ def packed(row: dict[str, Any]) -> PackedBatch:
         np.asarray(row["lengths"]).reshape(-1, 3),
         np.asarray(row["source"]),
         np.asarray(row["margin"]),
+        row["share"],
+        row["weight"],
     )
 
 

@@ -74,7 +74,7 @@ def _prepared(config: FeaturePassBenchmark) -> Any:
     from more_ray.data.prepare import prepare
 
     tokenizer = trunk_tokenizer(config.model, config.data.max_length)
-    return prepare(config.data, tokenizer, prompts=True)
+    return prepare(config.data, tokenizer)
 
 
 def _both(config: FeaturePassBenchmark, prepared: Any, dtype: str) -> tuple[Pass, Pass, int, int]:

@@ -65,7 +65,7 @@ def hidden_states(config: TrunkSettings, further: Sequence[str] = ()) -> Data:
 
     with RunProgress("features") as progress:
         tokenizer = trunk_tokenizer(config.model, config.data.max_length)
-        prepared = prepare(config.data, tokenizer, progress.prepared, prompts=True)
+        prepared = prepare(config.data, tokenizer, progress.prepared)
         trunk = trunk_digest(load_model(config.model, prepared_tokenizer(prepared), torch.float32))
         how = Pass(config.model, trunk, config.features, config.precision, 1, None, None)
         features = extract(prepared, how, progress.scored)
@@ -73,7 +73,7 @@ def hidden_states(config: TrunkSettings, further: Sequence[str] = ()) -> Data:
         if further:
             only = config.data.changed(root=None, sources=list(further))
             names = [source.partition("=")[0] for source in further]
-            sets = prepare(only, tokenizer, progress.prepared, whole=names, prompts=True)
+            sets = prepare(only, tokenizer, progress.prepared, whole=names)
             more.append(extract(sets, how, progress.scored))
     names = prepared.names
     pairs, prompt_N = training_pairs(features, names, "uniform")

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from more_ray.data.packing import PackedBatch, pack
 from more_ray.model.reward_model import RewardModel, choose_batch_format
-from more_ray.objective.ranking import head_gradient_sums
+from more_ray.objective.ranking import head_gradient_sums, ranking_slope
 from more_ray.objective.weighting import MinNorm, gram
 from more_ray.train.exchange import solve
 from more_ray.train.losses import RankingLosses
@@ -88,7 +88,7 @@ def lam_again(config: GpuCheck) -> dict[str, Any]:
     delta_N = (reward_N2[:, 0] - reward_N2[:, 1]).cpu()
     z_chosen_NH, z_rejected_NH = z_N2H.cpu().unbind(dim=1)
     grad_KH, _ = head_gradient_sums(
-        delta_N, z_chosen_NH, z_rejected_NH, batch.source_N.cpu(), SOURCES
+        ranking_slope(delta_N), z_chosen_NH, z_rejected_NH, batch.source_N.cpu(), SOURCES
     )
     gram_KK = gram(grad_KH).numpy() / np.outer(stats.count_K, stats.count_K)
     unknown_K = np.full(SOURCES, np.nan)

@@ -68,7 +68,8 @@ def fit_one_head(
 
     A temperature is all that each source has of its own.
     """
-    pairs = replace(pairs, share_K=np.bincount(pairs.source_N) / len(pairs.source_N))
+    count_K = np.bincount(pairs.source_N, pairs.weight_N)
+    pairs = replace(pairs, share_K=count_K / count_K.sum())
     spectrum = pooled_spectrum(pairs)
     choice = choose_ridge(pairs, prompt_N, folds, seed, prior_H, spectrum, drifts=False)
     heads = fit_heads(pairs, choice.ridge, prior_H, spectrum=spectrum)
@@ -88,12 +89,17 @@ def _cooled(trunk: str, pairs: Pairs, heads: Heads, own_N: Floats, shared_N: Flo
     Args:
         own_N, shared_N: reward differences by heads that have not learnt from the pair.
     """
-    sources = range(len(pairs.names))
+
+    def temperature(delta_N: Floats, rows: slice | NDArray[np.bool_]) -> float:
+        return fit_temperature(delta_N[rows], pairs.label_N[rows], pairs.weight_N[rows])
+
     return Calibration(
         names=pairs.names,
         trunk=trunk,
         heads=heads,
         drift_variance=drift_variance(heads.drift_KH),
-        shared_temperature=fit_temperature(shared_N),
-        temperature_K=np.array([fit_temperature(own_N[pairs.source_N == one]) for one in sources]),
+        shared_temperature=temperature(shared_N, slice(None)),
+        temperature_K=np.array(
+            [temperature(own_N, pairs.source_N == one) for one in range(len(pairs.names))]
+        ),
     )

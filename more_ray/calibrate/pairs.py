@@ -35,7 +35,7 @@ class Pairs:
     share_K: Floats
     """`s_i` of (7): what a source counts, sum 1."""
     label_N: Floats
-    """The probability that the first answer is the better one: 1, or 0.5 for a tie."""
+    """The probability that the first answer is the better one: 1, or its share of the votes."""
     weight_N: Floats
     """What a pair counts within its source."""
 
@@ -92,8 +92,8 @@ def make_pairs(
     source_N: Ints,
     names: Sequence[str],
     shares: str | Sequence[float] = "uniform",
-    label_N: Floats | None = None,
-    weight_N: Floats | None = None,
+    label_N: NDArray[np.floating] | None = None,
+    weight_N: NDArray[np.floating] | None = None,
 ) -> Pairs:
     """Pairs for `fit_heads`, checked once.
 

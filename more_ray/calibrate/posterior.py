@@ -12,7 +12,9 @@ and no factor makes the objective a likelihood: the pairs of source i count `s_i
 may be more or less than `1 / n`. A source of 50 pairs that counts like one of 1,000 follows its
 labels' noise further. So the covariance is that of the error that the optimum makes, where labels
 scatter as n_i independent pairs of each source do and the heads are drawn from the priors above
-(with n). For equal counts that is the inverse Hessian of the negative log posterior exactly.
+(with n). For equal counts that is the inverse Hessian of the negative log posterior exactly. A
+share of votes counts as one observation, as noisy as a single label: of many votes a pair, heads
+are surer than this says.
 
 **The Gaussian.** Let `H_i = sum_{n in i} c_n sigmoid(delta) sigmoid(-delta) dz dz^T`,
 `G_i = a1 (H_i + a1)^-1`, `C_i = 1 - G_i` and `t_i = s_i / n_i`, `t = 1 / n`. The gradient at the

@@ -24,7 +24,7 @@ from more_ray.calibrate.trunk import given_head, has_head, load_model, trunk_tok
 from more_ray.config import CalibrationConfig
 from more_ray.config.base import dump
 from more_ray.data.prepare import chosen_sources, counted, prepare
-from more_ray.data.prepared import Prepared
+from more_ray.data.prepared import Prepared, labels_in
 from more_ray.environment import environment
 from more_ray.errors import UserError
 from more_ray.metrics.evaluation import Evaluation
@@ -76,7 +76,8 @@ def calibrate(config: CalibrationConfig, progress: Progress = Progress()) -> Eva
     if config.fit == "temperature" and not has_head(config.model):
         raise UserError(f"fit: temperature given; {config.model.path} has no reward head")
     tokenizer = trunk_tokenizer(config.model, config.data.max_length)
-    prepared = prepare(config.data, tokenizer, progress.prepared, prompts=True)
+    soft = config.labels == "soft"
+    prepared = prepare(config.data, tokenizer, progress.prepared, soft=soft)
     names = chosen_sources(config.data, prepared)
     if len(names) < 2:
         raise UserError(f"data.sources: two or more are needed; there is {names[0]}")
@@ -165,7 +166,9 @@ def training_pairs(
     prompts = [file.take(np.arange(len(file)), ["prompt"])["prompt"].to_numpy() for file in files]
     dz_NH = np.concatenate([features.differences(name, "train") for name in names])
     source_N = np.repeat(np.arange(len(files)), [len(file) for file in files])
-    return make_pairs(dz_NH, source_N, names, shares), np.concatenate(prompts)
+    known = labels_in(files)
+    given = (known.get("share"), known.get("weight"))
+    return make_pairs(dz_NH, source_N, names, shares, *given), np.concatenate(prompts)
 
 
 def _write_model(

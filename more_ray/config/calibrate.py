@@ -26,7 +26,10 @@ class CalibrationConfig(Section):
     has by a number, for everybody and for each source: no ranking changes. The training pairs must
     then be such that the head has not learnt from."""
     weights: Literal["uniform", "proportional"] = "uniform"
-    """What each source counts in the shared head: all the same, or as many as its pairs are."""
+    """What each source counts in the shared head: all the same, or as much as its pairs do."""
+    labels: Literal["hard", "soft"] = "hard"
+    """hard: every pair has one label, and ties are left out. soft: where the share of votes for an
+    answer is known, heads are fitted to it and evaluated on it, a tie as one half."""
     near_given: bool = True
     """Draw the shared head towards the head that a reward model has; False: towards zero."""
     folds: int = Field(5, ge=2)

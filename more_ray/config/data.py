@@ -52,6 +52,9 @@ class SimulatorConfig(Section):
     noise."""
     seed: int = Field(0, ge=0)
     """Seed of the populations and of their pairs."""
+    votes: int = Field(0, ge=0)
+    """People of a population who are asked about each pair: the answer that most prefer is chosen,
+    and soft labels know their share. 0: a single label, as with 1."""
 
     @model_validator(mode="after")
     def _a_value_for_each_population(self) -> SimulatorConfig:

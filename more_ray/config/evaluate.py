@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -29,6 +29,9 @@ class EvaluationConfig(Section):
     """Files of public test sets, as a list or a single one: RewardBench 2, RM-Bench, JudgeBench, or
     any pairs (LLMBar, HHH); paths or URIs, or `name=path`. Then pairs of `data` are scored only
     where `data.root`, `data.sources` or `data.simulator` is given."""
+    labels: Literal["hard", "soft"] = "hard"
+    """hard: every pair has one label, and ties are left out. soft: where the share of votes for an
+    answer is known, errors are errors to it, and only the accuracy leaves ties out."""
     bins: int = Field(10, ge=1)
     """Bins of the calibration errors (the paper: 10)."""
     resamples: int = Field(1_000, ge=100)

@@ -66,6 +66,9 @@ class ObjectiveConfig(Section):
     )
     beta: float = Field(0.1, gt=0)
     """Scale of the implicit reward of loss=dpo."""
+    labels: Literal["hard", "soft"] = "hard"
+    """hard: every pair has one label, and ties are left out. soft: where the share of votes for an
+    answer is known, it is learnt, a tie as one half; the run is then evaluated on shares, too."""
     margin: bool = False
     """Subtract a pair's margin, where it has one, from its reward difference."""
 
@@ -89,6 +92,12 @@ class ObjectiveConfig(Section):
             raise ValueError(f"objective.debias: needs objective.scheme={' or '.join(solving)}")
         if self.debias and self.momentum:
             raise ValueError("objective.debias: cannot be used with objective.momentum")
+        if self.labels == "soft" and not LOSSES[self.loss].needs_pairs:
+            raise ValueError(
+                f"objective.labels: objective.loss={self.loss} has no labels; allowed: hard"
+            )
+        if self.labels == "soft" and self.margin:
+            raise ValueError("objective.margin: cannot be used with objective.labels=soft")
         if self.weights is not None and (
             min(self.weights.values(), default=0) < 0 or sum(self.weights.values()) <= 0
         ):

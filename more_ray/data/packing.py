@@ -106,6 +106,10 @@ class PackedBatch(PackedAnswers):
 
     source_N: Tensor
     margin_N: Tensor
+    share_N: Tensor | None = None
+    """None where all labels are hard."""
+    weight_N: Tensor | None = None
+    """None where all pairs count the same."""
     pair_N2: Tensor | None = None
     """The chosen and the rejected answer of each pair, by their positions in A. None: two answers
     after the other are a pair."""
@@ -117,10 +121,12 @@ class PackedBatch(PackedAnswers):
         lengths: np.ndarray,
         source: np.ndarray,
         margin: np.ndarray,
+        share: Sequence[float] | None = None,
+        weight: Sequence[float] | None = None,
         answers: Sequence[int] = (),
         pair: Sequence[int] = (),
     ) -> PackedBatch:
-        """From flat arrays: `input_ids [T]`, `lengths [N, 3]`, `source [N]`, `margin [N]`.
+        """From flat arrays: `input_ids [T]`, `lengths [N, 3]`, and `[N]` for each of the others.
 
         An answer without tokens is left out: rejected ones, where only chosen answers are packed.
         Where prompts have any number of answers, `answers [P]` are these numbers, `pair [2 N]` as
@@ -139,6 +145,7 @@ class PackedBatch(PackedAnswers):
             Layout.of(segments),
             torch.from_numpy(np.asarray(source, dtype=np.int64)),
             torch.from_numpy(np.asarray(margin, dtype=np.float32)),
+            *(None if given is None else torch.tensor(given) for given in (share, weight)),
             torch.tensor(pair).reshape(-1, 2) if len(pair) else None,
         )
 
@@ -176,6 +183,8 @@ def pack(
     rejected: Sequence[Sequence[int]],
     source: Sequence[int] | None = None,
     margin: Sequence[float] | None = None,
+    share: Sequence[float] | None = None,
+    weight: Sequence[float] | None = None,
 ) -> PackedBatch:
     """A batch from token lists of N pairs; every list must hold at least one token."""
     answers = pack_answers(list(zip(chosen, rejected, strict=True)))
@@ -185,4 +194,6 @@ def pack(
         np.asarray([segment.parts for segment in answers.segments]),
         zeros if source is None else np.asarray(source),
         zeros if margin is None else np.asarray(margin),
+        share,
+        weight,
     )

@@ -51,7 +51,7 @@ def prepare(
     progress: Callable[[int], None] = lambda pairs: None,
     chosen_only: bool = False,
     whole: Sequence[str] = (),
-    prompts: bool = False,
+    soft: bool = False,
 ) -> Prepared:
     """The prepared form of what `data` names, reused where inputs and settings are the same.
 
@@ -60,7 +60,8 @@ def prepare(
         whole: sources without a test file, all of whose pairs become test pairs; `data.test_pairs`
             limits them only where it is given.
         progress: called with the number of pairs written so far.
-        prompts: hashes of prompts are needed, which what earlier versions prepared does not have.
+        soft: keep ties and the shares of votes; without it ties are rejects, and a pair has one
+            hard label.
 
     Raises:
         DataError: a missing file, an unknown source, a source without a usable pair, or more
@@ -68,17 +69,19 @@ def prepare(
     """
     files = locate(data.sources, data.root) if data.sources or data.root else None
     simulator = Simulator(
-        data.simulator.sources, data.simulator.drift, data.simulator.noise, data.simulator.seed
+        data.simulator.sources,
+        data.simulator.drift,
+        data.simulator.noise,
+        data.simulator.seed,
+        data.simulator.votes,
     )
     names = [file.name for file in files] if files else simulator.names()
     identity: Identity = {
         "format": FORMAT,
         "chosen_only": chosen_only,
+        "soft": soft,
         "whole": [sorted(whole), "test_pairs" in data.model_fields_set] if whole else [],
-        "data": data.model_dump(
-            exclude={"prepared", "root", "sources", "train_on", "resample", "max_pairs"}
-        )
-        | {"pairs_per_source": data.max_pairs},  # what it was called when FORMAT was given
+        "data": data.model_dump(exclude={"prepared", "root", "sources", "train_on", "resample"}),
         "inputs": [fingerprint(file) for file in files] if files else asdict(simulator),
         "tokenizer": digest(
             [
@@ -88,8 +91,6 @@ def prepare(
             ]
         ),
     }
-    if prompts:
-        identity["prompts"] = True
     folder = storage.join(storage.absolute(data.prepared), digest(identity)[:16])
     if storage.exists(storage.join(folder, "manifest.json")):
         return Prepared.open(folder)
@@ -98,7 +99,7 @@ def prepare(
     with storage.uploading(tokenizer_folder, last="tokenizer_config.json") as local:
         tokenizer.save_pretrained(local)
     shards = _file_shards(files) if files else _simulated_shards(data, names)
-    read = ReadShard(names, simulator, tokenizer, data, chosen_only, frozenset(whole))
+    read = ReadShard(names, simulator, tokenizer, data, chosen_only, frozenset(whole), soft)
     rows = (
         ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
         .map_batches(read, batch_size=1, batch_format="numpy", num_cpus=1)

@@ -33,13 +33,18 @@ PAIR_SCHEMA = pa.schema(
         pa.field("margin", pa.float32()),
         pa.field("probability", pa.float32()),
         pa.field("subset", pa.string()),
+        pa.field("share", pa.float32()),
+        pa.field("weight", pa.float32()),
     ]
 )
 """`pair` names a pair by its content, whatever the tokenizer, and `prompt` its prompt. Pairs are
 sorted by `key`, at random; those of one record of ranked answers have the same. `shared`
-tokens come first in both sequences; `tokens` is the length of all three lists."""
+tokens come first in both sequences; `tokens` is the length of all three lists. A `share` is there
+only where soft labels were asked for; without one it is 1, as is a missing `weight`."""
 
 TOKENS = ["shared", "chosen", "rejected"]
+LABELS = ["share", "weight"]
+"""What only some data has; 1 where it is missing."""
 
 Split = Literal["train", "test"]
 
@@ -68,14 +73,13 @@ class Identity(TypedDict):
 
     format: int
     chosen_only: bool
+    soft: bool
     whole: list[Any]
     """Sources that are for testing only; whether the settings limit their pairs."""
     data: dict[str, Any]
     """The settings that matter."""
     inputs: list[Any] | dict[str, Any]
     """Fingerprints of the files, or the simulator's settings."""
-    prompts: NotRequired[bool]
-    """Present where hashes of prompts were asked for."""
     tokenizer: str
     """A digest."""
 
@@ -128,9 +132,29 @@ class PreparedFile:
         # Every group is full except the file's last, which also sorts last here.
         return table.take(group_of_row * GROUP + rows % GROUP)
 
+    def has(self, column: str) -> bool:
+        """Whether a row has a value in this column, by the file's own statistics."""
+        groups = map(self._file.metadata.row_group, range(self._file.num_row_groups))
+        index = PAIR_SCHEMA.get_field_index(column)
+        return any(group.column(index).statistics.null_count < group.num_rows for group in groups)
+
     @lru_cache(maxsize=64)  # noqa: B019 - lives as long as its task or worker
     def _group(self, group: int, columns: tuple[str, ...]) -> pa.Table:
         return self._file.read_row_group(group, columns=list(columns))
+
+
+def labels_in(files: Sequence[PreparedFile]) -> dict[str, NDArray[np.float32]]:
+    """`[N]` by name, those `LABELS` of all pairs in these files that one of them has."""
+    return {
+        name: np.concatenate(
+            [
+                file.take(np.arange(len(file)), [name])[name].fill_null(1).to_numpy()
+                for file in files
+            ]
+        )
+        for name in LABELS
+        if any(file.has(name) for file in files)
+    }
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,8 @@ class ReadShard:
     """The read task: a shard's pairs, checked and tokenised, each with its key in the random order.
 
     All pairs of the sources in `whole` are test pairs. With `chosen_only`, rows hold prompts
-    (as shared tokens) with their chosen answers, and no rejected tokens.
+    (as shared tokens) with their chosen answers, and no rejected tokens. Only with `soft` are ties
+    pairs, and rows have shares.
     """
 
     def __init__(
@@ -73,10 +74,12 @@ class ReadShard:
         data: DataConfig,
         chosen_only: bool,
         whole: frozenset[str] = frozenset(),
+        soft: bool = False,
     ) -> None:
         self.names, self.simulator, self.tokenizer, self.data = names, simulator, tokenizer, data
         self.chosen_only = chosen_only
         self.whole = whole
+        self.soft = soft
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[pa.Table]:
         (shard,) = batch["shard"]
@@ -132,7 +135,8 @@ class ReadShard:
                 rows.append(_reject_row(reject))
                 continue
             key = _key(self.data.seed, self.names[source], split, number)
-            rows.append(_pair_row(pair, tokens) | {"key": key, "nth": nth})
+            share = pair.share if self.soft else None
+            rows.append(_pair_row(pair, tokens) | {"share": share, "key": key, "nth": nth})
         blank = dict.fromkeys(WORK_SCHEMA.names) | {"key": 0, "nth": 0}
         origin = {"source": source, "split": split}
         return pa.Table.from_pylist([blank | row | origin for row in rows], WORK_SCHEMA)
@@ -142,7 +146,7 @@ class ReadShard:
         chosen = render(self.tokenizer, pair.prompt, pair.chosen)
         if self.chosen_only:
             return [chosen, render_prompt(self.tokenizer, pair.prompt)]
-        if pair.share == 0.5:
+        if pair.share == 0.5 and not self.soft:
             raise InvalidRecord(Reason.TIE, "half of the votes each")
         if not pair.rejected:
             raise InvalidRecord(Reason.EMPTY, "rejected has no answer")
@@ -206,6 +210,7 @@ def _pair_row(pair: Pair, tokens: dict[str, list[int]]) -> dict[str, Any]:
         "margin": pair.margin,
         "probability": pair.probability,
         "subset": pair.subset,
+        "weight": None if pair.weight == 1 else pair.weight,
         "prompt": _key(pair.prompt),
         "answers": _key(pair.prompt, *sorted([pair.chosen, pair.rejected])),
         "swapped": pair.chosen > pair.rejected,

@@ -197,12 +197,16 @@ class Simulator:
     over 40 seeds: without drift the best possible model (which knows `r_i`) is right on 0.75 of a
     source's pairs; with drift 0.8 on 0.78 (0.72 to 0.82 by source), and two sources rank 0.72 of
     all pairs of answers the same way.
+
+    With `votes`, that many people of the population are asked about each pair. The first of them
+    gives the label that there is without votes.
     """
 
     sources: int = 5
     drift: float | Sequence[float] = 0.8
     noise: float | Sequence[float] = 1.0
     seed: int = 0
+    votes: int = 0
 
     def names(self) -> list[str]:
         """The names of the sources: `population_1`, `population_2`, ..."""
@@ -223,7 +227,8 @@ class Simulator:
         """Pair `index` (unbounded) of a source's train or test split.
 
         `probability` is the true probability that the source prefers `chosen`. The label is drawn,
-        so it can be below one half.
+        so it can be below one half. With votes, `chosen` is what most of them prefer and `share`
+        how many; of a tie it is what the first prefers.
         """
         rng = self._rng(source, split, index)
         question, topic = PROMPTS[split][rng.integers(len(PROMPTS[split]))]
@@ -234,8 +239,15 @@ class Simulator:
         probability = _sigmoid(delta / self.temperatures[source])
         if rng.random() >= probability:
             chosen, rejected, probability = rejected, chosen, 1 - probability
+        share = None
+        if self.votes:
+            agreeing = 1 + int((rng.random(self.votes - 1) < probability).sum())
+            share = agreeing / self.votes
+            if 2 * agreeing < self.votes:
+                chosen, rejected, probability = rejected, chosen, 1 - probability
+                share = (self.votes - agreeing) / self.votes
         prompt = (Message(role="user", content=question),)
-        return Pair(prompt, chosen, rejected, source, probability=probability)
+        return Pair(prompt, chosen, rejected, source, probability=probability, share=share)
 
     def pairs(self, source: str, split: str, start: int, stop: int) -> Iterator[Pair]:
         """The pairs `start` to `stop`, the last excluded, of a source's train or test split."""

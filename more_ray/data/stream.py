@@ -15,7 +15,7 @@ from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
 from more_ray.data.mixture import Mixture, deal
-from more_ray.data.prepared import TOKENS, Prepared
+from more_ray.data.prepared import LABELS, TOKENS, Prepared, PreparedFile
 from more_ray.data.ranked import Prompt, flat, prompt_of
 
 STEPS_PER_BLOCK = 8
@@ -62,15 +62,19 @@ class BatchesDatasource(Datasource):
 
     def _read(self, block: int) -> list[pa.Table]:
         files = [self.prepared.file(name, "train") for name in self.mixture.names]
+        # The same for all ranks and steps, which add up their sums.
+        labels = [name for name in LABELS if any(file.has(name) for file in files)]
         turn, rank = divmod(block, self.ranks)
         first = self.first_step + turn * STEPS_PER_BLOCK
         rows = [
-            {"step": step, "rank": rank, **self._batch(files, step, rank)}
+            {"step": step, "rank": rank, **self._batch(files, labels, step, rank)}
             for step in range(first, first + STEPS_PER_BLOCK)
         ]
         return [pa.Table.from_pylist(rows, BATCH_SCHEMA)]
 
-    def _batch(self, files: list[Any], step: int, rank: int) -> dict[str, Any]:
+    def _batch(
+        self, files: list[PreparedFile], labels: list[str], step: int, rank: int
+    ) -> dict[str, Any]:
         wanted = self.mixture.rows(step)
         drawn = [
             file.take(rows, ["tokens", "key"]) for file, rows in zip(files, wanted, strict=True)
@@ -82,18 +86,20 @@ class BatchesDatasource(Datasource):
         ]
         dealt = deal(tokens, self.ranks)
         prompts: list[Prompt] = []
-        batch: dict[str, list[Any]] = {"source": [], "margin": []}
+        batch: dict[str, list[Any]] = {name: [] for name in ("source", "margin", *labels)}
         for source, (file, rows, record_N, rank_of) in enumerate(
             zip(files, wanted, record, dealt, strict=True)
         ):
             mine_N = rank_of[record_N] == rank
             if not mine_N.any():
                 continue
-            pairs = file.take(rows[mine_N], [*TOKENS, "margin"]).to_pylist()
+            pairs = file.take(rows[mine_N], [*TOKENS, "margin", *labels]).to_pylist()
             for _, together in groupby(zip(record_N[mine_N], pairs, strict=True), itemgetter(0)):
                 prompts.append(prompt_of([pair for _, pair in together]))
             batch["source"] += [source] * len(pairs)
             batch["margin"] += [pair["margin"] or 0.0 for pair in pairs]
+            for name in labels:
+                batch[name] += [1.0 if pair[name] is None else pair[name] for pair in pairs]
         return batch | flat(prompts)
 
 
@@ -114,5 +120,8 @@ BATCH_SCHEMA = pa.schema(
         ("pair", pa.list_(pa.int32())),
         ("source", pa.list_(pa.int32())),
         ("margin", pa.list_(pa.float32())),
+        ("share", pa.list_(pa.float32())),
+        ("weight", pa.list_(pa.float32())),
     ]
 )
+"""`share` and `weight` are null where no training pair of the run has one."""

@@ -27,16 +27,20 @@ def scores_table(scores: Mapping[str, SourceScores]) -> pa.Table:
                 "rejected": pa.array(source.rejected_N, pa.float32()),
                 "chosen_characters": pa.array(source.chosen_length_N, pa.int32()),
                 "rejected_characters": pa.array(source.rejected_length_N, pa.int32()),
-                "probability": pa.nulls(len(source.pair_N), pa.float32())
-                if source.probability_N is None
-                else pa.array(source.probability_N, pa.float32()),
-                "subset": pa.nulls(len(source.pair_N), pa.string())
-                if source.subset_N is None
-                else pa.array(source.subset_N, pa.string()),
+                "probability": _or_nulls(source.probability_N, pa.float32(), source),
+                "subset": _or_nulls(source.subset_N, pa.string(), source),
+                "share": _or_nulls(source.share_N, pa.float32(), source),
+                "weight": _or_nulls(source.weight_N, pa.float32(), source),
             }
         )
         for name, source in scores.items()
     )
+
+
+def _or_nulls(
+    value_N: NDArray[np.generic] | None, kind: pa.DataType, source: SourceScores
+) -> pa.Array:
+    return pa.nulls(len(source.pair_N), kind) if value_N is None else pa.array(value_N, kind)
 
 
 def scores_by_source(table: pa.Table) -> dict[str, SourceScores]:
@@ -55,15 +59,24 @@ def scores_by_source(table: pa.Table) -> dict[str, SourceScores]:
             ),
             None if probability.null_count else probability.to_numpy(),
             subsets_of(rows),
+            label_of(rows, "share"),
+            label_of(rows, "weight"),
         )
     return scores
 
 
 def subsets_of(rows: pa.Table) -> NDArray[np.object_] | None:
     """The column `subset`; None where the column is missing or empty."""
-    if "subset" not in rows.column_names or rows["subset"].null_count == len(rows):
-        return None
-    return rows["subset"].to_numpy()
+    return rows["subset"].to_numpy() if _has(rows, "subset") else None
+
+
+def label_of(rows: pa.Table, name: str) -> NDArray[np.float32] | None:
+    """Shares or weights, 1 where a pair has none; None where the column is missing or empty."""
+    return rows[name].fill_null(1).to_numpy() if _has(rows, name) else None
+
+
+def _has(rows: pa.Table, name: str) -> bool:
+    return name in rows.column_names and rows[name].null_count < len(rows)
 
 
 def write_scores(scores: Mapping[str, SourceScores], folder: str) -> None:

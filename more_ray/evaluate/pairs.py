@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from more_ray import storage
 from more_ray.data.packing import PackedBatch
 from more_ray.data.prepared import TOKENS, Prepared
-from more_ray.evaluate.files import subsets_of
+from more_ray.evaluate.files import label_of, subsets_of
 from more_ray.metrics.perplexity import Likelihoods
 from more_ray.metrics.scores import SourceScores
 from more_ray.parquet import read_table
@@ -101,4 +101,6 @@ def _source_scores(table: pa.Table, score_N2: np.ndarray) -> SourceScores:
         rejected_length_N=table["rejected_characters"].to_numpy(),
         probability_N=None if probability.null_count else probability.to_numpy(),
         subset_N=subsets_of(table),
+        share_N=label_of(table, "share"),
+        weight_N=label_of(table, "weight"),
     )

@@ -84,7 +84,7 @@ def _evaluate_pairs(
 ) -> Evaluation:
     others = _read_scores(config.against) if config.against else None
     data, whole = _split(config)
-    prepared = prepare(data, tokenizer, preparing, whole=whole)
+    prepared = prepare(data, tokenizer, preparing, whole=whole, soft=config.labels == "soft")
     scores = score(prepared, config, scoring)
     try:
         result = summarise(scores, _name(config), None, config.seed, config.bins, config.resamples)

@@ -7,6 +7,7 @@ import numpy as np
 from more_ray import storage
 from more_ray.config import ModelConfig
 from more_ray.evaluate.files import read_scores
+from more_ray.metrics.scores import labels_of
 from more_ray.metrics.temperature import fit_temperature
 from more_ray.run_folder import HEADS, SCORES, evaluation_of, run_of, settings_of
 
@@ -32,4 +33,5 @@ def model_temperature(model: ModelConfig) -> tuple[float, str]:
         shared = evaluation_of(run)["shared"]["sources"].values()
         return float(np.exp(np.mean([np.log(one["temperature"]) for one in shared]))), fitted
     of_source = [scores[model.source]] if model.source else list(scores.values())
-    return fit_temperature(np.concatenate([one.delta_N for one in of_source])), fitted
+    delta_N = np.concatenate([one.delta_N for one in of_source])
+    return fit_temperature(delta_N, **labels_of(of_source)), fitted

@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from more_ray.metrics.accuracy import accuracy
 from more_ray.metrics.calibration import (
     adaptive_ece,
@@ -22,6 +19,7 @@ from more_ray.metrics.calibration import (
     nll,
     true_calibration_error,
 )
+from more_ray.metrics.labels import Floats, weighted_mean
 
 Function = Callable[..., float]
 """A number from one or more arrays `[N]` over the same pairs."""
@@ -37,7 +35,8 @@ class Measure:
     """The heading of its column."""
     function: Function | None = None
     """Takes the reward differences `[N]`; with a "calibration" interval the number of bins, too;
-    where `needs_truth`, the true probabilities `[N]`. None: `summary` computes it from more."""
+    where `needs_truth`, the true probabilities `[N]`; as keywords `labels.Labels`, shares only
+    without the truth. None: `summary` computes it from more."""
     interval: Literal["wilson", "bootstrap", "calibration"] | None = None
     """wilson: a share of pairs. bootstrap: any mean. calibration: an error that
     sampling pushes up."""
@@ -63,12 +62,17 @@ class Measure:
         return f"{value:.{self.digits}f}"
 
 
-def _mean(delta_N: NDArray[np.float64]) -> float:
-    return float(delta_N.mean())
+def _mean(delta_N: Floats, share_N: Floats | None = None, weight_N: Floats | None = None) -> float:
+    """Of all pairs, also of ties."""
+    return weighted_mean(delta_N, weight_N)
 
 
-def _deviation(delta_N: NDArray[np.float64]) -> float:
-    return float(delta_N.std())
+def _deviation(
+    delta_N: Floats, share_N: Floats | None = None, weight_N: Floats | None = None
+) -> float:
+    if weight_N is None:
+        return float(delta_N.std())
+    return weighted_mean((delta_N - weighted_mean(delta_N, weight_N)) ** 2, weight_N) ** 0.5
 
 
 _ROWS = (

@@ -11,7 +11,6 @@ from statistics import fmean
 from typing import Any, TypeVar, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from more_ray.metrics.accuracy import accuracy
 from more_ray.metrics.baselines import longer_answer_accuracy
@@ -26,12 +25,12 @@ from more_ray.metrics.intervals import (
     replicates,
     wilson,
 )
+from more_ray.metrics.labels import Floats, Labels, decided_pairs, taken
 from more_ray.metrics.measures import MEASURES, Function, Measure, compared, functions
 from more_ray.metrics.outliers import outliers
 from more_ray.metrics.scores import SourceScores
 from more_ray.metrics.temperature import temperature_scaled
 
-Floats = NDArray[np.float64]
 Content = TypeVar("Content", bound=Mapping[str, Any])
 """An evaluation or a part of it."""
 
@@ -49,7 +48,9 @@ def summarise(
     `KEY_ci` is the 95% interval of KEY. `ece_at_temperature` and `nll_at_temperature` are those of
     the same scores divided by a `temperature` fitted per source. `subsets` holds a source's
     accuracy and ECE by subset, where its pairs name subsets. The mean is the plain mean over
-    sources (each counts the same, whatever its size), and its `n` the total.
+    sources (each counts the same, whatever its size), and its `n` the total. Where pairs have
+    shares or weights, `accuracy_n` is how many pairs the accuracy is of: those that are no tie, and
+    of weights as many equal ones as tell as much.
 
     Args:
         scheme, step: which model it is; the step is unknown for a model trained elsewhere.
@@ -82,7 +83,8 @@ def compare(
     Args:
         scores, others: for each model, its scores per training seed. Measures are
             means over the seeds (as many as both have), and pairs are resampled for all at once:
-            intervals are about other pairs, not about other seeds.
+            intervals are about other pairs, not about other seeds. Shares and weights of pairs
+            are those of the first.
 
     Returns:
         `sources`, the differences by name, and `mean`, those of the means over sources.
@@ -96,16 +98,20 @@ def compare(
             raise ValueError(f"sources {sorted(first)} and {sorted(second)} are not the same")
     measures = {row.key: _over_seeds(functions(bins)[row.key]) for row in compared()}
     pairs = {name: _aligned(name, seeds) for name in scores[0]}
+    labels = {
+        name: taken(source.labels, np.argsort(source.pair_N)) for name, source in scores[0].items()
+    }
 
-    def differences(of: Sequence[tuple[Floats, Floats]]) -> Differences:
+    def differences(names: Sequence[str]) -> Differences:
+        of, known = [pairs[name] for name in names], [labels[name] for name in names]
         return {
-            key: paired_difference(measure, of, seed, resamples)
+            key: paired_difference(measure, of, seed, resamples, known)
             for key, measure in measures.items()
         }
 
     return {
-        "sources": {name: differences([deltas]) for name, deltas in pairs.items()},
-        "mean": differences(list(pairs.values())),
+        "sources": {name: differences([name]) for name in pairs},
+        "mean": differences(list(pairs)),
     }
 
 
@@ -133,7 +139,7 @@ def mean_over_seeds(evaluations: Sequence[Content]) -> Content:
 
 
 def _over_seeds(measure: Function) -> Function:
-    return lambda delta_NS: fmean(measure(delta_N) for delta_N in delta_NS.T)
+    return lambda delta_NS, **labels: fmean(measure(delta_N, **labels) for delta_N in delta_NS.T)
 
 
 def _aligned(
@@ -159,55 +165,63 @@ def _source(
     name: str, scores: SourceScores, seed: int, bins: int, resamples: int
 ) -> tuple[SourceMeasures, dict[str, Floats], dict[str, Floats]]:
     """The measures of one source; their values `[R]` on resampled pairs, and if calibrated."""
-    delta_N = _delta(name, scores)
+    delta_N, labels = _delta(name, scores), scores.labels
+    share_N, weight_N = labels.get("share_N"), labels.get("weight_N")
     measures = functions(bins)
     errors = {
         key: function
         for key, function in measures.items()
         if MEASURES[key].interval == "calibration"
     }
-    calibrated = calibrated_replicates(errors, delta_N, seed, resamples)
-    values = replicates(measures, (delta_N,), seed, resamples)
-    estimates = {key: measure(delta_N) for key, measure in measures.items()}
+    calibrated = calibrated_replicates(errors, delta_N, seed, resamples, **labels)
+    values = replicates(measures, (delta_N,), seed, resamples, **labels)
+    estimates = {key: measure(delta_N, **labels) for key, measure in measures.items()}
     if scores.probability_N is not None:
         arrays = (delta_N, scores.probability_N.astype(np.float64))
         rows = [row for row in MEASURES.values() if row.needs_truth]
         truth = {row.key: row.function for row in rows if row.function}
-        values |= replicates(truth, arrays, seed, resamples)
-        estimates |= {key: measure(*arrays) for key, measure in truth.items()}
+        weights: Labels = {} if weight_N is None else {"weight_N": weight_N}
+        values |= replicates(truth, arrays, seed, resamples, **weights)
+        estimates |= {key: measure(*arrays, **weights) for key, measure in truth.items()}
     result: SourceMeasures = {"n": len(delta_N)}
+    decided = decided_pairs(len(delta_N), **labels)
+    if labels:
+        result["accuracy_n"] = decided
     for key, estimate in estimates.items():
         result[key] = estimate
         if MEASURES[key].interval == "wilson":
-            result[f"{key}_ci"] = wilson(estimate, len(delta_N))
+            result[f"{key}_ci"] = wilson(estimate, decided)
         elif MEASURES[key].interval:
             result[f"{key}_ci"] = _interval(MEASURES[key], estimate, values, calibrated)
-    scaled_N, temperature = temperature_scaled(delta_N, seed)
+    scaled_N, temperature = temperature_scaled(delta_N, seed, **labels)
     result |= {
         "ece_noise_floor": float(calibrated["ece"].mean()),
         "temperature": temperature,
-        "ece_at_temperature": ece(scaled_N, bins),
-        "nll_at_temperature": nll(scaled_N),
+        "ece_at_temperature": ece(scaled_N, bins, **labels),
+        "nll_at_temperature": nll(scaled_N, **labels),
         "longer_answer_accuracy": longer_answer_accuracy(
-            scores.chosen_length_N, scores.rejected_length_N
+            scores.chosen_length_N, scores.rejected_length_N, **labels
         ),
-        **outliers(delta_N),
+        **outliers(delta_N, share_N),
     }
     if scores.subset_N is not None:
         result["subsets"] = {
-            name: _subset(delta_N[scores.subset_N == name], bins)
+            name: _subset(
+                delta_N[scores.subset_N == name], bins, taken(labels, scores.subset_N == name)
+            )
             for name in sorted(set(scores.subset_N) - {None})
         }
     return result, values, calibrated
 
 
-def _subset(delta_N: Floats, bins: int) -> SourceMeasures:
+def _subset(delta_N: Floats, bins: int, labels: Labels) -> SourceMeasures:
     """The measures that few pairs suffice for."""
+    right = accuracy(delta_N, **labels)
     return {
         "n": len(delta_N),
-        "accuracy": accuracy(delta_N),
-        "accuracy_ci": wilson(accuracy(delta_N), len(delta_N)),
-        "ece": ece(delta_N, bins),
+        "accuracy": right,
+        "accuracy_ci": wilson(right, decided_pairs(len(delta_N), **labels)),
+        "ece": ece(delta_N, bins, **labels),
     }
 
 
@@ -244,7 +258,12 @@ def _mean(
             mean[f"{row.key}_ci"] = _interval(row, mean[row.key], mean_values, mean_calibrated)
     for row in measured:
         if row.interval == "wilson":
-            variances = [source[row.key] * (1 - source[row.key]) / source["n"] for source in each]
+            variances = [
+                source[row.key]
+                * (1 - source[row.key])
+                / (source.get("accuracy_n", source["n"]) or 1)
+                for source in each
+            ]
             half = Z_95 * math.sqrt(sum(variances)) / len(sources)
             share = mean[row.key]
             mean[f"{row.key}_ci"] = [max(0.0, share - half), min(1.0, share + half)]

@@ -36,7 +36,7 @@ class RewardHead(Protocol):
     def trained(self) -> PreTrainedModel: ...
     def __call__(self, batch: Any, /) -> tuple[Tensor, Tensor]: ...
     def gradient_sums(
-        self, z_N2H: Tensor, delta_N: Tensor, source_N: Tensor, sources: int, /
+        self, z_N2H: Tensor, slope_N: Tensor, source_N: Tensor, sources: int, /
     ) -> tuple[Tensor, Tensor]: ...
 
 
@@ -78,7 +78,7 @@ class DriftingRewardModel(nn.Module):
         return self.model.score_head
 
     def gradient_sums(
-        self, z_N2H: Tensor, delta_N: Tensor, source_N: Tensor, sources: int
+        self, z_N2H: Tensor, slope_N: Tensor, source_N: Tensor, sources: int
     ) -> tuple[Tensor, Tensor]:
         """The sums for the shared head (8), with rewards by the own ones."""
-        return self.model.gradient_sums(z_N2H, delta_N, source_N, sources)
+        return self.model.gradient_sums(z_N2H, slope_N, source_N, sources)

@@ -47,12 +47,15 @@ class ImplicitReward(nn.Module):
         return reward_A.unflatten(0, (-1, 2)), inputs
 
     def gradient_sums(
-        self, inputs: HeadInputs, delta_N: Tensor, source_N: Tensor, sources: int
+        self, inputs: HeadInputs, slope_N: Tensor, source_N: Tensor, sources: int
     ) -> tuple[Tensor, Tensor]:
-        """Sum over each source's pairs of the gradient of (1) with respect to the head.
+        """Sum over each source's pairs of the gradient of their losses for the head.
 
         For a bias-free head the gradient of a token's log-likelihood is `(onehot - p) z^T`, and a
-        pair's is `-sigmoid(-delta) beta` times the sum over chosen minus that over rejected tokens.
+        pair's is `slope beta` times the sum over chosen minus that over rejected tokens.
+
+        Args:
+            slope_N: as in `head_gradient_sums`.
 
         Returns:
             `[K, V * H]` in fp32; and `[K]`, the sums of the squared norms of the pairs' own
@@ -60,8 +63,7 @@ class ImplicitReward(nn.Module):
         """
         tokens = inputs.tokens
         pair_M, is_rejected_M = tokens.answer_M // 2, tokens.answer_M % 2
-        slope_N = -self.beta * torch.sigmoid(-delta_N.float())
-        weight_M = slope_N[pair_M] * (1 - 2 * is_rejected_M)
+        weight_M = (self.beta * slope_N)[pair_M] * (1 - 2 * is_rejected_M)
         error_MV = -inputs.log_probability_MV.exp()
         error_MV[torch.arange(len(error_MV)), tokens.token_M] += 1
         error_MV *= weight_M[:, None]

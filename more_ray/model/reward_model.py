@@ -61,10 +61,10 @@ class RewardModel(nn.Module):
         return self.classifier
 
     def gradient_sums(
-        self, z_N2H: Tensor, delta_N: Tensor, source_N: Tensor, sources: int
+        self, z_N2H: Tensor, slope_N: Tensor, source_N: Tensor, sources: int
     ) -> tuple[Tensor, Tensor]:
         """The sums of `head_gradient_sums`: `[K, H]` and `[K]`."""
-        return head_gradient_sums(delta_N, *z_N2H.unbind(dim=1), source_N, sources)
+        return head_gradient_sums(slope_N, *z_N2H.unbind(dim=1), source_N, sources)
 
     def use_attention(self, packed: str | None) -> None:
         """Run packed answers with this attention; None: run padded rows with the model's own."""

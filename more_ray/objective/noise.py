@@ -22,11 +22,14 @@ def sampling_noise(norm2_K: Floats, mean_square_K: Floats, count_K: Floats) -> F
     twice, as of a source with fewer than B pairs, counts as two: noise is then underestimated.
 
     Args:
-        mean_square_K: the mean of the squared norms of the pairs' own gradients.
-        count_K: B, pairs of each source; with fewer than two the noise is unknown: NaN.
+        mean_square_K: the mean of the squared norms of the pairs' own gradients; of pairs with
+            weights w, `sum w^2 ||g_b||^2 / sum w^2`.
+        count_K: B, pairs of each source, or `(sum w)^2 / sum w^2`; of a single pair, or none, the
+            noise is unknown: NaN.
     """
-    noise_K = (mean_square_K - norm2_K) / np.maximum(count_K - 1, 1)
-    return np.where(count_K < 2, np.nan, noise_K)
+    several_K = count_K > 1
+    noise_K = (mean_square_K - norm2_K) / np.where(several_K, count_K - 1, 1)
+    return np.where(several_K, noise_K, np.nan)
 
 
 def without_noise(gram_KK: Floats, noise_K: Floats) -> Floats:

@@ -35,7 +35,7 @@ class Weighting(Protocol):
         Args:
             gram_KK: the inner products of the mean gradients.
             noise_K: the sampling noise in their squared norms; NaN where it is unknown.
-            count_K: pairs of each source.
+            count_K: what the pairs of each source count: their number, or the sum of their weights.
             sum_KH: the head gradients, summed over a source's pairs.
         """
         ...
@@ -128,7 +128,7 @@ class MinNorm:
         present_K = count_K > 0
         # A source's average starts at its own first gradient, not at zero.
         keep_K = np.where(present_K, self.momentum * self.seen_K, 1.0)
-        share_K = (1 - keep_K) * scale_K / np.maximum(count_K, 1)
+        share_K = (1 - keep_K) * scale_K / np.where(present_K, count_K, 1)
         keep_K1, share_K1 = (torch.from_numpy(x_K).to(sum_KH)[:, None] for x_K in (keep_K, share_K))
         self.average_KH = keep_K1 * self.average_KH.to(sum_KH) + share_K1 * sum_KH
         self.seen_K = self.seen_K | present_K

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logit
 
-from more_ray.metrics.accuracy import accuracy
-from more_ray.metrics.calibration import sigmoid
+from more_ray.metrics.calibration import correctness, sigmoid
 from more_ray.metrics.evaluation import SourceMeasures
 from more_ray.metrics.intervals import wilson
+from more_ray.metrics.labels import Labels, weighted_mean
 from more_ray.metrics.measures import MEASURES, Measure, drawn
+from more_ray.metrics.scores import labels_of
 from more_ray.report.course_figures import conflicts, over_time
 from more_ray.report.drawing import (
     INK,
@@ -103,8 +104,8 @@ def reliability(models: Sequence[Model]) -> Figure:
     rows: Rows = []
     with panels(4.2, 2, sharex=True, height_ratios=[3, 1]) as (canvas, (axes, below)):
         axes.plot([0.5, 1], [0.5, 1], color=LINE, linestyle="--", linewidth=1)
-        for index, (name, delta_N) in enumerate(curves.items()):
-            part = _reliability_rows(name, delta_N)
+        for index, (name, (delta_N, labels)) in enumerate(curves.items()):
+            part = _reliability_rows(name, delta_N, labels)
             rows += part
             x = [row["confidence"] for row in part]
             y = [row["accuracy"] for row in part]
@@ -141,27 +142,31 @@ def reliability(models: Sequence[Model]) -> Figure:
     return Figure("Reliability", svg(canvas, text), text, rows)
 
 
-def _curves(models: Sequence[Model]) -> dict[str, NDArray[np.float64]]:
-    """The reward differences `[N]` behind each curve: of calibrated models, by two heads."""
+def _curves(models: Sequence[Model]) -> dict[str, tuple[NDArray[np.float64], Labels]]:
+    """The reward differences `[N]` behind each curve, and their labels: of calibrated models, by
+    two heads."""
     curves = {}
     for model in models:
-        delta_N = np.concatenate([scores.delta_N for scores in model.first.scores.values()])
+        scores = list(model.first.scores.values())
+        delta_N, labels = np.concatenate([one.delta_N for one in scores]), labels_of(scores)
         if (table := model.first.disagreements) is None:
-            curves[model.name] = delta_N
+            curves[model.name] = delta_N, labels
         else:
-            curves[f"{model.name}, own heads"] = delta_N
-            curves[f"{model.name}, shared head"] = logit(table["shared"].to_numpy())
+            curves[f"{model.name}, own heads"] = delta_N, labels
+            curves[f"{model.name}, shared head"] = logit(table["shared"].to_numpy()), labels
     return curves
 
 
-def _reliability_rows(name: str, delta_N: NDArray[np.float64]) -> Rows:
+def _reliability_rows(name: str, delta_N: NDArray[np.float64], labels: Labels) -> Rows:
+    right_N, weight_N = correctness(delta_N, labels.get("share_N")), labels.get("weight_N")
     confidence_N = sigmoid(np.abs(delta_N))
     bin_N = np.ceil(10 * confidence_N).astype(int)
     rows: Rows = []
     for number in range(6, 11):
         inside_N = bin_N == number if number > 6 else bin_N <= 6
         if inside_N.any():
-            right, pairs = accuracy(delta_N[inside_N]), int(inside_N.sum())
+            weight_n = None if weight_N is None else weight_N[inside_N]
+            right, pairs = weighted_mean(right_N[inside_N], weight_n), int(inside_N.sum())
             low, high = wilson(right, pairs)
             rows.append(
                 {

@@ -149,7 +149,8 @@ def _seed_row(model: Model) -> dict[str, Any]:
 
 
 def _outlier_row(model: Model, source: str) -> dict[str, Any]:
-    found = outliers(model.first.scores[source].delta_N)
+    scores = model.first.scores[source]
+    found = outliers(scores.delta_N, scores.labels.get("share_N"))
     return {
         "source": source,
         "model": model.name,

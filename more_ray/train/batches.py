@@ -41,6 +41,8 @@ def batches(
             np.asarray(row["lengths"]),
             np.asarray(row["source"]),
             np.asarray(row["margin"]),
+            row["share"],
+            row["weight"],
             row["answers"],
             row["pair"],
         )

@@ -58,19 +58,25 @@ def of_first_rank(decide: Callable[[], Decision]) -> Decision:
 def solve(sums: SourceSums, weighting: Weighting) -> tuple[Tensor, SourceStats]:
     """Solve for lam, from sums over the pairs of a micro-batch.
 
+    A mean over a source's pairs with weights w is `sum w x / sum w`: a source counts lam, whatever
+    the size of its weights. Its sampling noise is that of `(sum w)^2 / sum w^2` equal pairs (Kish).
+
     Returns:
-        `lam_K / count_K`, the weight of each pair of a source, and the statistics.
+        `lam_K / sum w`, by which the pairs of a source are multiplied besides w, and the
+        statistics.
     """
     # The only wait for the device before the update (the DPO loss adds more).
     gram_KK, sum_K = sums.on_host()
     finite_K = np.logical_and.reduce(np.isfinite([gram_KK.diagonal(), *sum_K.values()]))
     count_K = sum_K["count_K"]
-    pairs_K = np.maximum(count_K, 1)
+    weight_K, weight2_K = (sum_K.get(name, count_K) for name in ("weight_K", "weight2_K"))
+    pairs_K, squares_K = (np.where(count_K > 0, one, 1) for one in (weight_K, weight2_K))
     gram_KK, loss_K = gram_KK / np.outer(pairs_K, pairs_K), sum_K["loss_K"] / pairs_K
     norm2_K = gram_KK.diagonal()
-    noise_K = sampling_noise(norm2_K, sum_K["square_K"] / pairs_K, count_K)
+    effective_K = np.where(count_K > 1, weight_K**2 / squares_K, count_K)
+    noise_K = sampling_noise(norm2_K, sum_K["square_K"] / squares_K, effective_K)
     if finite_K.all():
-        lam_K = weighting.weights(gram_KK, noise_K, loss_K, count_K, sums.grad_KH)
+        lam_K = weighting.weights(gram_KK, noise_K, loss_K, weight_K, sums.grad_KH)
     else:
         lam_K = np.full(len(finite_K), np.nan)
     norm_K = np.sqrt(norm2_K)
@@ -105,7 +111,7 @@ def pair_weights(
     packed_KC = sums.pack()
     dist.reduce(packed_KC, dst=0)
     if first:
-        weight_K, stats = solve(SourceSums.unpack(packed_KC), weighting)
+        weight_K, stats = solve(type(sums).unpack(packed_KC), weighting)
     else:
         weight_K, stats = sums.loss_K.new_empty(len(sums.loss_K)), None
     dist.broadcast(weight_K, src=0)

@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -26,8 +26,9 @@ from more_ray.bars import RunProgress
 from more_ray.calibrate.features import Features, Pass, extract
 from more_ray.calibrate.trunk import has_head, load_model
 from more_ray.config import RunConfig
+from more_ray.data.layout import Tensors
 from more_ray.data.mixture import Mixture
-from more_ray.data.prepared import Prepared, Split
+from more_ray.data.prepared import Prepared, Split, labels_in
 from more_ray.errors import UserError
 from more_ray.evaluate.pairs import EvaluationPairs
 from more_ray.metrics.evaluation import Evaluation
@@ -52,16 +53,18 @@ SHOWN_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
-class FeatureBatch:
+class FeatureBatch(Tensors):
     """N pairs by their last hidden states, and what the losses read of them."""
 
     z_N2H: Tensor
     source_N: Tensor
     margin_N: Tensor
     tokens_N: Tensor
+    share_N: Tensor | None = None
+    weight_N: Tensor | None = None
 
     def take(self, row_N: Tensor) -> FeatureBatch:
-        return FeatureBatch(*(getattr(self, field.name)[row_N] for field in fields(self)))
+        return self.map(lambda value_N: value_N[row_N])
 
 
 class FrozenTrunk(nn.Module):
@@ -81,10 +84,10 @@ class FrozenTrunk(nn.Module):
         return self.score_head(batch.z_N2H).squeeze(-1), batch.z_N2H
 
     def gradient_sums(
-        self, z_N2H: Tensor, delta_N: Tensor, source_N: Tensor, sources: int
+        self, z_N2H: Tensor, slope_N: Tensor, source_N: Tensor, sources: int
     ) -> tuple[Tensor, Tensor]:
         """As of a whole model."""
-        return head_gradient_sums(delta_N, *z_N2H.unbind(dim=1), source_N, sources)
+        return head_gradient_sums(slope_N, *z_N2H.unbind(dim=1), source_N, sources)
 
 
 Model = FrozenTrunk | DriftingRewardModel
@@ -142,16 +145,17 @@ class TrainingPairs:
 def read_pairs(features: Features, names: Sequence[str], split: Split) -> FeatureBatch:
     """The pairs of some sources, one after the other."""
     z, margin, tokens = [], [], []
-    for name in names:
+    files = [features.prepared.file(name, split) for name in names]
+    for name, file in zip(names, files, strict=True):
         z.append(np.stack(features.of(name, split), axis=1))
-        file = features.prepared.file(name, split)
         table = file.take(np.arange(len(file)), ["margin", "tokens"])
         margin.append(table["margin"].fill_null(0).to_numpy())
         tokens.append(table["tokens"].to_numpy().astype(np.float32))
     source_N = np.repeat(np.arange(len(z)), [len(one) for one in z])
     margin_N, tokens_N = np.concatenate(margin), np.concatenate(tokens)
     arrays = (np.concatenate(z), source_N, margin_N, tokens_N)
-    return FeatureBatch(*map(torch.from_numpy, arrays))
+    given = {f"{name}_N": torch.from_numpy(value_N) for name, value_N in labels_in(files).items()}
+    return FeatureBatch(*map(torch.from_numpy, arrays), **given)
 
 
 def hidden_states(

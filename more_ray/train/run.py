@@ -124,11 +124,12 @@ def prepare_data(
     """
     loss, length = LOSSES[config.objective.loss], config.data.max_length
     if config.model.trunk == "frozen":
-        # Hidden states are shared with calibrations, which ask for prompts.
-        return prepare(config.data, trunk_tokenizer(config.model, length), progress, prompts=True)
-    check_model(config.model, length, loss.trains_policy, config.train.zero_stage == 3)
-    tokenizer = training_tokenizer(config.model, length)
-    return prepare(config.data, tokenizer, progress, not loss.needs_pairs)
+        tokenizer = trunk_tokenizer(config.model, length)
+    else:
+        check_model(config.model, length, loss.trains_policy, config.train.zero_stage == 3)
+        tokenizer = training_tokenizer(config.model, length)
+    soft = config.objective.labels == "soft"
+    return prepare(config.data, tokenizer, progress, not loss.needs_pairs, soft=soft)
 
 
 def with_initial_model(config: RunConfig) -> RunConfig:

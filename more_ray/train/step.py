@@ -12,7 +12,6 @@ import torch
 from more_ray.objective.weighting import Weighting
 from more_ray.train.exchange import SourceStats, pair_weights
 from more_ray.train.losses import Batch, Engine, Losses
-from more_ray.train.sums import SourceSums
 
 
 def micro_step(
@@ -56,7 +55,7 @@ def whole_batch_step(
         torch.manual_seed(seed)
         with torch.no_grad():
             parts.append(losses(engine, batch)[1])
-    weight_K, stats = pair_weights(SourceSums.total(parts), weighting, "batch")  # (9)
+    weight_K, stats = pair_weights(type(parts[0]).total(parts), weighting, "batch")  # (9)
     for batch, seed in zip(micro_batches, seeds, strict=True):
         torch.manual_seed(seed)
         loss_N, _ = losses(engine, batch)

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import Self
 
 from more_ray.objective.ranking import sum_by_source
 from more_ray.objective.weighting import gram
@@ -37,9 +38,7 @@ class SourceSums:
 
     @classmethod
     @torch.no_grad()
-    def of(
-        cls, grad_KH: Tensor, square_K: Tensor, source_N: Tensor, **value_N: Tensor
-    ) -> SourceSums:
+    def of(cls, grad_KH: Tensor, square_K: Tensor, source_N: Tensor, **value_N: Tensor) -> Self:
         """Sum the values of the pairs, given by the names of the sums; pairs are counted here.
 
         Args:
@@ -61,13 +60,13 @@ class SourceSums:
         return self._with_columns(self.grad_KH)
 
     @classmethod
-    def unpack(cls, packed_KC: Tensor) -> SourceSums:
+    def unpack(cls, packed_KC: Tensor) -> Self:
         """The inverse of `pack`, as views."""
         count = len(cls.columns())
         return cls(packed_KC[:, :-count], *packed_KC[:, -count:].unbind(dim=1))
 
     @classmethod
-    def total(cls, parts: Sequence[SourceSums]) -> SourceSums:
+    def total(cls, parts: Sequence[SourceSums]) -> Self:
         """The sums over several micro-batches."""
         return cls.unpack(torch.stack([part.pack() for part in parts]).sum(dim=0))
 
@@ -83,3 +82,16 @@ class SourceSums:
     def _with_columns(self, matrix_K: Tensor) -> Tensor:
         column_KC = torch.stack([getattr(self, name) for name in self.columns()], dim=1)
         return torch.cat([matrix_K, column_KC.to(matrix_K.dtype)], dim=1)
+
+
+@dataclass(frozen=True)
+class WeightedSums(SourceSums):
+    """The same of pairs with weights w, all but tokens and counts times w.
+
+    Runs without weights do not send these two.
+    """
+
+    weight_K: Tensor
+    """Of w."""
+    weight2_K: Tensor
+    """Of w^2."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from more_ray.objective.ranking import head_gradient_sums, ranking_loss
+from more_ray.objective.ranking import head_gradient_sums, ranking_loss, ranking_slope
 from more_ray.objective.weighting import MinNorm
 from more_ray.train.exchange import solve
 from more_ray.train.sums import SourceSums
@@ -39,7 +39,8 @@ def test_lam_and_losses_are_the_systems(example: ModuleType, seed: int) -> None:
     with torch.no_grad():
         (chosen_N, z_chosen_NH), (rejected_N, z_rejected_NH) = model(chosen), model(rejected)
         delta_N = chosen_N - rejected_N
-        gradients = head_gradient_sums(delta_N, z_chosen_NH, z_rejected_NH, source_N, example.K)
+        slope_N = ranking_slope(delta_N)
+        gradients = head_gradient_sums(slope_N, z_chosen_NH, z_rejected_NH, source_N, example.K)
         loss_N = ranking_loss(delta_N)
     other = {"correct_K": torch.zeros_like(loss_N), "tokens_K": torch.zeros_like(loss_N)}
     sums = SourceSums.of(*gradients, source_N, loss_K=loss_N, **other)

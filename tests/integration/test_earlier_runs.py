@@ -18,6 +18,7 @@ pytestmark = pytest.mark.integration
 LATER = {
     "data": {"on_leak"},
     "model": {"chat_template_kwargs"},
+    "objective": {"labels"},
     "train": {"compile"},
 }
 """Settings that commit c3ccf7d did not know."""

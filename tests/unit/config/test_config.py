@@ -95,6 +95,15 @@ def test_the_papers_values_are_in_the_papers_configs() -> None:
             "data.simulator.test_pairs=[9]",
             "data.simulator.test_pairs: got 1 values, allowed: one for all, or 5",
         ),
+        (
+            "objective={labels: soft, margin: true}",
+            "objective.margin: cannot be used with objective",
+        ),
+        (
+            "objective={labels: soft, loss: sft, scheme: uniform}",
+            "objective.labels: objective.loss=sft has no labels; allowed: hard",
+        ),
+        ("data.simulator.votes=-1", "data.simulator.votes: got -1, allowed: int >= 0"),
         ("train.worker=2", "train.worker: unknown key, nearest known key: train.workers"),
     ],
 )
@@ -112,7 +121,7 @@ def test_bad_values_end_in_one_line(
 def test_a_simulator_takes_one_value_for_all_or_one_for_each() -> None:
     """What is written of one for all was recorded when there was nothing else."""
     scalars = {"sources": 3, "pairs": 96, "test_pairs": 60, "drift": 2, "noise": 3, "seed": 5}
-    text = "sources: 3\npairs: 96\ntest_pairs: 60\ndrift: 2.0\nnoise: 3.0\nseed: 5\n"
+    text = "sources: 3\npairs: 96\ntest_pairs: 60\ndrift: 2.0\nnoise: 3.0\nseed: 5\nvotes: 0\n"
     assert dump(SimulatorConfig.model_validate(scalars)) == text
     given = ("sources=3", "pairs=[50, 100, 2000]", "noise=[1,1,3]")
     config = load_config(RunConfig, [f"data.simulator.{one}" for one in given], "")

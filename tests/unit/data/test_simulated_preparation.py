@@ -21,38 +21,35 @@ TOKENIZER: Any = SimpleNamespace(
 )
 
 
-@pytest.mark.parametrize(
-    ("simulator", "name"),
-    [
-        ({}, "8e57e254a02a80d9"),
-        (
-            {"sources": 3, "pairs": 96, "test_pairs": 60, "drift": 2, "noise": 3, "seed": 5},
-            "b6e00578a62e1c0b",
-        ),
-    ],
-)
-def test_what_was_prepared_with_a_value_for_all_is_reused(
-    simulator: dict[str, Any], name: str, tmp_path: Path
-) -> None:
-    """The folders' names were recorded when all populations had the same settings."""
-    (tmp_path / name).mkdir()
-    (tmp_path / name / "manifest.json").write_text('{"sources": {}}')
-    prepared = prepare(DataConfig(simulator=simulator, prepared=str(tmp_path)), TOKENIZER)
-    assert prepared.folder == str(tmp_path / name)
-
-
 class Started(Exception):
     """Ray Data was given what to read."""
 
 
-@pytest.mark.parametrize(("pairs", "test_pairs"), [([12_000, 50], [60, 20]), (70, 30)])
-def test_each_population_has_its_own_number_of_pairs(
-    pairs: Any, test_pairs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture(autouse=True)
+def _stop_before_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     def from_items(items: list[dict[str, Shard]], **_: int) -> None:
         raise Started([item["shard"] for item in items])
 
     monkeypatch.setattr("ray.data.from_items", from_items)
+
+
+def test_what_was_prepared_with_the_same_settings_is_reused(tmp_path: Path) -> None:
+    data = DataConfig(prepared=str(tmp_path))
+    with pytest.raises(Started):
+        prepare(data, TOKENIZER)
+    (folder,) = tmp_path.iterdir()
+    (folder / "manifest.json").write_text('{"sources": {}}')
+    assert prepare(data.changed(train_on=["population_1"]), TOKENIZER).folder == str(folder)
+    votes = data.simulator.changed(votes=3)
+    for other, soft in ((data, True), (data.changed(simulator=votes), False)):
+        with pytest.raises(Started):
+            prepare(other, TOKENIZER, soft=soft)
+
+
+@pytest.mark.parametrize(("pairs", "test_pairs"), [([12_000, 50], [60, 20]), (70, 30)])
+def test_each_population_has_its_own_number_of_pairs(
+    pairs: Any, test_pairs: Any, tmp_path: Path
+) -> None:
     simulator = {"sources": 2, "pairs": pairs, "test_pairs": test_pairs}
     with pytest.raises(Started) as started:
         prepare(DataConfig(simulator=simulator, prepared=str(tmp_path)), TOKENIZER)

@@ -17,7 +17,7 @@ from transformers import (
 from more_ray.data.packing import pack
 from more_ray.model.batch_format import cannot_pack
 from more_ray.model.implicit_reward import ImplicitReward
-from more_ray.objective.ranking import ranking_loss, sum_by_source
+from more_ray.objective.ranking import ranking_loss, ranking_slope, sum_by_source
 
 SMALL = {
     "vocab_size": 50,
@@ -74,15 +74,19 @@ def test_an_untrained_policy_has_no_reward() -> None:
 
 
 @pytest.mark.parametrize("config", [CONFIGS[0], CONFIGS[2]], ids=["llama", "gpt-neox"])
-def test_the_closed_form_is_the_gradient_of_the_head(config: PretrainedConfig) -> None:
+@pytest.mark.parametrize("share", [None, [1.0, 0.5, 0.8, 0.6]])
+def test_the_closed_form_is_the_gradient_of_the_head(
+    config: PretrainedConfig, share: list[float] | None
+) -> None:
     policy, reference = models(config)
     model = ImplicitReward(policy, reference, BETA)
-    batch = pack(CHOSEN, REJECTED, source=SOURCE)
+    batch = pack(CHOSEN, REJECTED, source=SOURCE, share=share)
     reward_N2, inputs = model(batch)
     delta_N = reward_N2[:, 0] - reward_N2[:, 1]
     with torch.no_grad():
-        sums_KD, square_K = model.gradient_sums(inputs, delta_N, batch.source_N, 3)
-    loss_N = ranking_loss(delta_N)
+        slope_N = ranking_slope(delta_N, batch.share_N)
+        sums_KD, square_K = model.gradient_sums(inputs, slope_N, batch.source_N, 3)
+    loss_N = ranking_loss(delta_N, batch.share_N)
     head = policy.get_output_embeddings().weight
     grads = [torch.autograd.grad(loss, head, retain_graph=True)[0] for loss in loss_N]
     grad_NVH = torch.stack(grads)

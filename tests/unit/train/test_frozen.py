@@ -35,12 +35,15 @@ def dz_NH() -> np.ndarray:
     return np.concatenate([labelled(rng, size, head_H) for size, head_H in parts])
 
 
-def training_pairs(dz_NH: np.ndarray, per_step: int, resample: bool, steps: int) -> TrainingPairs:
+def training_pairs(
+    dz_NH: np.ndarray, per_step: int, resample: bool, steps: int, **labels: np.ndarray
+) -> TrainingPairs:
     z_N2H = torch.from_numpy(np.stack([dz_NH, np.zeros_like(dz_NH)], axis=1)).float()
     source_N = torch.from_numpy(np.repeat(np.arange(len(SIZES)), SIZES))
     zero_N, one_N = torch.zeros(len(dz_NH)), torch.ones(len(dz_NH))
     mixture = Mixture(NAMES, SIZES, per_step, 10_000, resample, seed=0)
-    return TrainingPairs(FeatureBatch(z_N2H, source_N, zero_N, one_N), mixture)
+    given = {name: torch.from_numpy(value_N) for name, value_N in labels.items()}
+    return TrainingPairs(FeatureBatch(z_N2H, source_N, zero_N, one_N, **given), mixture)
 
 
 def settings(**sections: dict[str, Any]) -> RunConfig:
@@ -57,16 +60,23 @@ def zero_head() -> FrozenTrunk:
     return FrozenTrunk(torch.zeros(1, HIDDEN))
 
 
-def test_training_ends_at_the_convex_fit(dz_NH: np.ndarray) -> None:
+@pytest.mark.parametrize("soft", [False, True])
+def test_training_ends_at_the_convex_fit(soft: bool, dz_NH: np.ndarray) -> None:
     """All pairs in every step: what is left is the optimum of the same objective."""
     model = DriftingRewardModel(zero_head(), len(SIZES))
     config = settings(model={"trunk": "frozen", "heads": "shared+drift", "drift_decay": 0.05})
     # Without resampling a step of 50 pairs a source takes all 150.
-    pairs = training_pairs(dz_NH, 50, resample=False, steps=3_000)
+    rng, labels = np.random.default_rng(1), {}
+    if soft:
+        share_N, weight_N = rng.uniform(0.5, 1, len(dz_NH)), rng.uniform(0.2, 3, len(dz_NH))
+        labels = {"share_N": share_N.astype("f4"), "weight_N": weight_N.astype("f4")}
+    pairs = training_pairs(dz_NH, 50, resample=False, steps=3_000, **labels)
     for _ in train_heads(model, config, pairs, 3_000):
         pass
     source_N = np.repeat(np.arange(len(SIZES)), SIZES)
-    expected = fit_heads(make_pairs(dz_NH, source_N, NAMES), Ridge(1e-9, 0.05))
+    given = (labels.get("share_N"), labels.get("weight_N"))
+    of_fit = make_pairs(dz_NH, source_N, NAMES, "uniform", *given)
+    expected = fit_heads(of_fit, Ridge(1e-9, 0.05))
     found_H = model.score_head.weight.detach().numpy()[0]
     np.testing.assert_allclose(found_H, expected.shared_H, atol=2e-3)
     np.testing.assert_allclose(model.drifts.weight.detach(), expected.drift_KH, atol=2e-3)

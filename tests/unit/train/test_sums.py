@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from more_ray.train.sums import SourceSums
+from more_ray.train.sums import SourceSums, WeightedSums
 
 SOURCE_N = torch.tensor([0, 2, 2])
 
@@ -36,6 +36,17 @@ def test_unpacking_is_the_inverse_of_packing(hidden: int) -> None:
 def test_the_total_adds_up_every_sum() -> None:
     one, other = sums(5), sums(5, seed=1)
     assert_equal(SourceSums.total([one, other]), SourceSums.unpack(one.pack() + other.pack()))
+
+
+def test_sums_with_weights_are_sent_and_added_like_the_others() -> None:
+    value_N = {name: torch.rand(3) for name in WeightedSums.columns()[1:]}
+    made = WeightedSums.of(torch.rand(3, 5), torch.rand(3), SOURCE_N, **value_N)
+    sent = WeightedSums.unpack(made.pack())
+    assert isinstance(sent, WeightedSums)
+    assert torch.equal(sent.weight2_K, made.weight2_K)
+    total = WeightedSums.total([made, made])
+    assert torch.equal(total.weight_K, 2 * made.weight_K)
+    assert list(made.on_host()[1]) == WeightedSums.columns()
 
 
 def test_the_host_gets_inner_products_in_place_of_gradients() -> None:
