@@ -33,18 +33,19 @@ def _table(*left: str, right: Sequence[str] = (), wrap: bool = False) -> Table:
 def prepared_table(prepared: Prepared) -> Table:
     """Pairs, rejects, and doubtful training pairs of each source."""
     table = _table("source", right=("train", "test", "rejected", *AUDITED.values()))
-    unread = ""
+    notes = ""
     for name, count in prepared.manifest["sources"].items():
         rejected = sum(count["rejected"].values())
         numbers = [count["train"], count["test"], rejected, *(count[key] for key in AUDITED)]
         table.add_row(name, *(f"{number:,}" for number in numbers))
-        if columns := count.get("unread"):
-            unread += f"\nColumns of {name} that are not read: {', '.join(columns)}"
+        if shape := count.get("shape"):
+            notes += f"\n{name} was read as {shape}"
+            notes += f"; not read: {', '.join(count['unread'])}" if count.get("unread") else ""
     table.caption = (
         "leaked: training pairs with the prompt of a test pair (data.on_leak).\n"
         "twice: repeats of an earlier pair. contradicted: the other answer is preferred, in this "
         "or another source.\n"
-        f"Each reject with its reason: {prepared.folder}/rejects.jsonl{unread}"
+        f"Each reject with its reason: {prepared.folder}/rejects.jsonl{notes}"
     )
     return table
 
