@@ -65,11 +65,12 @@ def winner(label: Any, names_K: Sequence[str]) -> int | None:
     for place, name in enumerate(names_K):
         if word == name.lower() or _end(word) in (ends_K[place], chr(ord("a") + place)):
             return place
-    places = [str(place) for place in range(len(names_K))]
-    if word in places and not any(end.isdecimal() for end in ends_K):
-        return int(word)
+    numbered = any(end.isdecimal() for end in ends_K)
+    places = [] if numbered else [str(place) for place in range(len(names_K))]
+    if word in places:
+        return places.index(word)
     raise InvalidRecord(
-        Reason.WRONG_TYPE, f"label {label!r}; allowed: {', '.join(names_K)}, their place, tie"
+        Reason.WRONG_TYPE, f"label {label!r}; allowed: {', '.join([*names_K, *places])}, tie"
     )
 
 
