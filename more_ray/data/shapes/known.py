@@ -76,9 +76,6 @@ class Shape:
     prompt: Callable[[Record], Any] = prompt_of
     by_row: bool = False
 
-    def __str__(self) -> str:
-        return ", ".join(self.needs)
-
     def fits(self, record: Record) -> bool:
         return all(has(record, path) for path in self.needs)
 

@@ -62,12 +62,13 @@ def shape_of(record: Record, columns: Mapping[str, Paths]) -> Shape | None:
 
 
 def in_words(shape: Shape, columns: Mapping[str, Paths]) -> str:
-    """What a file was taken for, in a line."""
-    given = ", ".join(
+    """What a file was taken for: its columns, and what `columns` says of others."""
+    known = [path for path in shape.needs if path not in each_path(columns.values())]
+    given = [
         f"{name}={paths if isinstance(paths, str) else ' and '.join(paths)}"
         for name, paths in columns.items()
-    )
-    return f"{shape} (data.columns: {given})" if given else str(shape)
+    ]
+    return ", ".join([*known, *given])
 
 
 def _is_by_row(record: Record, keys: Mapping[str, Paths]) -> bool:

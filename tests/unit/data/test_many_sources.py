@@ -144,7 +144,7 @@ def test_what_a_file_was_taken_for() -> None:
     )
     rows = [("row 0", {**record("a"), "annotator": "ann", "note": "x"})]
     seen = look(rows, source.how)
-    assert seen.shapes == {"chosen, rejected (data.columns: subset=annotator)"}
+    assert seen.shapes == {"chosen, rejected, subset=annotator"}
     assert seen.unread == {"note"}
     assert look(rows).shapes == {"chosen, rejected"}
     assert look(rows).unread == {"annotator", "note"}
