@@ -11,7 +11,7 @@ from more_ray.data.records import Pair
 from more_ray.data.rejects import InvalidRecord, Reason, Reject
 from more_ray.data.shapes.known import IN_SHORT, TREE, Shape
 from more_ray.data.shapes.mapping import AS_KNOWN, HowToRead, in_words, shape_of
-from more_ray.data.shapes.paths import Record, each_path, find, has
+from more_ray.data.shapes.paths import Record, column, each_path, find, has
 from more_ray.data.shapes.preferences import pairs_of, prompt_in
 from more_ray.data.shapes.trees import KEYS, tree_pairs
 from more_ray.errors import DataError
@@ -48,13 +48,14 @@ def look(rows: Iterable[Row | Reject], how: HowToRead = AS_KNOWN) -> Seen:
     """What the shape of some rows is, and which of their columns are not read."""
     shape: Shape | None = None
     seen = Seen()
+    by_source = each_path(paths for name, paths in how.columns.items() if name == "source")
     for row in _of_source(rows, how):
         if isinstance(row, Reject):
             continue
         shape = shape or shape_of(row[1], how.columns)
         if shape:
             seen.shapes.add(in_words(shape, how.columns))
-            seen.unread |= shape.unread(row[1])
+            seen.unread |= shape.unread(row[1]) - {column(path, row[1]) for path in by_source}
     return seen
 
 

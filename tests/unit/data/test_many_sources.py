@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import write_lines
 
@@ -146,6 +146,8 @@ def test_what_a_file_was_taken_for() -> None:
     seen = look(rows, source.how)
     assert seen.shapes == {"chosen, rejected, subset=annotator"}
     assert seen.unread == {"note"}
+    by_annotator = HowToRead({"source": "annotator"}, frozenset({"ann"}))
+    assert look(rows, by_annotator).unread == {"note"}
     assert look(rows).shapes == {"chosen, rejected"}
     assert look(rows).unread == {"annotator", "note"}
 
@@ -167,6 +169,7 @@ def kept(records: list[dict[str, Any]], limit: int | None, seed: int = 0) -> lis
 
 
 @given(st.integers(1, 7), st.randoms())
+@settings(deadline=None)
 def test_pairs_of_a_prompt_are_limited_whatever_the_order(limit: int, random: Any) -> None:
     some = kept(RANKED, limit)
     assert len(some) == 30 * min(limit, 6)

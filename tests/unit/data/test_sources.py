@@ -638,7 +638,10 @@ def test_real_pairs_all_read() -> None:
 def test_real_raw_files_read() -> None:
     def reasons(name: str) -> Counter[str]:
         rows = read_file(f"{REAL}/raw/{name}", "raw")
-        return Counter("pair" if isinstance(row, Pair) else row.reason.value for row in rows)
+        return Counter(
+            row.reason.value if isinstance(row, Reject) else "tie" if row.share == 0.5 else "pair"
+            for row in rows
+        )
 
     assert reasons("hh-harmless-base.jsonl.gz") == {"pair": 399, "empty field": 1}
     assert reasons("text-score-webgpt.json") == {"pair": 170, "tie": 80}
