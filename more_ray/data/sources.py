@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -99,12 +100,13 @@ def has_test(source: SourceFiles) -> bool:
 def fingerprint(source: SourceFiles) -> list[Any]:
     """Values that change with the source's content, as far as can be told without reading it."""
     of_values = sorted(map(str, source.how.values))
+    urls = (*source.train, *source.test)
+    address = []
     if source.hub is not None:
-        return [source.name, *of_values, str(source.hub)]
-    files: list[Any] = [source.name, *of_values]
-    for url in (*source.train, *source.test):
-        files += _version(url)
-    return files
+        address = [str(source.hub)]
+        urls = sorted(str(file) for file in Path(source.hub.path).rglob("*") if file.is_file())
+    versions = [part for url in urls for part in _version(url)]
+    return [source.name, *of_values, *address, *versions]
 
 
 def _version(url: str) -> tuple[int, str]:
@@ -198,8 +200,7 @@ def _read_as(entry: SourceFiles, data: DataConfig) -> list[SourceFiles]:
     how = HowToRead(columns, frozenset(), data.pairs_per_prompt, data.seed)
     if "source" not in columns:
         return [replace(entry, how=how)]
-    version = tuple(_version(url) for url in (*entry.train, *entry.test))
-    named = _values_by_name(entry, str(columns["source"]), version)
+    named = _values_by_name(entry, str(columns["source"]), tuple(fingerprint(entry)))
     first, *others = named.items()
     mine = [(first[0], first[1] | {None}), *others]
     return [replace(entry, name=name, how=replace(how, values=values)) for name, values in mine]

@@ -154,9 +154,11 @@ def test_columns_and_ties_of_a_data_set_that_datasets_loads(tmp_path: Path) -> N
         {"ask": f"Question {number}?", "a": "Yes.", "b": "No.", "best": "ab"[number % 2]}
         for number in range(60)
     ]
-    write_lines(tmp_path / "train.jsonl", [*records, {**records[0], "best": "tie"}])
+    folder = tmp_path / "set"
+    folder.mkdir()
+    write_lines(folder / "train.jsonl", [*records, {**records[0], "best": "tie"}])
     config = DataConfig(
-        sources=[f"mine=hub:{tmp_path}"],
+        sources=[f"mine=hub:{folder}"],
         columns={"mine": {"prompt": "ask", "answers": ["a", "b"], "label": "best"}},
         prepared=str(tmp_path / "prepared"),
     )

@@ -120,7 +120,10 @@ def test_a_folder_that_datasets_loads_as_it_loads_the_hub(tmp_path: Path) -> Non
     train, test = locate(DataConfig(sources=[f"mine=hub:{tmp_path}", f"other=hub:{tmp_path}:test"]))
     assert (chosen(train), chosen(test)) == (["one", "two"], ["three"])
     assert not has_test(train)
-    assert fingerprint(train)[1:] != fingerprint(test)[1:]
+    before = fingerprint(train)
+    assert before[1:] != fingerprint(test)[1:]
+    write_lines(tmp_path / "train.jsonl", [record("another")])
+    assert fingerprint(train) != before
     assert error(sources=[f"mine=hub:{tmp_path}:nope"]).startswith(
         f"source mine: cannot read {tmp_path} from the hub: "
     )
