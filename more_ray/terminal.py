@@ -51,17 +51,17 @@ def _of_rows(rows: Rows, *left: str, caption: str = "") -> Table:
 def prepared_tables(prepared: Prepared) -> Iterator[Table]:
     """The audit of each source: pairs, doubtful training pairs, lengths, reasons of rejects."""
     counts = prepared.manifest["sources"]
-    unread = "".join(
-        f"\nColumns of {name} that are not read: {', '.join(count['unread'])}"
-        for name, count in counts.items()
-        if count.get("unread")
-    )
+    notes = ""
+    for name, count in counts.items():
+        if shape := count.get("shape"):
+            notes += f"\n{name} was read as {shape}"
+            notes += f"; not read: {', '.join(count['unread'])}" if count.get("unread") else ""
     yield _of_rows(
         pair_rows(counts),
         "source",
         caption="leaked: training pairs with the prompt of a test pair (data.on_leak).\n"
         "twice: repeats of an earlier pair. contradicted: the other answer is preferred, in this "
-        f"or another source.{unread}",
+        f"or another source.{notes}",
     )
     if lengths := length_rows(counts):
         yield _of_rows(lengths, "source", caption=ABOUT_LENGTHS)

@@ -82,7 +82,7 @@ def read_requests(config: ServingBenchmark) -> list[Request]:
     from more_ray.data.records import Pair
     from more_ray.data.sources import iter_pairs, locate
 
-    sources = locate(config.data.sources, config.data.root)
+    sources = locate(config.data)
     each = -(-config.requests // len(sources))
     found = [
         [pair for pair in iter_pairs(source, "test") if isinstance(pair, Pair)][:each]

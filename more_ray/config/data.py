@@ -68,6 +68,27 @@ class SimulatorConfig(Section):
         return self
 
 
+Column = Literal[
+    "prompt",
+    "system",
+    "history",
+    "answers",
+    "chosen",
+    "rejected",
+    "label",
+    "scores",
+    "ranks",
+    "votes",
+    "margin",
+    "weight",
+    "subset",
+    "source",
+]
+VERDICTS = {"label", "scores", "ranks", "votes"}
+FOR_EACH_ANSWER = {"answers", "scores", "ranks", "votes"}
+"""What may have a column for each answer."""
+
+
 class DataConfig(Section):
     renamed: ClassVar = {"pairs_per_source": "max_pairs"}
 
@@ -75,12 +96,26 @@ class DataConfig(Section):
     """Folder (path or URI) of `<source>.<split>.parquet|jsonl|jsonl.gz|json|csv` files."""
     sources: list[str] = Field([])
     """Names in `root`, names on the hub (helpful, harmless, oasst1, webgpt, summarize;
-    `helpful@COMMIT` pins a revision), paths or URIs, or `name=path`. Empty: every source in `root`,
-    or the simulator where root is unset."""
+    `helpful@COMMIT` pins a revision), paths or URIs, or `name=path`. A path may be several with
+    commas between, or hold `*` and `?`. `name=hub:ORG/NAME` is any data set on the hub, or a folder
+    that `datasets` loads: `hub:ORG/NAME@REVISION:SPLIT?config=CONFIG&data_dir=FOLDER` (of these all
+    but the name may be left out; the split is train). Empty: every source in `root`, or the
+    simulator where root is unset."""
+    columns: dict[str, dict[Column, str | list[str]]] = Field({})
+    """Which column is what in a source, for files that are not read as they should be:
+    `{NAME: {prompt: question, answers: [a, b], label: best}}`. Values are columns, or paths such as
+    `info.post`, `responses.0.text` and `answers.*.rank`. Answers are `chosen` and `rejected`, or
+    `answers` (a list, one path for each, or one in every row) with `label`, `scores`, `ranks` or
+    `votes` (counts, or the share of the first). A label is an answer's column or the end of its
+    name, its letter, its place from 0, or tie. What is not given has its usual column. `source`
+    makes a source of each value of a column, and NAME then stands for all of these."""
     train_on: list[str] = Field([])
     """Names of the sources to train on. Empty: all. All sources are evaluated."""
     simulator: SimulatorConfig = SimulatorConfig()
     """The built-in simulator, used when neither `root` nor `sources` is set."""
+    pairs_per_prompt: int | None = Field(None, ge=1)
+    """At most this many pairs of the answers that a record (or a message of a tree) ranks, a seeded
+    choice, ties last. Null: every two answers."""
     max_pairs: int | None = Field(40_000, ge=1)
     """At most this many training pairs of a source, a seeded sample (the paper: 40,000)."""
     resample: bool = True
@@ -102,3 +137,16 @@ class DataConfig(Section):
     """Seed of sampling, shuffling and the test split."""
     prepared: MayChange[str] = "~/.cache/more_ray/prepared"
     """Folder (path or URI, shared by all nodes) of prepared data, reused by fingerprint."""
+
+    @model_validator(mode="after")
+    def _columns_that_fit_together(self) -> DataConfig:
+        for name, columns in self.columns.items():
+            key = f"data.columns.{name}"
+            if len(columns.keys() & VERDICTS) != 1 and "answers" in columns:
+                raise ValueError(f"{key}: answers need one of label, scores, ranks, votes")
+            if "answers" in columns and columns.keys() & {"chosen", "rejected"}:
+                raise ValueError(f"{key}: either answers, or chosen and rejected, are allowed")
+            for column, paths in columns.items():
+                if not isinstance(paths, str) and column not in FOR_EACH_ANSWER:
+                    raise ValueError(f"{key}.{column}: got {paths}, allowed: one path")
+        return self

@@ -15,27 +15,23 @@ import pyarrow.parquet as pq
 
 from more_ray.data.records import Pair
 from more_ray.data.rejects import Reason, Reject
-from more_ray.data.shapes import Row, read_pairs
+from more_ray.data.shapes import AS_KNOWN, HowToRead, Row, read_pairs
 from more_ray.errors import DataError
 
 EXTENSIONS = (".parquet", ".jsonl", ".jsonl.gz", ".json", ".csv")
-NUMBERS = (
-    *("margin", "probability", "choice", "rank"),
-    *("score_0", "score_1", "score_chosen", "score_rejected"),
-)
-"""Columns of numbers, which CSV writes as text."""
 MAX_CSV_FIELD = 2**27
 
 Reader = Callable[[Any, str], Iterable["Row | Reject"]]
 
 
-def read_file(url: str, source: str) -> Iterator[Pair | Reject]:
+def read_file(url: str, source: str, how: HowToRead = AS_KNOWN) -> Iterator[Pair | Reject]:
     """The pairs and rejects of one file; only JSON arrays and message trees are held in memory.
 
     Raises:
-        DataError: no such file, an unknown extension, or no record in a known shape.
+        DataError: no such file, an unknown extension, no record in a known shape, or no record with
+            a path of `how.columns`.
     """
-    yield from read_pairs(read_records(url), source, url)
+    yield from read_pairs(read_records(url), source, url, how)
 
 
 def read_records(url: str) -> Generator[Row | Reject, None, None]:
@@ -160,19 +156,8 @@ def _csv_rows(stream: Any, url: str) -> Iterator[Row | Reject]:
             if not fields:
                 continue
             if len(fields) == len(header):
-                pairs = zip(header, fields, strict=True)
-                yield where, {key: _number(text) if key in NUMBERS else text for key, text in pairs}
+                yield where, dict(zip(header, fields, strict=True))
             else:
                 detail = f"{len(fields)} fields, the header has {len(header)}"
                 yield Reject(Reason.CORRUPT_LINE, where, detail)
         number += 1
-
-
-def _number(field: str) -> float | str | None:
-    """The number that a CSV field spells; an empty field is None, other text stays text."""
-    if not field:
-        return None
-    try:
-        return float(field)
-    except ValueError:
-        return field

@@ -10,16 +10,20 @@ from contextlib import suppress
 from itertools import pairwise
 from typing import Any, Literal, TypedDict, get_args
 
-from more_ray.data.rejects import InvalidRecord, Reason, text, wrong_type
+from typing_extensions import NotRequired
 
-Role = Literal["system", "user", "assistant"]
+from more_ray.data.rejects import InvalidRecord, Reason, items, text, wrong_type
+
+Role = Literal["system", "user", "assistant", "tool", "function"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 _TURN = re.compile(r"(?:\A\s*|\n\n)(?:## )?(Human|Assistant):")
 _TURN_BY_LINE = re.compile(r"(?:\A\s*|\n)(?:## )?(Human|Assistant):")
 _SYSTEM = re.compile(r"\A\s*(?:## )?System:")
 _TURN_ROLE: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
-_SHAREGPT_ROLE = {"human": "user", "gpt": "assistant"}
+_SHAREGPT_ROLE = {"human": "user", "gpt": "assistant", "observation": "tool"}
+_SPOKEN: tuple[Role, Role] = ("user", "assistant")
+_OF_TOOLS = ("tool", "function")
 
 
 class Message(TypedDict):
@@ -27,11 +31,26 @@ class Message(TypedDict):
 
     role: Role
     content: str
+    tool_calls: NotRequired[list[Any]]
+    """What an assistant turn asks of tools, as the data has it; for the chat template."""
+    tool_call_id: NotRequired[str]
+    """Which call a turn of a tool answers."""
+    name: NotRequired[str]
+    """Which tool or function a turn is of."""
 
 
-def to_prompt(value: Any, before: tuple[Message, ...] = ()) -> tuple[Message, ...]:
-    """The messages of a prompt without an answer; raises `InvalidRecord`."""
-    return prompt_after(before, _dialogue(value, "prompt"))
+def to_prompt(
+    value: Any, before: tuple[Message, ...] = (), tools: bool = False
+) -> tuple[Message, ...]:
+    """The messages of a prompt without an answer, with turns of tools only where `tools` says so.
+
+    Raises:
+        InvalidRecord: it is not a prompt.
+    """
+    prompt = prompt_after(before, _dialogue(value, "prompt"))
+    if not tools and not all(map(_is_plain, prompt)):
+        raise InvalidRecord(Reason.TOOLS, "allowed: turns of system, user and assistant")
+    return prompt
 
 
 def split(prompt: Any, chosen: Any, rejected: Any) -> tuple[tuple[Message, ...], str, str]:
@@ -58,12 +77,12 @@ def turns_before(record: dict[str, Any]) -> tuple[Message, ...]:
 
     `history` is a transcript, a list of messages, or a list of [question, answer] pairs.
     """
-    system, history = record.get("system"), _content(record.get("history"))
-    if _content(record.get("tools")):
+    system, history = record.get("system"), from_json(record.get("history"))
+    if from_json(record.get("tools")):
         raise InvalidRecord(Reason.TOOLS, "allowed: a record without tools")
     before: tuple[Message, ...] = ()
     if system:
-        before = _merge([("system", text(system, "system"))])
+        before = _merge([Message(role="system", content=text(system, "system"))])
     if history:
         before += _history(history)
     return before
@@ -88,8 +107,9 @@ def parse_transcript(text: str) -> tuple[Message, ...]:
     opening: Role = "user"
     if turns and _SYSTEM.match(before):
         opening, before = "system", _SYSTEM.sub("", before)
-    roles = (_TURN_ROLE[mark] for mark in turns[::2])
-    return _merge([(opening, before), *zip(roles, turns[1::2], strict=True)])
+    marked = zip(turns[::2], turns[1::2], strict=True)
+    spoken = (Message(role=_TURN_ROLE[mark], content=content) for mark, content in marked)
+    return _merge([Message(role=opening, content=before), *spoken])
 
 
 def _alternate(marks: Sequence[str]) -> bool:
@@ -100,13 +120,13 @@ def prompt_after(before: tuple[Message, ...], context: tuple[Message, ...]) -> t
     """`context` with `before` in front, unless it begins with that already.
 
     Raises:
-        InvalidRecord: it is not a prompt, since it does not end with a user turn.
+        InvalidRecord: it is not a prompt, since it does not end with a turn of a user or a tool.
     """
     if before != context[: len(before)]:
-        context = _merge((turn["role"], turn["content"]) for turn in (*before, *context))
+        context = _merge((*before, *context))
     if not context:
         raise InvalidRecord(Reason.EMPTY, "prompt has no turn")
-    if context[-1]["role"] != "user":
+    if context[-1]["role"] not in ("user", *_OF_TOOLS):
         raise InvalidRecord(Reason.NO_USER_TURN, f"it ends with {context[-1]['role']}")
     return context
 
@@ -129,8 +149,46 @@ def _messages(value: Any, name: str) -> tuple[Message, ...]:
             role = _SHAREGPT_ROLE.get(role, role) if isinstance(role, str) else role
         if role not in ROLES:
             raise InvalidRecord(Reason.WRONG_TYPE, f"{name}: role must be one of {ROLES}")
-        turns.append((role, text(content, f"{name}: content")))
+        turns.append(_turn(role, content, message, name))
     return _merge(turns)
+
+
+def _turn(role: Role, content: Any, message: dict[str, Any], name: str) -> Message:
+    calls = message.get("tool_calls") if role == "assistant" else None
+    if role == "assistant" and message.get("function_call"):  # as it was called before
+        calls = [{"type": "function", "function": message["function_call"]}]
+    if content is None and calls:
+        content = ""
+    turn = Message(role=role, content=_joined(content, f"{name}: content"))
+    if calls:
+        turn["tool_calls"] = _plain_json(items(calls, f"{name}: tool_calls"), name)
+    if role in _OF_TOOLS:
+        for key in ("tool_call_id", "name"):
+            if message.get(key):
+                turn[key] = text(message[key], f"{name}: {key}")
+    return turn
+
+
+def _joined(content: Any, name: str) -> str:
+    """A turn's text; text parts in a list follow each other, as chat templates write them."""
+    if not isinstance(content, list):
+        return text(content, name)
+    joined = ""
+    for part in content:
+        kind = part.get("type") if isinstance(part, dict) else type(part).__name__
+        if kind != "text":
+            raise InvalidRecord(Reason.PARTS, f"{name}: {kind!r}; allowed: parts of type text")
+        joined += text(part.get("text"), f"{name}: text")
+    return joined
+
+
+def _plain_json(value: Any, name: str) -> Any:
+    """`value` if JSON in UTF-8 can write it; raises `InvalidRecord`."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRecord(Reason.WRONG_TYPE, f"{name}: tool_calls must be JSON") from error
+    return value
 
 
 def _answer(value: Any, name: str, context: tuple[Message, ...]) -> str:
@@ -147,12 +205,14 @@ def _cut(dialogue: tuple[Message, ...]) -> tuple[tuple[Message, ...], str]:
     """Split off a final assistant turn: the messages before it, and its text or ""."""
     if not dialogue or dialogue[-1]["role"] != "assistant":
         return dialogue, ""
+    if not _is_plain(dialogue[-1]):
+        raise InvalidRecord(Reason.TOOLS, "an answer that calls a tool; allowed: a text")
     return dialogue[:-1], dialogue[-1]["content"]
 
 
 def _parsed(value: Any) -> Any:
     """Messages from a text that holds them; any other value unchanged."""
-    content = _content(value)
+    content = from_json(value)
     messages = [content] if isinstance(content, dict) else content
     is_dialogue = isinstance(messages, list) and messages and all(map(_is_turn, messages))
     return messages if is_dialogue else value
@@ -161,14 +221,14 @@ def _parsed(value: Any) -> Any:
 def _history(value: Any) -> tuple[Message, ...]:
     if isinstance(value, list) and all(isinstance(turn, list) and len(turn) == 2 for turn in value):
         return _merge(
-            (role, text(content, "history"))
+            Message(role=role, content=text(content, "history"))
             for turn in value
-            for role, content in zip(("user", "assistant"), turn, strict=True)
+            for role, content in zip(_SPOKEN, turn, strict=True)
         )
     return _dialogue(value, "history")
 
 
-def _content(value: Any) -> Any:
+def from_json(value: Any) -> Any:
     """The value of a text that is JSON or a Python literal; any other value unchanged."""
     if value in ("null", "None"):
         return None
@@ -185,15 +245,24 @@ def _is_turn(value: Any) -> bool:
     )
 
 
-def _merge(turns: Iterable[tuple[Role, str]]) -> tuple[Message, ...]:
-    """Messages from (role, content): empty ones dropped, neighbours with the same role joined."""
+def _is_plain(turn: Message) -> bool:
+    """Whether it is a turn that people have without tools."""
+    return turn["role"] not in _OF_TOOLS and "tool_calls" not in turn
+
+
+def _merge(turns: Iterable[Message]) -> tuple[Message, ...]:
+    """Stripped turns: empty ones dropped, neighbours with the same role joined.
+
+    Turns of tools, and those that call them, stay as they are.
+    """
     merged: list[Message] = []
-    for role, content in turns:
-        content = content.strip()
-        if not content:
+    for turn in turns:
+        plain, content = _is_plain(turn), turn["content"].strip()
+        if plain and not content:
             continue
-        if merged and merged[-1]["role"] == role:
-            merged[-1]["content"] += f"\n\n{content}"
+        last = merged[-1] if merged else None
+        if plain and last and last["role"] == turn["role"] and _is_plain(last):
+            last["content"] += f"\n\n{content}"
         else:
-            merged.append(Message(role=role, content=content))
+            merged.append(Message(**turn | {"content": content}))
     return tuple(merged)

@@ -18,7 +18,6 @@ from more_ray import storage
 from more_ray.config import DataConfig
 from more_ray.config.data import each
 from more_ray.data.audit import Audit
-from more_ray.data.files import read_records
 from more_ray.data.lengths import LengthCounter
 from more_ray.data.prepared import (
     PAIR_SCHEMA,
@@ -29,9 +28,9 @@ from more_ray.data.prepared import (
     SourceCounts,
 )
 from more_ray.data.reading import ReadShard, Shard
-from more_ray.data.shapes import unread_columns
+from more_ray.data.shapes import Seen, look
 from more_ray.data.simulated import Simulator
-from more_ray.data.sources import SourceFiles, fingerprint, locate
+from more_ray.data.sources import SourceFiles, fingerprint, has_test, iter_records, locate
 from more_ray.errors import DataError, UserError
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def prepare(
         DataError: a missing file, an unknown source, a source without a usable pair, or more
             rejects than `data.max_reject_share`.
     """
-    files = locate(data.sources, data.root) if data.sources or data.root else None
+    files = locate(data) if data.sources or data.root else None
     simulator = Simulator(
         data.simulator.sources,
         data.simulator.drift,
@@ -107,26 +106,30 @@ def prepare(
     )
     counts = _write(rows, names, folder, data, whole, progress)
     for file in files or []:
-        counts[file.name]["unread"] = _unread(file)
+        seen = _seen(file)
+        counts[file.name]["shape"] = " and ".join(sorted(seen.shapes))
+        counts[file.name]["unread"] = sorted(seen.unread)
     manifest: Manifest = {"sources": counts, **identity}
     _check_counts(counts, data, whole)
     storage.write_json(storage.join(folder, "manifest.json"), manifest)
     return Prepared.open(folder)
 
 
-def _unread(file: SourceFiles) -> list[str]:
-    """The columns in a source's first records that are not read."""
-    unread: set[str] = set()
-    for url in filter(None, (file.train, file.test)):
-        with closing(read_records(url)) as records:
-            unread |= unread_columns(islice(records, CHECKED_RECORDS))
-    return sorted(unread)
+def _seen(file: SourceFiles) -> Seen:
+    """What the first records of a source's files are taken for, and what is not read of them."""
+    seen = Seen()
+    for split in ("train", "test") if has_test(file) else ("train",):
+        for _, records in iter_records(file, split):
+            with closing(records):
+                part = look(islice(records, CHECKED_RECORDS), file.how)
+                seen = Seen(seen.shapes | part.shapes, seen.unread | part.unread)
+    return seen
 
 
 def source_names(data: DataConfig) -> list[str]:
     """The names of the sources in `data`, in order; raises DataError for an unknown source."""
     if data.sources or data.root:
-        return [file.name for file in locate(data.sources, data.root)]
+        return [file.name for file in locate(data)]
     return Simulator(data.simulator.sources).names()
 
 
@@ -141,8 +144,8 @@ def chosen_sources(data: DataConfig, prepared: Prepared) -> tuple[str, ...]:
 
 def counted(data: DataConfig, prepared: Prepared) -> dict[str, dict[str, Any]]:
     """What was counted of each source, and the file that it came from."""
-    located = locate(data.sources, data.root) if data.sources or data.root else []
-    files = {source.name: storage.absolute(source.train) for source in located if source.train}
+    located = locate(data) if data.sources or data.root else []
+    files = {source.name: source.place for source in located}
     counts = prepared.manifest["sources"].items()
     return {name: {**count, "file": files.get(name)} for name, count in counts}
 

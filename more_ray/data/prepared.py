@@ -62,6 +62,8 @@ class SourceCounts(Repeats):
     """Training pairs that have the prompt of a test pair."""
     rejected: dict[str, int]
     """Records, by the reason."""
+    shape: NotRequired[str]
+    """What its files were taken for: columns, and what `data.columns` says of them."""
     unread: NotRequired[list[str]]
     """Columns of its files of which nothing is made; the simulator has none."""
     lengths: NotRequired[Lengths]

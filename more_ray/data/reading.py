@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -90,19 +90,31 @@ class ReadShard:
     def _pairs(self, shard: Shard) -> Iterator[Pair | Reject]:
         name = self.names[shard.source]
         if shard.files is None:
-            yield from self.simulator.pairs(name, shard.split, shard.start, shard.stop)
+            pairs = self.simulator.pairs(name, shard.split, shard.start, shard.stop)
+            yield from self._without_ties(pairs, shard)
         elif name in self.whole:
             if shard.split == "test":
-                yield from iter_pairs(shard.files, "train")
+                yield from self._without_ties(iter_pairs(shard.files, "train"), shard)
         elif has_test(shard.files):
-            yield from iter_pairs(shard.files, shard.split)
+            yield from self._without_ties(iter_pairs(shard.files, shard.split), shard)
         else:
-            for pair in iter_pairs(shard.files, "train"):
+            for pair in self._without_ties(iter_pairs(shard.files, "train"), shard):
                 if isinstance(pair, Reject):
                     if shard.split == "train":
                         yield pair
                 elif self._held_out(pair) == (shard.split == "test"):
                     yield pair
+
+    def _without_ties(
+        self, pairs: Iterable[Pair | Reject], shard: Shard
+    ) -> Iterator[Pair | Reject]:
+        """The same, with ties as rejects where a label must be hard."""
+        for number, pair in enumerate(pairs, shard.start):
+            if isinstance(pair, Pair) and pair.share == 0.5 and not self.soft:
+                where = f"{pair.source} pair {number}"
+                yield Reject(Reason.TIE, where, "neither answer is better")
+            else:
+                yield pair
 
     def _held_out(self, pair: Pair) -> bool:
         """Whether a pair is a test pair, where the source has no test split; decided per prompt."""
@@ -146,8 +158,6 @@ class ReadShard:
         chosen = render(self.tokenizer, pair.prompt, pair.chosen)
         if self.chosen_only:
             return [chosen, render_prompt(self.tokenizer, pair.prompt)]
-        if pair.share == 0.5 and not self.soft:
-            raise InvalidRecord(Reason.TIE, "half of the votes each")
         if not pair.rejected:
             raise InvalidRecord(Reason.EMPTY, "rejected has no answer")
         return [chosen, render(self.tokenizer, pair.prompt, pair.rejected)]

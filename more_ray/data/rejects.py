@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -17,6 +18,7 @@ class Reason(str, Enum):
     EMPTY = "empty field"
     NO_PROMPT = "a text that answers no prompt"
     TOOLS = "tools, which are not read"
+    PARTS = "content that is not text"
     MISSING = "missing column"
     WRONG_TYPE = "wrong type"
     PROMPTS_DIFFER = "prompts differ"
@@ -67,7 +69,10 @@ def text(value: Any, name: str) -> str:
 
 
 def number(value: Any, name: str) -> float:
-    """`value` as a float if it is a finite number; raises `InvalidRecord`."""
+    """`value`, a finite number or the text of one, as a float; raises `InvalidRecord`."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = float(value)
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise wrong_type(name, "a number", value)
     if not abs(value) <= sys.float_info.max:

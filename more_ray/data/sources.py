@@ -1,73 +1,69 @@
-"""Where raw records come from: files by path or URI, and the paper's five sources on the hub."""
+"""Where raw records come from: files by path or URI, and data sets on the hub."""
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import fsspec
 
-from more_ray.data.files import EXTENSIONS, read_file, reader_of
+from more_ray import storage
+from more_ray.config import DataConfig
+from more_ray.data.files import EXTENSIONS, read_records, reader_of
+from more_ray.data.hub import HUB, HUB_SOURCES, HubSource, hub_records, parse_hub
 from more_ray.data.records import Pair
 from more_ray.data.rejects import Reject
-from more_ray.data.shapes import read_pairs
+from more_ray.data.shapes import AS_KNOWN, HowToRead, Paths, Row, read_pairs, source_value
 from more_ray.errors import DataError
+
+MOST_SOURCES = 64
+"""So many different values may name sources in one column."""
 
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """A source and its files; both are None for a source on the hub."""
+    """A source, its files or its data set on the hub, and how to read them."""
 
     name: str
-    train: str | None = None
-    test: str | None = None
-    revision: str | None = None
-    """For a source on the hub: a commit, tag or branch; None is the newest that can be read."""
+    train: tuple[str, ...] = ()
+    test: tuple[str, ...] = ()
+    hub: HubSource | None = None
+    how: HowToRead = AS_KNOWN
+
+    @property
+    def place(self) -> str | None:
+        """What tells its training data from other data; None for the paper's data sets."""
+        if self.hub is None:
+            return ",".join(storage.absolute(url) for url in self.train)
+        known = HUB_SOURCES.get(self.name)
+        return None if known and known.path == self.hub.path else str(self.hub)
 
 
-@dataclass(frozen=True)
-class HubSource:
-    """A data set on the Hugging Face hub."""
-
-    path: str
-    test: str | None
-    data_dir: str | None = None
-    revision: str | None = None
-
-
-AS_PARQUET = "refs/convert/parquet"
-"""Where the hub keeps its own conversion of data sets that are loaded by a script."""
-
-HUB_SOURCES = {
-    "helpful": HubSource("Anthropic/hh-rlhf", test="test", data_dir="helpful-base"),
-    "harmless": HubSource("Anthropic/hh-rlhf", test="test", data_dir="harmless-base"),
-    "oasst1": HubSource("OpenAssistant/oasst1", test="validation"),
-    "webgpt": HubSource("openai/webgpt_comparisons", test=None, revision=AS_PARQUET),
-    "summarize": HubSource(
-        "openai/summarize_from_feedback",
-        test="validation",
-        data_dir="comparisons",
-        revision=AS_PARQUET,
-    ),
-}
-
-
-def locate(sources: list[str], root: str | None) -> list[SourceFiles]:
+def locate(data: DataConfig) -> list[SourceFiles]:
     """The sources that `data.sources` and `data.root` name.
 
     A source is a name in the folder `root` (without `root`: on the hub, and `name@revision` picks
-    a revision), a path or URI, or `name=path`. Empty `sources` means every source in `root`.
+    a revision), a path or URI, `name=path`, `name=path1,path2`, `name=folder/*.jsonl` or
+    `name=hub:ORG/NAME`. No `sources` means every source in `root`. Where `data.columns` of a source
+    has `source`, each value of that column is a source instead.
 
     Raises:
         DataError: an unknown name, a folder that does not exist or holds no source, or a name
             that is given twice.
     """
-    found = _folder(root) if root else {}
-    names = sources or sorted(found)
-    located = [_locate_source(entry, found, root) for entry in names]
+    found = _folder(data.root) if data.root else {}
+    entries = [_locate_source(entry, found, data.root) for entry in data.sources or sorted(found)]
+    for name in data.columns:
+        if name not in [entry.name for entry in entries]:
+            there = ", ".join(entry.name for entry in entries)
+            raise DataError(f"data.columns: no source {name}; there are {there}")
+    located = [source for entry in entries for source in _read_as(entry, data)]
     for position, source in enumerate(located):
         if any(source.name == earlier.name for earlier in located[:position]):
             raise DataError(f"data.sources: {source.name} is given twice")
@@ -78,67 +74,50 @@ def iter_pairs(source: SourceFiles, split: str) -> Iterator[Pair | Reject]:
     """The pairs and rejects of a split, streamed.
 
     Raises:
-        DataError: the file or data set is missing, or holds no records in a known shape.
+        DataError: a file or data set is missing, or holds no records in a known shape.
     """
-    if source.train is None:
-        return read_hub(source, split)
-    url = source.train if split == "train" else source.test
-    assert url is not None
-    return read_file(url, source.name)
+    for origin, rows in iter_records(source, split):
+        yield from read_pairs(rows, source.name, origin, source.how)
+
+
+def iter_records(
+    source: SourceFiles, split: str
+) -> Iterator[tuple[str, Generator[Row | Reject, None, None]]]:
+    """The raw records of a split: of each file or data set, with its name for errors."""
+    if source.hub is not None:
+        part = source.hub.train if split == "train" else source.hub.test
+        assert part is not None
+        yield f"{source.hub.path}:{part}", hub_records(source.hub, part, source.name)
+    for url in source.train if split == "train" else source.test:
+        yield url, read_records(url)
 
 
 def has_test(source: SourceFiles) -> bool:
     """Whether the source brings its own test split."""
-    if source.train is None:
-        return HUB_SOURCES[source.name].test is not None
-    return source.test is not None
+    return bool(source.test) if source.hub is None else source.hub.test is not None
 
 
 def fingerprint(source: SourceFiles) -> list[Any]:
     """Values that change with the source's content, as far as can be told without reading it."""
-    if source.train is None:
-        hub = HUB_SOURCES[source.name]
-        return [source.name, hub.path, source.revision or hub.revision]
-    files: list[Any] = [source.name]
-    for url in filter(None, (source.train, source.test)):
-        filesystem, path = fsspec.core.url_to_fs(url)
-        try:
-            info = filesystem.info(path)
-        except OSError as error:
-            raise DataError(f"{url}: no such file") from error
-        version = next(
-            (str(info[key]) for key in ("ETag", "etag", "mtime", "LastModified") if key in info), ""
-        )
-        files += [info["size"], version]
-    return files
+    of_values = sorted(map(str, source.how.values))
+    urls = (*source.train, *source.test)
+    address = []
+    if source.hub is not None:
+        address = [str(source.hub)]
+        urls = sorted(str(file) for file in Path(source.hub.path).rglob("*") if file.is_file())
+    versions = [part for url in urls for part in _version(url)]
+    return [source.name, *of_values, *address, *versions]
 
 
-def read_hub(source: SourceFiles, split: str) -> Iterator[Pair | Reject]:
-    """The pairs and rejects of a source on the hub, streamed through `datasets`.
-
-    Raises:
-        DataError: the hub cannot be reached or does not have the data set.
-    """
-    import datasets  # takes a second
-
-    hub = HUB_SOURCES[source.name]
-    part = "train" if split == "train" else hub.test
+def _version(url: str) -> tuple[int, str]:
+    """The size of a file, and its version or time of change; raises DataError without it."""
+    filesystem, path = fsspec.core.url_to_fs(url)
     try:
-        rows = datasets.load_dataset(
-            hub.path,
-            data_dir=hub.data_dir,
-            split=part,
-            revision=source.revision or hub.revision,
-            streaming=True,
-        )
-        origin = f"{hub.path}:{part}"
-        numbered = ((f"{origin} row {number}", row) for number, row in enumerate(rows))
-        yield from read_pairs(numbered, source.name, origin)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(
-            f"source {source.name}: cannot read {hub.path} from the hub: {reason}"
-        ) from error
+        info = filesystem.info(path)
+    except OSError as error:
+        raise DataError(f"{url}: no such file") from error
+    keys = ("ETag", "etag", "mtime", "LastModified")
+    return info["size"], next((str(info[key]) for key in keys if key in info), "")
 
 
 def _folder(root: str) -> dict[str, SourceFiles]:
@@ -154,25 +133,30 @@ def _folder(root: str) -> dict[str, SourceFiles]:
         for base, url in files.items():
             if base.endswith(f".train{extension}"):
                 name = base.removesuffix(f".train{extension}")
-                found[name] = SourceFiles(name, url, files.get(f"{name}.test{extension}"))
+                test = files.get(f"{name}.test{extension}")
+                found[name] = SourceFiles(name, (url,), (test,) if test else ())
     if not found:
         raise DataError(f"data.root: {root} holds no <source>.train{{{','.join(EXTENSIONS)}}}")
     return found
 
 
 def _locate_source(entry: str, found: dict[str, SourceFiles], root: str | None) -> SourceFiles:
-    name, equals, url = entry.partition("=")
+    name, equals, address = entry.partition("=")
+    if equals and address.startswith(HUB):
+        return SourceFiles(name, hub=parse_hub(address))
     if equals or entry.endswith(EXTENSIONS):
-        url = url or entry
-        name = name if equals else posixpath.basename(url).split(".")[0]
-        reader_of(url)
-        return SourceFiles(name, url, _test_sibling(url))
+        urls = _expanded(address or entry)
+        name = name if equals else posixpath.basename(urls[0]).split(".")[0]
+        tests = [test for url in urls if (test := _test_sibling(url))]
+        return SourceFiles(name, tuple(url for url in urls if url not in tests), tuple(tests))
     name, _, revision = entry.partition("@")
     if revision and name in HUB_SOURCES and not found:
-        return SourceFiles(name, revision=revision)
-    known = found or {name: SourceFiles(name) for name in HUB_SOURCES}
+        return SourceFiles(name, hub=replace(HUB_SOURCES[name], revision=revision))
+    known = found or {name: SourceFiles(name, hub=hub) for name, hub in HUB_SOURCES.items()}
     if entry in known:
         return known[entry]
+    if entry.startswith(HUB):
+        raise DataError(f"data.sources: {entry} has no name; allowed: name={entry}")
     near = get_close_matches(entry, known, n=1)
     hint = f", nearest: {near[0]}" if near else ""
     where = root or "the hub"
@@ -181,10 +165,72 @@ def _locate_source(entry: str, found: dict[str, SourceFiles], root: str | None) 
     )
 
 
+def _expanded(address: str) -> list[str]:
+    """The files of a path, of several with commas between, and of patterns with `*` or `?`."""
+    if not re.search(r"[,*?]", address) or _exists(address):
+        reader_of(address)
+        return [address]
+    if "," in address:
+        return [url for part in address.split(",") for url in _expanded(part)]
+    filesystem, path = fsspec.core.url_to_fs(address)
+    urls = [filesystem.unstrip_protocol(match) for match in sorted(map(str, filesystem.glob(path)))]
+    if not urls:
+        raise DataError(f"data.sources: no file matches {address}")
+    for url in urls:
+        reader_of(url)
+    return urls
+
+
+def _exists(url: str) -> bool:
+    filesystem, path = fsspec.core.url_to_fs(url)
+    return filesystem.exists(path)
+
+
 def _test_sibling(url: str) -> str | None:
     folder, slash, base = url.rpartition("/")
     if ".train." not in base:
         return None
     sibling = f"{folder}{slash}{base.replace('.train.', '.test.')}"
-    filesystem, path = fsspec.core.url_to_fs(sibling)
-    return sibling if filesystem.exists(path) else None
+    return sibling if _exists(sibling) else None
+
+
+def _read_as(entry: SourceFiles, data: DataConfig) -> list[SourceFiles]:
+    """An entry of `data.sources` with how to read it; a source for each value of its `source`."""
+    columns: dict[str, Paths] = {**data.columns.get(entry.name, {})}
+    how = HowToRead(columns, frozenset(), data.pairs_per_prompt, data.seed)
+    if "source" not in columns:
+        return [replace(entry, how=how)]
+    named = _values_by_name(entry, str(columns["source"]), tuple(fingerprint(entry)))
+    first, *others = named.items()
+    mine = [(first[0], first[1] | {None}), *others]
+    return [replace(entry, name=name, how=replace(how, values=values)) for name, values in mine]
+
+
+@lru_cache(maxsize=16)
+def _values_by_name(
+    entry: SourceFiles, path: str, version: tuple[Any, ...]
+) -> dict[str, frozenset[str | int]]:
+    """The values of the column at `path` by the names of sources that they give, sorted.
+
+    Only the values are kept in memory. `version` is that of the files, which may change.
+
+    Raises:
+        DataError: there is no value, or too many.
+    """
+    values: set[str | int] = set()
+    for split in ("train", "test") if has_test(entry) else ("train",):
+        for _, rows in iter_records(entry, split):
+            for row in rows:
+                value = source_value(row, path)
+                values |= set() if value is None else {value}
+                if len(values) > MOST_SOURCES:
+                    raise DataError(
+                        f"data.columns.{entry.name}.source: {path} has more than {MOST_SOURCES} "
+                        "different values"
+                    )
+    if not values:
+        raise DataError(f"data.columns.{entry.name}.source: no record has a name at {path}")
+    named: dict[str, set[str | int]] = {}
+    for value in sorted(values, key=str):
+        named.setdefault(re.sub(r"[^\w.-]", "_", str(value)), set()).add(value)
+    return {name: frozenset(of_name) for name, of_name in named.items()}

@@ -109,9 +109,9 @@ def _split(config: EvaluationConfig) -> tuple[DataConfig, list[str]]:
     if "test_fraction" in data.model_fields_set or not (data.sources or data.root):
         return data, []
     files = {
-        source.name: storage.absolute(source.train)
-        for source in locate(data.sources, data.root)
-        if source.train and not has_test(source)
+        source.name: source.place
+        for source in locate(data)
+        if source.place and not has_test(source)
     }
     learnt: set[str] = set()
     path: str | None = config.model.path

@@ -19,7 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from more_ray import storage
 from more_ray.config import CalibrationConfig, RunConfig
-from more_ray.data.sources import HUB_SOURCES, locate
+from more_ray.data.sources import locate
 from more_ray.metrics.evaluation import Evaluation, Measured, SourceMeasures
 from more_ray.metrics.measures import MEASURES
 from more_ray.metrics.written import with_interval
@@ -119,11 +119,11 @@ class About:
     def hub_data(self) -> dict[str, str]:
         """The data sets on the hub, by source."""
         data = self.config.data
-        located = locate(data.sources, data.root) if data.sources or data.root else []
+        located = locate(data) if data.sources or data.root else []
         return {
-            source.name: HUB_SOURCES[source.name].path
+            source.name: source.hub.path
             for source in located
-            if source.train is None and source.name in HUB_SOURCES
+            if source.hub and _is_on_hub(source.hub.path)
         }
 
     @property
@@ -215,10 +215,10 @@ class About:
             for name, count in (self.made.get("data") or {}).items()
         ]
 
-    def _origin(self, name: str, file: Any) -> str:
+    def _origin(self, name: str, file: str | None) -> str:
         if name in self.hub_data:
             return _link(f"datasets/{self.hub_data[name]}")
-        return f"`{_last_part(str(file))}`" if file else "simulated"
+        return ", ".join(f"`{_last_part(url)}`" for url in file.split(",")) if file else "simulated"
 
     def longer_answer(self) -> str:
         """How often the longer answer would be right."""
@@ -249,7 +249,7 @@ def _cell(row: SourceMeasures, key: str) -> str:
 
 
 def _is_on_hub(path: str) -> bool:
-    """Whether a model's path is a name on the hub; it loaded, so that it is one or lies here."""
+    """Whether the path of what was loaded is a name on the hub; otherwise it lies here."""
     try:
         validate_repo_id(path)
     except HFValidationError:

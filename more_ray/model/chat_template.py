@@ -29,6 +29,8 @@ def transcript_template(beginning: str, ending: str) -> str:
     return (
         "{{ " + repr(beginning) + " }}"
         "{% for message in messages %}"
+        "{% if message['role'] not in " + repr(list(SPEAKER)) + " %}"
+        "{{ raise_exception('allowed: turns of ' ~ " + repr(", ".join(SPEAKER)) + ") }}{% endif %}"
         "{{ " + repr(SPEAKER) + "[message['role']] }}: "
         "{{ message['content'] | trim }}{% if not loop.last %}{{ '\\n\\n' }}{% endif %}"
         "{% endfor %}"

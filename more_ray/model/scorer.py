@@ -92,7 +92,7 @@ class Scorer:
             InvalidRecord: a prompt that does not end with a user's turn, or that the chat template
                 refuses.
         """
-        context = to_prompt(prompt)
+        context = to_prompt(prompt, tools=True)
         try:
             texts = [
                 render(self._tokenizer, context, text(response, "response").strip())

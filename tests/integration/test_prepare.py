@@ -148,10 +148,28 @@ def test_what_training_pairs_share_is_counted(tmp_path: Path, on_leak: str) -> N
 def test_columns_that_are_not_read_are_named(tmp_path: Path) -> None:
     records = [pair(number, annotator="x", subset="easy", helpfulness=3) for number in range(40)]
     write_lines(tmp_path / "a.train.jsonl", records)
-    assert prepared_from(tmp_path).manifest["sources"]["a"]["unread"] == [
-        "annotator",
-        "helpfulness",
+    counts = prepared_from(tmp_path).manifest["sources"]["a"]
+    assert counts["shape"] == "chosen, rejected"
+    assert counts["unread"] == ["annotator", "helpfulness"]
+
+
+def test_columns_and_ties_of_a_data_set_that_datasets_loads(tmp_path: Path) -> None:
+    records = [
+        {"ask": f"Question {number}?", "a": "Yes.", "b": "No.", "best": "ab"[number % 2]}
+        for number in range(60)
     ]
+    folder = tmp_path / "set"
+    folder.mkdir()
+    write_lines(folder / "train.jsonl", [*records, {**records[0], "best": "tie"}])
+    config = DataConfig(
+        sources=[f"mine=hub:{folder}"],
+        columns={"mine": {"prompt": "ask", "answers": ["a", "b"], "label": "best"}},
+        prepared=str(tmp_path / "prepared"),
+    )
+    counts = prepare(config, training_tokenizer(ModelConfig(), 64)).manifest["sources"]["mine"]
+    assert counts["train"] + counts["test"] == 60
+    assert counts["rejected"] == {"tie": 1}
+    assert counts["shape"] == "prompt=ask, answers=a and b, label=best"
 
 
 def test_a_template_that_writes_both_answers_alike(tmp_path: Path) -> None:

@@ -104,6 +104,23 @@ def test_the_papers_values_are_in_the_papers_configs() -> None:
             "objective.labels: objective.loss=sft has no labels; allowed: hard",
         ),
         ("data.simulator.votes=-1", "data.simulator.votes: got -1, allowed: int >= 0"),
+        (
+            "data.columns.a.promt=x",
+            "data.columns: got {'a': {'promt': 'x'}}, allowed: dict[str, dict[",
+        ),
+        (
+            "data.columns.a.prompt=[x, y]",
+            "data.columns.a.prompt: got ['x', 'y'], allowed: one path",
+        ),
+        (
+            "data.columns.a={answers: x}",
+            "data.columns.a: answers need one of label, scores, ranks, votes",
+        ),
+        (
+            "data.columns.a={answers: x, label: y, chosen: z}",
+            "data.columns.a: either answers, or chosen and rejected, are allowed",
+        ),
+        ("data.pairs_per_prompt=0", "data.pairs_per_prompt: got 0, allowed: int >= 1 or null"),
         ("train.worker=2", "train.worker: unknown key, nearest known key: train.workers"),
     ],
 )

@@ -172,7 +172,7 @@ def prepare(file: Path, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Pre
     read = ReadShard(
         ["trees"], Simulator(), tokenizer, DataConfig(test_fraction=1e-9), chosen_only=False
     )
-    shard = Shard(0, "train", SourceFiles("trees", str(file)))
+    shard = Shard(0, "train", SourceFiles("trees", (str(file),)))
     table = pa.concat_tables(read({"shard": [shard]}))
     good = table.filter(pc.field("reason").is_null())
     good = good.sort_by([("key", "ascending"), ("nth", "ascending")])

@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from collections import Counter
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from more_ray.config import DataConfig
 from more_ray.data.files import read_file
+from more_ray.data.hub import HUB_SOURCES
 from more_ray.data.records import Pair
 from more_ray.data.rejects import Reason, Reject
-from more_ray.data.shapes import unread_columns
+from more_ray.data.shapes import look
 from more_ray.data.sources import SourceFiles, iter_pairs, locate
 from more_ray.errors import DataError
 
@@ -353,7 +356,7 @@ def test_scores_in_csv_are_numbers(tmp_path: Path) -> None:
 
 def test_what_is_not_read_is_known() -> None:
     def unread(*records: dict[str, Any]) -> set[str]:
-        return unread_columns((f"row {place}", record) for place, record in enumerate(records))
+        return look((f"row {place}", record) for place, record in enumerate(records)).unread
 
     assert unread(EXPLICIT | CONTEXT | {"source": "x", "subset": "y", "margin": 1}) == set()
     assert unread(EXPLICIT, EXPLICIT | {"note": "x"}) == {"note"}
@@ -397,7 +400,6 @@ BAD_RECORDS = [
     (EXPLICIT | {"margin": "wide"}, Reason.WRONG_TYPE, "margin must be a number, got str"),
     (EXPLICIT | {"probability": 2}, Reason.WRONG_TYPE, "probability must lie in [0, 1]"),
     ({"prompt": "Name a fruit."}, Reason.MISSING, "chosen, rejected"),
-    (EXPLICIT | {"score_chosen": 1, "score_rejected": 1}, Reason.TIE, "both scored 1"),
     (EXPLICIT | {"score_chosen": 1, "score_rejected": 2}, Reason.CONTRADICTION, "1 and 2"),
     (EXPLICIT | {"tools": [{"name": "f"}]}, Reason.TOOLS, "allowed: a record without tools"),
     (
@@ -437,10 +439,16 @@ def test_a_bad_record_is_rejected_and_reading_goes_on(
     ]
 
 
-def test_a_tie_is_rejected(tmp_path: Path) -> None:
-    records = [{"text": ["Human: a\n\nAssistant: b"] * 2, "score": [1, 1]}]
-    url = write_jsonl(tmp_path / "mine.jsonl", records)
-    assert list(read_file(url, "mine")) == [Reject(Reason.TIE, f"{url}:1", "both scored 1")]
+def test_a_tie_is_a_pair_with_half_of_the_votes_each(tmp_path: Path) -> None:
+    answers = [f"Human: Name a fruit.\n\nAssistant: {one}" for one in ("An apple.", "A stone.")]
+    url = write_jsonl(
+        tmp_path / "mine.jsonl",
+        [{"text": answers, "score": [1, 1]}, {"text": answers[:1] * 2, "score": [1, 1]}],
+    )
+    assert list(read_file(url, "mine")) == [
+        replace(EXPECTED, share=0.5, margin=0.0),
+        Reject(Reason.TIE, f"{url}:2", "two equal answers"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -528,15 +536,17 @@ def test_errors_before_training(tmp_path: Path) -> None:
     assert message(lambda: read_file(url, "mine")).startswith(
         f"{url}: no preference data in columns answer, question; allowed: chosen, rejected; "
     )
-    assert message(lambda: locate([], str(tmp_path / "none"))) == (
+    assert message(lambda: locate(DataConfig(root=str(tmp_path / "none")))) == (
         f"data.root: no folder {tmp_path / 'none'}"
     )
-    assert message(lambda: locate([], str(tmp_path))).startswith(f"data.root: {tmp_path} holds no")
-    assert message(lambda: locate(["helpfull"], None)) == (
+    assert message(lambda: locate(DataConfig(root=str(tmp_path)))).startswith(
+        f"data.root: {tmp_path} holds no"
+    )
+    assert message(lambda: locate(DataConfig(sources=["helpfull"]))) == (
         "data.sources: unknown source helpfull, nearest: helpful; the hub has "
         "harmless, helpful, oasst1, summarize, webgpt"
     )
-    assert message(lambda: locate(["helpful", "helpful"], None)) == (
+    assert message(lambda: locate(DataConfig(sources=["helpful", "helpful"]))) == (
         "data.sources: helpful is given twice"
     )
 
@@ -546,24 +556,31 @@ def test_a_bare_file_name_is_not_its_own_test_split(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("a.train.jsonl").touch()
-    assert locate(["a.train.jsonl"], None) == [SourceFiles("a", "a.train.jsonl")]
+    assert locate(DataConfig(sources=["a.train.jsonl"])) == [SourceFiles("a", ("a.train.jsonl",))]
     Path("a.test.jsonl").touch()
-    assert locate(["a.train.jsonl"], None) == [SourceFiles("a", "a.train.jsonl", "a.test.jsonl")]
+    assert locate(DataConfig(sources=["a.train.jsonl"])) == [
+        SourceFiles("a", ("a.train.jsonl",), ("a.test.jsonl",))
+    ]
 
 
 def test_locate(tmp_path: Path) -> None:
     for name in ("a.train.jsonl", "a.test.jsonl", "b.train.csv", "prompts.parquet"):
         (tmp_path / name).touch()
-    a, b = locate([], str(tmp_path))
-    assert (a.name, b.name, b.test) == ("a", "b", None)
-    assert a.train is not None
-    assert a.train.endswith("a.train.jsonl")
+    a, b = locate(DataConfig(root=str(tmp_path)))
+    assert (a.name, b.name, b.test) == ("a", "b", ())
+    assert a.train[0].endswith("a.train.jsonl")
     path = str(tmp_path / "a.train.jsonl")
     sibling = str(tmp_path / "a.test.jsonl")
-    assert locate([path], None) == [SourceFiles("a", path, sibling)]
-    assert locate([f"mine={path}"], None) == [SourceFiles("mine", path, sibling)]
-    assert locate(["webgpt"], None) == [SourceFiles("webgpt")]
-    assert locate(["webgpt@1a2b"], None) == [SourceFiles("webgpt", revision="1a2b")]
+    assert locate(DataConfig(sources=[path])) == [SourceFiles("a", (path,), (sibling,))]
+    assert locate(DataConfig(sources=[f"mine={path}"])) == [
+        SourceFiles("mine", (path,), (sibling,))
+    ]
+    assert locate(DataConfig(sources=["webgpt"])) == [
+        SourceFiles("webgpt", hub=HUB_SOURCES["webgpt"])
+    ]
+    assert locate(DataConfig(sources=["webgpt@1a2b"])) == [
+        SourceFiles("webgpt", hub=replace(HUB_SOURCES["webgpt"], revision="1a2b"))
+    ]
 
 
 @given(st.lists(st.binary(max_size=80), max_size=5))
@@ -608,7 +625,7 @@ def test_any_json_is_pairs_rejects_or_one_error(
 
 @with_real_pairs
 def test_real_pairs_all_read() -> None:
-    sources = locate([], REAL)
+    sources = locate(DataConfig(root=REAL))
     assert len(sources) == 8
     for source in sources:
         for split in ("train", "test"):
@@ -621,7 +638,10 @@ def test_real_pairs_all_read() -> None:
 def test_real_raw_files_read() -> None:
     def reasons(name: str) -> Counter[str]:
         rows = read_file(f"{REAL}/raw/{name}", "raw")
-        return Counter("pair" if isinstance(row, Pair) else row.reason.value for row in rows)
+        return Counter(
+            row.reason.value if isinstance(row, Reject) else "tie" if row.share == 0.5 else "pair"
+            for row in rows
+        )
 
     assert reasons("hh-harmless-base.jsonl.gz") == {"pair": 399, "empty field": 1}
     assert reasons("text-score-webgpt.json") == {"pair": 170, "tie": 80}

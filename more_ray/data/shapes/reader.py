@@ -1,0 +1,148 @@
+"""Rows of one file or data set -> pairs: its shape, its mapping of columns, its prompts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from more_ray.data.records import Pair
+from more_ray.data.rejects import InvalidRecord, Reason, Reject
+from more_ray.data.shapes.known import IN_SHORT, TREE, Shape
+from more_ray.data.shapes.mapping import AS_KNOWN, HowToRead, in_words, shape_of
+from more_ray.data.shapes.paths import Record, column, each_path, find, has
+from more_ray.data.shapes.preferences import pairs_of, prompt_in
+from more_ray.data.shapes.trees import KEYS, tree_pairs
+from more_ray.errors import DataError
+
+Row = tuple[str, Record]  # where the record was found, and the record
+
+
+@dataclass
+class Seen:
+    """What was seen of a file."""
+
+    shapes: set[str] = field(default_factory=set)
+    """What it was taken for."""
+    unread: set[str] = field(default_factory=set)
+    """Its columns that are not read."""
+
+
+def read_pairs(
+    rows: Iterable[Row | Reject], source: str, origin: str, how: HowToRead = AS_KNOWN
+) -> Iterator[Pair | Reject]:
+    """Turn the rows of one file or data set, called `origin` in errors, into pairs.
+
+    The first record in a known shape fixes the shape of all. Rejects pass through.
+
+    Raises:
+        DataError: at the end, if there were records but none in a known shape, or none with a path
+            of `how.columns`.
+    """
+    for pairs in _by_prompt(_of_source(rows, how), source, origin, how):
+        yield from _capped(pairs, how)
+
+
+def look(rows: Iterable[Row | Reject], how: HowToRead = AS_KNOWN) -> Seen:
+    """What the shape of some rows is, and which of their columns are not read."""
+    shape: Shape | None = None
+    seen = Seen()
+    by_source = each_path(paths for name, paths in how.columns.items() if name == "source")
+    for row in _of_source(rows, how):
+        if isinstance(row, Reject):
+            continue
+        shape = shape or shape_of(row[1], how.columns)
+        if shape:
+            seen.shapes.add(in_words(shape, how.columns))
+            seen.unread |= shape.unread(row[1]) - {column(path, row[1]) for path in by_source}
+    return seen
+
+
+def _of_source(rows: Iterable[Row | Reject], how: HowToRead) -> Iterator[Row | Reject]:
+    """The rows that belong to the source, where a column says it."""
+    path = how.columns.get("source")
+    for row in rows:
+        if not isinstance(path, str) or source_value(row, path) in how.values:
+            yield row
+
+
+def source_value(row: Row | Reject, path: str) -> str | int | None:
+    """What the column of sources says; None where it names no source."""
+    value = None if isinstance(row, Reject) or not has(row[1], path) else find(row[1], path)
+    return value if value != "" and isinstance(value, str | int) else None
+
+
+def _by_prompt(
+    rows: Iterable[Row | Reject], source: str, origin: str, how: HowToRead
+) -> Iterator[list[Pair | Reject]]:
+    """The pairs of each prompt together."""
+    shape: Shape | None = None
+    columns_found: list[str] | None = None
+    never_found = set(each_path(how.columns.values()))
+    messages: list[Row] = []
+    neighbours: list[Row] = []
+    for row in rows:
+        if isinstance(row, Reject):
+            yield [row]
+            continue
+        where, record = row
+        columns_found = columns_found or sorted(record)
+        never_found -= {path for path in never_found if has(record, path)}
+        shape = shape or shape_of(record, how.columns)
+        if shape is None:
+            yield [Reject(Reason.MISSING, where, "no known shape")]
+        elif missing := [path for path in shape.needs if not has(record, path)]:
+            yield [Reject(Reason.MISSING, where, ", ".join(missing))]
+        elif shape is TREE:
+            messages.append((where, {key: record.get(key) for key in KEYS}))
+        elif not shape.by_row:
+            yield list(pairs_of(shape, [record], source, where))
+        elif neighbours and not _same_prompt(shape, neighbours[0][1], record):
+            yield _of_rows(shape, neighbours, source)
+            neighbours = [row]
+        else:
+            neighbours.append(row)
+    if columns_found is not None and never_found:
+        raise DataError(
+            f"{origin}: data.columns: no record has {', '.join(sorted(never_found))}; the first "
+            f"has {', '.join(columns_found) or '(none)'}"
+        )
+    if columns_found is not None and shape is None:
+        raise DataError(
+            f"{origin}: no preference data in columns {', '.join(columns_found) or '(none)'}; "
+            f"allowed: {IN_SHORT}"
+        )
+    if shape and neighbours:
+        yield _of_rows(shape, neighbours, source)
+    yield from tree_pairs(messages, source)
+
+
+def _capped(pairs: list[Pair | Reject], how: HowToRead) -> Iterator[Pair | Reject]:
+    """The rejects, and at most `how.pairs_per_prompt` of the pairs, ties last.
+
+    Which ones depends on the pairs and the seed, not on what else is read.
+    """
+    good = [pair for pair in pairs if isinstance(pair, Pair)]
+    if how.pairs_per_prompt is None or len(good) <= how.pairs_per_prompt:
+        yield from pairs
+        return
+
+    def order(pair: Pair) -> tuple[bool, bytes]:
+        content = json.dumps([how.seed, pair.prompt, *sorted([pair.chosen, pair.rejected])])
+        return pair.share == 0.5, hashlib.blake2b(content.encode(), digest_size=8).digest()
+
+    kept = {id(pair) for pair in sorted(good, key=order)[: how.pairs_per_prompt]}
+    yield from (pair for pair in pairs if isinstance(pair, Reject) or id(pair) in kept)
+
+
+def _same_prompt(shape: Shape, one: Record, other: Record) -> bool:
+    try:
+        prompts = [prompt_in(shape, record) for record in (one, other)]
+    except InvalidRecord:
+        return False
+    return prompts[0] is not None and prompts[0] == prompts[1]
+
+
+def _of_rows(shape: Shape, rows: Sequence[Row], source: str) -> list[Pair | Reject]:
+    return list(pairs_of(shape, [record for _, record in rows], source, rows[0][0]))

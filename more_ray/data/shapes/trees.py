@@ -1,0 +1,80 @@
+"""Trees of messages, as OpenAssistant publishes them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import combinations
+from typing import Any
+
+from more_ray.data.messages import Message
+from more_ray.data.records import Pair
+from more_ray.data.rejects import InvalidRecord, Reason, Reject, number, text
+from more_ray.data.shapes.paths import Record
+from more_ray.data.shapes.preferences import tie_or_pair
+
+KEYS = ("message_id", "parent_id", "role", "text", "rank", "deleted", "lang")
+
+
+def tree_pairs(
+    messages: Iterable[tuple[str, Record]], source: str
+) -> Iterator[list[Pair | Reject]]:
+    """Pairs from flat messages of conversation trees, those of a prompt together.
+
+    Every two ranked replies to the same prompter message make a pair; the lower rank is better. The
+    prompt is the path from the root. Deleted and non-English messages are left out, with all
+    messages below them.
+    """
+    replies: dict[str | None, list[tuple[str, Record]]] = defaultdict(list)
+    for where, message in messages:
+        try:
+            _check_message(message)
+        except InvalidRecord as invalid:
+            yield [invalid.at(where)]
+            continue
+        if not message["deleted"] and message["lang"] in ("en", None):
+            replies[message["parent_id"]].append((where, message))
+
+    open_paths: list[tuple[Record, list[Message]]] = [(root, []) for _, root in replies[None]]
+    while open_paths:
+        message, path = open_paths.pop()
+        role = "user" if message["role"] == "prompter" else "assistant"
+        path = [*path, Message(role=role, content=message["text"])]
+        children = replies[message["message_id"]]
+        open_paths.extend((child, path) for _, child in children)
+        if role == "user":
+            ranked = [
+                (where, child)
+                for where, child in children
+                if child["role"] == "assistant" and child["rank"] is not None
+            ]
+            ranked.sort(key=lambda row: row[1]["rank"])
+            yield [
+                _reply_pair(path, better, worse, source, where, message["message_id"])
+                for (where, better), (_, worse) in combinations(ranked, 2)
+            ]
+
+
+def _reply_pair(
+    path: list[Message], better: Record, worse: Record, source: str, where: str, parent: str
+) -> Pair | Reject:
+    return tie_or_pair(
+        prompt=path,
+        chosen=better["text"],
+        rejected=worse["text"],
+        share=0.5 if better["rank"] == worse["rank"] else None,
+        source=source,
+        where=where,
+        record=parent,
+    )
+
+
+def _check_message(message: dict[str, Any]) -> None:
+    for key in ("message_id", "role", "text"):
+        text(message[key], key)
+    if message["parent_id"] is not None:
+        text(message["parent_id"], "parent_id")
+    if message["rank"] is not None:
+        message["rank"] = number(message["rank"], "rank")
+    if message["role"] not in ("prompter", "assistant"):
+        raise InvalidRecord(Reason.WRONG_TYPE, "role must be prompter or assistant")
