@@ -55,7 +55,8 @@ def prepared_tables(prepared: Prepared) -> Iterator[Table]:
     for name, count in counts.items():
         if shape := count.get("shape"):
             notes += f"\n{name} was read as {shape}"
-            notes += f"; not read: {', '.join(count['unread'])}" if count.get("unread") else ""
+        if unread := count.get("unread"):
+            notes += f"\nColumns of {name} that are not read: {', '.join(unread)}"
     yield _of_rows(
         pair_rows(counts),
         "source",

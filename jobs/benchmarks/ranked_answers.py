@@ -113,7 +113,7 @@ def batch_of(records: list[list[dict[str, Any]]]) -> Any:
     zeros = np.zeros(sum(map(len, records)))
     lengths = np.asarray(row["lengths"])
     return PackedBatch.from_arrays(
-        row["input_ids"], lengths, zeros, zeros, row["answers"], row["pair"]
+        row["input_ids"], lengths, zeros, zeros, answers=row["answers"], pair=row["pair"]
     )
 
 

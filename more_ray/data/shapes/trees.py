@@ -49,14 +49,20 @@ def tree_pairs(
                 if child["role"] == "assistant" and child["rank"] is not None
             ]
             ranked.sort(key=lambda row: row[1]["rank"])
+            together = message["message_id"] if len(ranked) > 2 else None
             yield [
-                _reply_pair(path, better, worse, source, where, message["message_id"])
+                _reply_pair(path, better, worse, source, where, together)
                 for (where, better), (_, worse) in combinations(ranked, 2)
             ]
 
 
 def _reply_pair(
-    path: list[Message], better: Record, worse: Record, source: str, where: str, parent: str
+    path: list[Message],
+    better: Record,
+    worse: Record,
+    source: str,
+    where: str,
+    together: str | None,
 ) -> Pair | Reject:
     return tie_or_pair(
         prompt=path,
@@ -65,7 +71,7 @@ def _reply_pair(
         share=0.5 if better["rank"] == worse["rank"] else None,
         source=source,
         where=where,
-        record=parent,
+        record=together,
     )
 
 

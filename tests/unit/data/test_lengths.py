@@ -99,7 +99,7 @@ def test_texts_are_measured_before_they_are_cut(tmp_path: Path, chosen_only: boo
     write_lines(tmp_path / "a.train.jsonl", records)
     data = DataConfig(root=str(tmp_path), max_length=32)
     tokenizer = training_tokenizer(ModelConfig(), data.max_length)
-    (files,) = locate([], data.root)
+    (files,) = locate(data)
     read = ReadShard(["a"], Simulator(), tokenizer, data, chosen_only, frozenset(["a"]))
     (table,) = read({"shard": [Shard(0, "test", files)]})
     counter = LengthCounter(data.max_length)

@@ -59,7 +59,9 @@ def packed(records: list[list[tuple[int, ...]]], together: bool) -> PackedBatch:
     row = flat([prompt_of(pairs) for pairs in groups])
     zeros = np.zeros(len(source))
     columns = (row[name] for name in ("input_ids", "lengths"))
-    return PackedBatch.from_arrays(*columns, source, zeros, row["answers"], row["pair"])
+    return PackedBatch.from_arrays(
+        *columns, source, zeros, answers=row["answers"], pair=row["pair"]
+    )
 
 
 @given(st.lists(RECORD, min_size=1, max_size=4))

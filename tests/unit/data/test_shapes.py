@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +112,9 @@ BECAME: dict[str, list[Pair | tuple[Reason, str]]] = {
     "trees.jsonl": [pair(), pair(rejected=PEAR), tie(STONE, PEAR)],
 }
 
+RANKED = ("scored.jsonl", "ranked.jsonl", "several_chosen.jsonl", "trees.jsonl")
+"""More than two answers to a prompt."""
+
 MAPPED: dict[str, tuple[dict[str, str | list[str]], list[Pair]]] = {
     "mapped_nested.jsonl": (
         {
@@ -136,11 +142,17 @@ MAPPED: dict[str, tuple[dict[str, str | list[str]], list[Pair]]] = {
 }
 
 
-def read(file: str, **columns: Any) -> list[Pair | tuple[Reason, str]]:
+def rows_of(file: str, **columns: Any) -> list[Pair | Reject]:
     config = DataConfig(sources=[f"mine={DATA / file}"], columns={"mine": columns})
     (source,) = locate(config)
-    rows = iter_pairs(source, "train")
-    return [row if isinstance(row, Pair) else (row.reason, row.detail) for row in rows]
+    return list(iter_pairs(source, "train"))
+
+
+def read(file: str, **columns: Any) -> list[Pair | tuple[Reason, str]]:
+    return [
+        replace(row, record=None) if isinstance(row, Pair) else (row.reason, row.detail)
+        for row in rows_of(file, **columns)
+    ]
 
 
 def test_every_file_is_of_a_shape_that_is_tried() -> None:
@@ -152,6 +164,17 @@ def test_every_file_is_of_a_shape_that_is_tried() -> None:
 @pytest.mark.parametrize("file", BECAME)
 def test_what_a_shape_becomes(file: str) -> None:
     assert read(file) == BECAME[file]
+
+
+@pytest.mark.parametrize("file", BECAME)
+def test_only_pairs_of_the_same_ranked_answers_belong_together(file: str) -> None:
+    pairs = [row for row in rows_of(file) if isinstance(row, Pair)]
+    for record, together in groupby(pairs, key=attrgetter("record")):
+        several = list(together)
+        assert (record is None) == (file not in RANKED)
+        if record is not None:
+            assert len(several) > 1
+            assert all(pair.prompt == several[0].prompt for pair in several)
 
 
 @pytest.mark.parametrize("file", MAPPED)

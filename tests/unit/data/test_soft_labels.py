@@ -84,7 +84,7 @@ def test_a_weight_that_is_not_one_is_kept(soft: bool, tokenizer: PreTrainedToken
     pair = Simulator(1).pair(NAME, "train", 0)
     read = reader(tokenizer, soft)
     shard = Shard(0, "train", None)
-    table = read._table(shard, [(0, pair), (1, replace(pair, weight=2.5))])
+    table = read._table(shard, [(0, 0, pair), (1, 0, replace(pair, weight=2.5))])
     assert table["weight"].to_pylist() == [None, 2.5]
 
 
