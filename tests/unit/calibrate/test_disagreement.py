@@ -101,7 +101,7 @@ def test_tokens_of_test_pairs_are_read_as_text(tmp_path: Path) -> None:
         for part, text in texts.items()
     }
     numbers = dict.fromkeys(
-        ("pair", "prompt", "tokens", "chosen_characters", "rejected_characters"), 0
+        ("pair", "key", "prompt", "tokens", "chosen_characters", "rejected_characters"), 0
     )
     write_table(
         str(tmp_path / "a.test.parquet"), pa.Table.from_pylist([numbers | row], PAIR_SCHEMA)
