@@ -102,7 +102,8 @@ def evaluate(config: configs.EvaluationConfig) -> None:
         console.print(calibration_table(result))
     if "against" in result:
         console.print(differences_table(result))
-    console.print(*benchmark_tables({result["scheme"]: result}))
+    if tables := benchmark_tables({result["scheme"]: result}):
+        console.print(*tables)
     console.print(f"Results in {config.output_dir}")
 
 

@@ -102,9 +102,9 @@ def holds_model(folder: str) -> bool:
     return storage.exists(storage.join(folder, MODEL, "config.json"))
 
 
-def has_card(folder: str) -> bool:
-    """Whether a run's model has its card, which earlier versions did not write."""
-    return storage.exists(storage.join(folder, MODEL, CARD))
+def has_card(model: str) -> bool:
+    """Whether the folder of a model has its card, which earlier versions did not write."""
+    return storage.exists(storage.join(model, CARD))
 
 
 def is_evaluated(folder: str) -> bool:

@@ -91,6 +91,8 @@ def compared(
         ]
     rows = []
     for way, scores in answer["scores"].items():
+        if not whole_T.any():
+            raise SystemExit(f"{asked['model']}: every text is longer than the model takes")
         difference_T = np.abs(np.array(scores) - ours_T)[whole_T]
         rows.append(
             {

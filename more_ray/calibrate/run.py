@@ -88,9 +88,10 @@ def calibrate(config: CalibrationConfig, progress: Progress = Progress()) -> Eva
     classifier = load_model(config.model, tokenizer, torch.float32)
     trunk = trunk_digest(classifier)
     made_of = {"data": counted(config.data, prepared), "trunk": trunk, "texts": config.texts}
-    if _is_finished(folder, made_of):
+    is_finished = _is_finished(folder, made_of)
+    if is_finished:
         fitted = read_heads(Path(folder, HEADS), trunk, classifier.score.weight.shape[1])
-        if not has_card(folder):
+        if not has_card(model_of(folder)):
             write_card(config, fitted)
     else:
         # Written last: without it nothing of an earlier calibration counts.
@@ -106,8 +107,10 @@ def calibrate(config: CalibrationConfig, progress: Progress = Progress()) -> Eva
     if config.export:
         progress.phase(f"writing the model of {config.export}")
         head_H = fitted.folded_KH[names.index(config.export)]
-        _write_model(classifier, head_H, tokenizer, storage.join(folder, MODELS, config.export))
-        write_card(config, fitted, config.export)
+        model = storage.join(folder, MODELS, config.export)
+        _write_model(classifier, head_H, tokenizer, model)
+        if not (is_finished and has_card(model)):
+            write_card(config, fitted, config.export)
     return evaluation_of(folder)
 
 

@@ -2,8 +2,10 @@
 
 RewardBench 2: `chosen` and `rejected` are lists of texts; `id` in the subset Ties is `tied:N` or
 `ref:N`. RM-Bench: lists of three texts each, by style, and no `num_correct`. JudgeBench:
-`question`, `response_A`, `response_B`, and `label`, which is `A>B` or `B>A`. Any other file is read
-as pairs, in every shape that training reads: LLMBar and HHH as `prompt, chosen, rejected, subset`.
+`question`, `response_A`, `response_B`, and `label`, which is `A>B` or `B>A`. LLMBar: `input`,
+`output_1`, `output_2`, `label` (1 or 2). HHH: `input` and `targets` with two `choices` and their
+`labels`, 1 and 0. Any other file is read as pairs, in every shape that training reads, such as
+`prompt, chosen, rejected, subset`.
 """
 
 from __future__ import annotations
@@ -245,6 +247,37 @@ def _judgebench(record: Record) -> Record:
     }
 
 
+def _llmbar(record: Record) -> Record:
+    label = str(record["label"])
+    if label not in ("1", "2"):
+        raise InvalidRecord(Reason.WRONG_TYPE, f"label {label}, allowed: 1 or 2")
+    wrong = "2" if label == "1" else "1"
+    return {
+        "prompt": record["input"],
+        "right": [record[f"output_{label}"]],
+        "wrong": [record[f"output_{wrong}"]],
+        "subset": record.get("subset"),
+    }
+
+
+def _hhh(record: Record) -> Record:
+    choices, labels = (items(record["targets"][key], key) for key in ("choices", "labels"))
+    if len(choices) != 2 or sorted(map(str, labels)) != ["0", "1"]:
+        raise InvalidRecord(Reason.WRONG_TYPE, "two choices are allowed, with the labels 1 and 0")
+    right = [str(label) for label in labels].index("1")
+    return {
+        "prompt": record["input"],
+        "right": [choices[right]],
+        "wrong": [choices[1 - right]],
+        "subset": record.get("subset"),
+    }
+
+
+def _has_targets(record: Record) -> bool:
+    targets = record.get("targets")
+    return "input" in record and isinstance(targets, dict) and {"choices", "labels"} <= set(targets)
+
+
 SHAPES = (
     Shape("RM-Bench", "rm_bench", _is_rm_bench, _rm_bench),
     Shape("RewardBench 2", "best_of_n", _has_lists, _lists),
@@ -254,4 +287,11 @@ SHAPES = (
         lambda record: record.keys() >= {"question", "response_A", "response_B", "label"},
         _judgebench,
     ),
+    Shape(
+        "LLMBar",
+        "pairs",
+        lambda record: record.keys() >= {"input", "output_1", "output_2", "label"},
+        _llmbar,
+    ),
+    Shape("HHH", "pairs", _has_targets, _hhh),
 )

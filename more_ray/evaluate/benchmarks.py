@@ -16,7 +16,7 @@ import pyarrow as pa
 import torch
 
 from more_ray import storage
-from more_ray.config import EvaluationConfig
+from more_ray.config import DataConfig, EvaluationConfig
 from more_ray.data.benchmarks import Benchmark, Question, without_lone_ties
 from more_ray.data.formatting import encode, render, shared_prefix
 from more_ray.data.packing import pack_answers
@@ -40,6 +40,7 @@ NO_LIMIT = 2**30
 class Encoded:
     """The tokens of a benchmark's answers, what was left out, and how many answers were cut."""
 
+    benchmark: Benchmark
     questions: list[Question]
     answers: list[list[list[int]]]
     rejects: list[Reject]
@@ -47,8 +48,7 @@ class Encoded:
 
 
 def evaluate_benchmarks(
-    benchmarks: Sequence[Benchmark],
-    tokenizer: PreTrainedTokenizerBase,
+    benchmarks: Sequence[Encoded],
     config: EvaluationConfig,
     progress: Callable[[int, int], None],
 ) -> dict[str, BenchmarkMeasures]:
@@ -58,14 +58,11 @@ def evaluate_benchmarks(
         progress: called with the numbers of a benchmark's answers scored so far and of all.
 
     Raises:
-        DataError: a benchmark with more rejects than `data.max_reject_share`.
         UserError: scores that are not finite.
     """
-    encoded = [encode_answers(one, tokenizer, config.data.max_length) for one in benchmarks]
-    for benchmark, one in zip(benchmarks, encoded, strict=True):
-        _check_rejects(benchmark.name, one, config.data.max_reject_share)
     results, tables = {}, []
-    for benchmark, one in zip(benchmarks, encoded, strict=True):
+    for one in benchmarks:
+        benchmark = one.benchmark
         table = scores_table(benchmark, one.questions, score_answers(one.answers, config, progress))
         try:
             measures = summarise_table(table, config.seed, config.bins, config.resamples)
@@ -84,9 +81,13 @@ def evaluate_benchmarks(
 
 
 def encode_answers(
-    benchmark: Benchmark, tokenizer: PreTrainedTokenizerBase, max_length: int
+    benchmark: Benchmark, tokenizer: PreTrainedTokenizerBase, data: DataConfig
 ) -> Encoded:
-    """The questions that the chat template renders, and the tokens of their answers."""
+    """The questions that the chat template renders, and the tokens of their answers.
+
+    Raises:
+        DataError: more rejects than `data.max_reject_share`.
+    """
     rejects, texts = list(benchmark.rejects), {}
     for number, question in enumerate(benchmark.questions):
         try:
@@ -100,10 +101,12 @@ def encode_answers(
     for question, mine in zip(rendered, texts.values(), strict=True):
         if id(question) in kept:
             whole = encode(tokenizer, mine, NO_LIMIT)
-            cut += sum(len(tokens) > max_length for tokens in whole)
-            fits = max(map(len, whole)) <= max_length
-            answers.append(whole if fits else encode(tokenizer, mine, max_length))
-    return Encoded(questions, answers, rejects + lone, cut)
+            cut += sum(len(tokens) > data.max_length for tokens in whole)
+            fits = max(map(len, whole)) <= data.max_length
+            answers.append(whole if fits else encode(tokenizer, mine, data.max_length))
+    encoded = Encoded(benchmark, questions, answers, rejects + lone, cut)
+    _check_rejects(benchmark.name, encoded, data.max_reject_share)
+    return encoded
 
 
 def _check_rejects(name: str, encoded: Encoded, most: float) -> None:

@@ -21,7 +21,7 @@ from more_ray.data.sources import has_test, locate
 from more_ray.device import SCORING_TOKENS
 from more_ray.errors import UserError
 from more_ray.evaluate.actors import ScoringActor, device_of, scored_blocks
-from more_ray.evaluate.benchmarks import evaluate_benchmarks
+from more_ray.evaluate.benchmarks import encode_answers, evaluate_benchmarks
 from more_ray.evaluate.files import read_scores, write_scores
 from more_ray.evaluate.pairs import EvaluationPairs, pack_rows
 from more_ray.metrics.evaluation import Evaluation
@@ -59,6 +59,7 @@ def evaluate(
     check_reward_model(config.model, config.data.max_length)
     benchmarks = read_benchmarks(config.benchmark)
     tokenizer = load_reward_tokenizer(config.model, config.data.max_length)
+    encoded = [encode_answers(one, tokenizer, config.data) for one in benchmarks]
     result: Evaluation = (
         _evaluate_pairs(config, tokenizer, preparing, scoring)
         if config.scores_pairs
@@ -71,7 +72,7 @@ def evaluate(
         }
     )
     if benchmarks:
-        result["benchmarks"] = evaluate_benchmarks(benchmarks, tokenizer, config, answering)
+        result["benchmarks"] = evaluate_benchmarks(encoded, config, answering)
     write_evaluation(config.output_dir, result)
     return result
 
@@ -109,16 +110,17 @@ def _split(config: EvaluationConfig) -> tuple[DataConfig, list[str]]:
     if "test_fraction" in data.model_fields_set or not (data.sources or data.root):
         return data, []
     files = {
-        source.name: source.place
+        source.name: set(source.place.split(","))
         for source in locate(data)
         if source.place and not has_test(source)
     }
     learnt: set[str] = set()
     path: str | None = config.model.path
     while path and (found := learnt_with(path)):
-        known = {source.get("file") for source in data_of(path).values()}
+        learnt_from = [source.get("file") for source in data_of(path).values()]
+        known = {file for place in filter(None, learnt_from) for file in place.split(",")}
         # Runs of earlier versions do not say which files they read.
-        if mine := {name for name, file in files.items() if file in known or not known}:
+        if mine := {name for name, of in files.items() if of & known or not learnt_from}:
             learnt |= mine
             of_run = found[0]
             data = data.changed(test_fraction=of_run["test_fraction"], seed=of_run["seed"])

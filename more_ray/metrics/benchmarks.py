@@ -116,7 +116,7 @@ def summarise_benchmark(
     """The measures of a benchmark, and by subset in `subsets` where questions name subsets.
 
     `n` counts questions. `score` is the benchmark's own metric, and `score_ci` its 95% bootstrap
-    interval over groups of questions, None where there is only one group; so for the parts that
+    interval over groups of questions, None where no subset has two groups; so for the parts that
     `style_shares` and `tie_score` name. Pairs have `ece`, `nll` and `brier` of the rewards as they
     are, too, and `ece_noise_floor`. `longer_answer` holds the same metrics of preferring the longer
     answer.
@@ -184,7 +184,7 @@ def _measured(
 ) -> BenchmarkMeasures:
     """The mean over parts of each metric that all parts have."""
     drawn = [_replicates(part, seed, bins, resamples) for part in parts]
-    several = all(len(set(part.group_N)) > 1 for part in parts)
+    several = any(len(set(part.group_N)) > 1 for part in parts)
     longer = {}
     result: BenchmarkMeasures = {"n": sum(part.n for part in parts)}
     for key in [key for key in parts[0].value_N if all(key in part.value_N for part in parts)]:

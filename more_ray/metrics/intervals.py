@@ -94,8 +94,11 @@ def _scatter(
     right_N: Floats, delta_N: Floats, share_N: Floats | None = None, weight_N: Floats | None = None
 ) -> float:
     """How far shares lie from confidences, by root mean squares: 1 as of single labels, at most."""
+    of_single_labels = weighted_mean(right_N * (1 - right_N), weight_N)
+    if share_N is None or not of_single_labels:  # it is 0 where all confidences are 1
+        return 1.0
     apart = weighted_mean((correctness(delta_N, share_N) - right_N) ** 2, weight_N)
-    return min(1.0, math.sqrt(apart / weighted_mean(right_N * (1 - right_N), weight_N)))
+    return min(1.0, math.sqrt(apart / of_single_labels))
 
 
 def interval(estimate: float, value_R: Floats) -> list[float]:

@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from more_ray import storage
 from more_ray.config import CalibrationConfig, RunConfig
+from more_ray.data.hub import HUB, parse_hub
 from more_ray.data.sources import locate
 from more_ray.metrics.evaluation import Evaluation, Measured, SourceMeasures
 from more_ray.metrics.measures import MEASURES
@@ -144,6 +145,8 @@ class About:
                 task_name="held-out answers" if key == "perplexity" else "preference",
                 dataset_type=self.hub_data.get(source, source),
                 dataset_name=source,
+                # Sources of one data set are told apart by this alone.
+                dataset_config=source if source in self.hub_data else None,
                 dataset_split="test",
                 metric_type=key,
                 metric_name=name,
@@ -218,6 +221,8 @@ class About:
     def _origin(self, name: str, file: str | None) -> str:
         if name in self.hub_data:
             return _link(f"datasets/{self.hub_data[name]}")
+        if file and file.startswith(HUB):
+            return f"`{_last_part(parse_hub(file).path)}`"
         return ", ".join(f"`{_last_part(url)}`" for url in file.split(",")) if file else "simulated"
 
     def longer_answer(self) -> str:

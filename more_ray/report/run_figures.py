@@ -14,7 +14,7 @@ from scipy.special import logit
 from more_ray.metrics.calibration import correctness, sigmoid
 from more_ray.metrics.evaluation import SourceMeasures
 from more_ray.metrics.intervals import wilson
-from more_ray.metrics.labels import Labels, weighted_mean
+from more_ray.metrics.labels import Labels, decided_pairs, weighted_mean
 from more_ray.metrics.measures import MEASURES, Measure, drawn
 from more_ray.metrics.scores import labels_of
 from more_ray.report.course_figures import conflicts, over_time
@@ -167,7 +167,7 @@ def _reliability_rows(name: str, delta_N: NDArray[np.float64], labels: Labels) -
         if inside_N.any():
             weight_n = None if weight_N is None else weight_N[inside_N]
             right, pairs = weighted_mean(right_N[inside_N], weight_n), int(inside_N.sum())
-            low, high = wilson(right, pairs)
+            low, high = wilson(right, decided_pairs(pairs, weight_N=weight_n))
             rows.append(
                 {
                     "model": name,

@@ -80,12 +80,12 @@ def run(
             progress.note(note)
         mixture = _mixture(config, prepared)
         steps = _steps(config, mixture)
-        pairs = _pairs(prepared)
+        pairs = _pairs(prepared, mixture)
         check_pairs(config.output_dir, pairs)
         check_settings(config, mixture)
         finished = _finished(config, steps)
         if finished:
-            if not has_card(config.output_dir):
+            if not has_card(model_of(config.output_dir)):
                 write_card(config)
             return finished
 
@@ -181,12 +181,15 @@ def _environment_path(config: RunConfig) -> str:
     return storage.join(config.output_dir, ENVIRONMENT)
 
 
-def _pairs(prepared: Prepared) -> dict[str, dict[str, int]]:
-    """Numbers of pairs, by kind and source."""
-    return {
+def _pairs(prepared: Prepared, mixture: Mixture) -> dict[str, dict[str, int]]:
+    """Numbers of pairs, by kind and source; of records, too, where some rank several answers."""
+    pairs = {
         kind: dict(zip(prepared.names, prepared.sizes(split), strict=True))
         for kind, split in (("training_pairs", "train"), ("test_pairs", "test"))
     }
+    if mixture.ranked:
+        pairs["training_records"] = dict(zip(mixture.names, mixture.records, strict=True))
+    return pairs
 
 
 def _finished(config: RunConfig, steps: int) -> Evaluation | None:

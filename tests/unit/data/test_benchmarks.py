@@ -92,6 +92,20 @@ def content(question: Question) -> tuple[str, Any, Any, str | None]:
             *("JudgeBench", "pairs"),
             ("a1", ("An apple.",), ("A stone.",), "another"),
         ),
+        (
+            {"input": PROMPT, "output_1": "A stone.", "output_2": "An apple.", "label": 2},
+            *("LLMBar", "pairs"),
+            ("0", ("An apple.",), ("A stone.",), None),
+        ),
+        (
+            {
+                "input": PROMPT,
+                "targets": {"choices": ["A stone.", "An apple."], "labels": [0, 1]},
+                "subset": "honest",
+            },
+            *("HHH", "pairs"),
+            ("0", ("An apple.",), ("A stone.",), "honest"),
+        ),
         (PAIR, "pairs", "pairs", ("0", ("An apple.",), ("A stone.",), "natural")),
         (
             {

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from more_ray.config import EvaluationConfig, ModelConfig
+from more_ray.config import DataConfig, EvaluationConfig, ModelConfig
 from more_ray.config.reading import settings
 from more_ray.data.benchmarks import Benchmark, Question
 from more_ray.data.messages import Message
@@ -15,7 +15,6 @@ from more_ray.data.rejects import Reason, Reject
 from more_ray.errors import DataError, UserError
 from more_ray.evaluate.benchmarks import (
     AnswerScorer,
-    _check_rejects,
     _rows,
     encode_answers,
     scores_table,
@@ -25,6 +24,7 @@ from more_ray.metrics.benchmarks import Scored, summarise_benchmark
 from more_ray.model.loading import load_classifier, load_tokenizer
 from more_ray.model.scorer import Scorer
 
+LENIENT = DataConfig(max_reject_share=1)
 ANSWERS = ["With water.", "No.", "At the roots, in the morning.", "Every day, or less often."]
 
 
@@ -56,7 +56,7 @@ def test_each_answer_gets_the_score_that_it_gets_alone(
     """Also where the answers to a question are more than a batch holds."""
     config = model.changed(batch_format=batch_format)
     one = benchmark(question(1), question(2))
-    encoded = encode_answers(one, load_tokenizer(model, 512), 512)
+    encoded = encode_answers(one, load_tokenizer(model, 512), LENIENT)
     rows = pa.table(_rows(encoded.answers, limit))
     assert (len(rows) > 2) == (limit == 16)
     scored = AnswerScorer(config, 512, 2, "cpu")(rows).to_pylist()
@@ -75,10 +75,10 @@ def test_each_answer_gets_the_score_that_it_gets_alone(
 
 def test_answers_that_lose_their_beginning_are_counted() -> None:
     tokenizer = load_tokenizer(ModelConfig(), 512)
-    whole = encode_answers(benchmark(question(1)), tokenizer, 512)
+    whole = encode_answers(benchmark(question(1)), tokenizer, LENIENT)
     lengths = sorted(len(tokens) for tokens in whole.answers[0])
     assert whole.cut == 0
-    cut = encode_answers(benchmark(question(1)), tokenizer, lengths[1])
+    cut = encode_answers(benchmark(question(1)), tokenizer, DataConfig(max_length=lengths[1]))
     assert cut.cut == sum(length > lengths[1] for length in lengths) >= 1
     for short, long in zip(cut.answers[0], whole.answers[0], strict=True):
         assert len(short) == min(len(long), lengths[1])
@@ -92,7 +92,7 @@ def test_what_the_chat_template_refuses_is_left_out_with_its_other_half() -> Non
         + tokenizer.chat_template
     )
     ties = [question(1, "Ties", "tied:5", "5"), question(2, "Ties", "ref:5", "5")]
-    encoded = encode_answers(benchmark(question(3), *ties), tokenizer, 512)
+    encoded = encode_answers(benchmark(question(3), *ties), tokenizer, LENIENT)
     assert [one.id for one in encoded.questions] == ["3"]
     assert len(encoded.answers) == 1
     assert [reject.reason for reject in encoded.rejects] == [Reason.TEMPLATE, Reason.MISSING]
@@ -100,12 +100,12 @@ def test_what_the_chat_template_refuses_is_left_out_with_its_other_half() -> Non
 
 def test_too_many_rejects_are_an_error() -> None:
     tokenizer = load_tokenizer(ModelConfig(), 512)
-    half = encode_answers(benchmark(question(1), rejects=1), tokenizer, 512)
-    _check_rejects("mine", half, 0.5)
+    half = benchmark(question(1), rejects=1)
+    encode_answers(half, tokenizer, DataConfig(max_reject_share=0.5))
     with pytest.raises(DataError, match=r"^benchmark mine: 50% of its records rejected \(1 empty"):
-        _check_rejects("mine", half, 0.4)
+        encode_answers(half, tokenizer, DataConfig(max_reject_share=0.4))
     with pytest.raises(DataError, match=r"^benchmark mine: no usable record; 1 empty field$"):
-        _check_rejects("mine", encode_answers(benchmark(rejects=1), tokenizer, 512), 1.0)
+        encode_answers(benchmark(rejects=1), tokenizer, LENIENT)
 
 
 def test_the_file_of_scores_gives_the_measures_again() -> None:

@@ -164,6 +164,14 @@ def test_an_interval_needs_more_than_one_group() -> None:
     assert summary("pairs", [question([1], [0], name=name) for name in "ab"])["score_ci"] == [1, 1]
 
 
+def test_a_subset_of_one_question_takes_no_interval_from_the_others() -> None:
+    several = [question([1], [0], name=name) for name in "ab"]
+    found = summary("best_of_n", [*several, question([0], [1], "alone", name="c")])
+    assert found["score"] == 0.5
+    assert found["score_ci"] is not None
+    assert found["subsets"]["alone"]["score_ci"] is None
+
+
 def test_rm_bench_means_domains() -> None:
     right, wrong = [1, 2, 3], [0, 2, 5]
     questions = [question(right, wrong, "chat", str(number)) for number in range(3)]

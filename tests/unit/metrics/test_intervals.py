@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,12 @@ def test_temperature_of_a_model_that_is_too_sure() -> None:
     scaled_N, temperature = temperature_scaled(delta_N, seed=0)
     assert temperature == pytest.approx(3, rel=0.05)
     assert ece(scaled_N) < 0.02 < ece(delta_N)
+
+
+def test_the_noise_floor_of_a_model_that_is_quite_sure() -> None:
+    delta_N = np.array([100.0, 100.0, -100.0])
+    measures: Any = {"ece": partial(ece, bins=10)}
+    assert calibrated_replicates(measures, delta_N, 0, 10)["ece"] == pytest.approx(0)
 
 
 def test_temperature_of_a_model_that_is_always_wrong_or_right() -> None:

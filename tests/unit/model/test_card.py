@@ -166,6 +166,26 @@ def test_the_hub_links_its_own_models_and_data_sets() -> None:
     assert "| mine | none | 60 | `mine.train.jsonl` |" in card.text
 
 
+def test_sources_of_one_data_set_keep_their_own_results() -> None:
+    config = RunConfig(data={"sources": ["helpful", "harmless"]})
+    found = evaluation(names=("helpful", "harmless"))
+    card = ModelCard(About(config, found, environment(Path("/home/somebody"))).card())
+    results = [one for one in card.data.eval_results if one.metric_type == "accuracy"]
+    assert [(one.dataset_name, one.dataset_config) for one in results] == [
+        ("helpful", "helpful"),
+        ("harmless", "harmless"),
+    ]
+
+
+def test_a_data_set_in_a_folder_is_named_without_where_it_lies() -> None:
+    about = About(RunConfig(), evaluation(), environment(Path("/home/somebody")))
+    address = "hub:/home/somebody/mine:train?data_dir=%2Fhome%2Fsomebody%2Fx"
+    assert about._origin("mine", address) == "`mine`"
+    assert (
+        about._origin("mine", "/home/a/one.jsonl,/home/a/two.jsonl") == "`one.jsonl`, `two.jsonl`"
+    )
+
+
 @pytest.mark.parametrize(
     ("path", "said"),
     [
