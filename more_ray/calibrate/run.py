@@ -119,7 +119,15 @@ def _is_finished(folder: str, made_of: dict[str, Any]) -> bool:
     if "://" in folder or not (is_evaluated(folder) and holds_model(folder)):
         return False
     before = storage.read_json(storage.join(folder, ENVIRONMENT))
-    return all(before.get(key) == value for key, value in made_of.items())
+    return all(_is_same(before.get(key), value) for key, value in made_of.items())
+
+
+def _is_same(before: Any, now: Any) -> bool:
+    """Equal but for what earlier versions did not write: keys within."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        known = before.keys() <= now.keys()
+        return known and all(_is_same(value, now[key]) for key, value in before.items())
+    return before == now
 
 
 def _fitted(

@@ -119,8 +119,9 @@ class DataConfig(Section):
     max_pairs: int | None = Field(40_000, ge=1)
     """At most this many training pairs of a source, a seeded sample (the paper: 40,000)."""
     resample: bool = True
-    """True: every source gives the same number of pairs per step and smaller sources are repeated
-    (the paper). False: every pair once per epoch, each source in proportion to its size."""
+    """True: every source gives the same number of pairs (or prompts with ranked answers) per step
+    and smaller sources are repeated (the paper). False: every pair once per epoch, each source in
+    proportion to its size."""
     test_pairs: int | None = Field(2_000, ge=1)
     """At most this many test pairs of a source, a seeded sample."""
     test_fraction: float = Field(0.1, gt=0, lt=1)
@@ -132,7 +133,7 @@ class DataConfig(Section):
     """What to do where a training pair has the prompt of a test pair of any source: warn, leave the
     training pair out, or stop."""
     max_reject_share: float = Field(0.3, ge=0, le=1)
-    """Preparation fails where a larger share of a source's pairs is unusable."""
+    """Preparation fails where a larger share of a source's pairs is unusable; ties do not count."""
     seed: int = Field(0, ge=0)
     """Seed of sampling, shuffling and the test split."""
     prepared: MayChange[str] = "~/.cache/more_ray/prepared"

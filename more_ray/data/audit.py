@@ -9,6 +9,7 @@ from typing import Literal, TypedDict
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 Keys = NDArray[np.uint64]
@@ -46,6 +47,7 @@ class Audit:
         if split == "test":
             self._tested = np.union1d(self._tested, pairs["prompt"].to_numpy())
         else:
+            pairs = pairs.filter(pc.not_equal(pairs["share"], 0.5).fill_null(True))  # no tie
             columns = [pairs[name].to_numpy().astype(np.uint64) for name in ("answers", "swapped")]
             self._trained.setdefault(source, []).append(np.stack(columns, axis=1))
 

@@ -32,7 +32,7 @@ class Lengths(TypedDict):
     own: int
     """All other tokens after the cut."""
     compared: int
-    """Pairs; 0 where only chosen answers were prepared."""
+    """Pairs that are no tie; 0 where only chosen answers were prepared."""
     longer: float
     """Pairs whose chosen answer has more characters; one half for each with as many."""
 
@@ -57,7 +57,8 @@ class LengthCounter:
         shared = int(pc.sum(pc.list_value_length(pairs["shared"])).as_py() or 0)
         self._shared += shared
         self._own += int(pc.sum(pairs["tokens"]).as_py() or 0) - shared
-        whole_N = pc.list_value_length(pairs["rejected"]).to_numpy() > 0
+        is_tie_N = pc.equal(pairs["share"], 0.5).fill_null(False).to_numpy()
+        whole_N = (pc.list_value_length(pairs["rejected"]).to_numpy() > 0) & ~is_tie_N
         columns = ("chosen_characters", "rejected_characters")
         chosen_N, rejected_N = (pairs[name].to_numpy()[whole_N] for name in columns)
         self._compared += len(chosen_N)

@@ -61,7 +61,7 @@ class Mixture:
 
     @property
     def fewest_pairs(self) -> int:
-        """Number of pairs in the smallest global micro-batch."""
+        """Number of pairs, or records, in the smallest global micro-batch."""
         if self.resample:
             return self.pairs_per_source * len(self.sizes)
         return min(
@@ -75,6 +75,10 @@ class Mixture:
 
     def rows(self, step: int) -> list[np.ndarray]:
         """Row numbers of each of the K sources in the global micro-batch of `step`."""
+        return [row_N for row_N, _ in self.drawn(step)]
+
+    def drawn(self, step: int) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """As `rows`, and of each row which of the drawn records it belongs to, counted from 0."""
         records = [
             np.array(
                 [
@@ -87,7 +91,9 @@ class Mixture:
         ]
         parts = zip(records, self._first_rows, self.sizes, strict=True)
         return [
-            record if first is None else _rows_of(record, np.append(first, size))
+            (record, np.arange(len(record)))
+            if first is None
+            else _rows_of(record, np.append(first, size))
             for record, first, size in parts
         ]
 
@@ -104,10 +110,13 @@ class Mixture:
         return range(start + inside * size // steps, start + (inside + 1) * size // steps)
 
 
-def _rows_of(records: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The rows of records, one record after the other; record r begins at `ends[r]`."""
+def _rows_of(
+    records: NDArray[np.int64], ends: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows of records, one after the other, as in `drawn`; record r begins at `ends[r]`."""
     rows = [np.arange(ends[record], ends[record + 1]) for record in records]
-    return np.concatenate([np.empty(0, np.int64), *rows])
+    row_N = np.concatenate([np.empty(0, np.int64), *rows])
+    return row_N, np.repeat(np.arange(len(rows)), [len(of_record) for of_record in rows])
 
 
 def _row(key: str, epoch: int, position: int, size: int) -> int:

@@ -28,6 +28,7 @@ from more_ray.data.prepared import (
     SourceCounts,
 )
 from more_ray.data.reading import ReadShard, Shard
+from more_ray.data.rejects import Reason
 from more_ray.data.shapes import Seen, look
 from more_ray.data.simulated import Simulator
 from more_ray.data.sources import SourceFiles, fingerprint, has_test, iter_records, locate
@@ -247,7 +248,8 @@ def _nothing_counted() -> SourceCounts:
 
 def _check_counts(counts: dict[str, SourceCounts], data: DataConfig, whole: Sequence[str]) -> None:
     for name, count in counts.items():
-        rejected = sum(count["rejected"].values())
+        rejects = count["rejected"]
+        rejected = sum(rejects.values()) - rejects.get(Reason.TIE.value, 0)  # no fault of the data
         share = rejected / max(1, rejected + count["train_read"] + count["test_read"])
         reasons = ", ".join(f"{number} {reason}" for reason, number in count["rejected"].items())
         for split in ("train", "test"):
@@ -265,7 +267,7 @@ def _check_counts(counts: dict[str, SourceCounts], data: DataConfig, whole: Sequ
             )
         if share > data.max_reject_share:
             raise DataError(
-                f"source {name}: {share:.0%} of its pairs rejected ({reasons}); "
+                f"source {name}: {share:.0%} of its pairs rejected, without ties ({reasons}); "
                 f"data.max_reject_share allows {data.max_reject_share:.0%}"
             )
 

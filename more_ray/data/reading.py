@@ -203,10 +203,12 @@ def _by_record(
     record: str | None = None
     number = start
     for place, pair in enumerate(pairs, start):
-        if not (isinstance(pair, Pair) and pair.record and pair.record == record):
+        if isinstance(pair, Reject):  # the record around it goes on
+            yield place, 0, pair
+            continue
+        if pair.record is None or pair.record != record:
             number = place
-        if isinstance(pair, Pair):
-            record = pair.record
+        record = pair.record
         yield number, place - number, pair
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import ray
-from numpy.typing import NDArray
 from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
@@ -75,25 +74,20 @@ class BatchesDatasource(Datasource):
     def _batch(
         self, files: list[PreparedFile], labels: list[str], step: int, rank: int
     ) -> dict[str, Any]:
-        wanted = self.mixture.rows(step)
-        drawn = [
-            file.take(rows, ["tokens", "key"]) for file, rows in zip(files, wanted, strict=True)
-        ]
-        record = [_numbered(table["key"].to_numpy(), self.mixture.ranked) for table in drawn]
+        drawn = self.mixture.drawn(step)
         tokens = [
-            np.bincount(record_N, table["tokens"].to_numpy())
-            for record_N, table in zip(record, drawn, strict=True)
+            np.bincount(record_N, file.take(row_N, ["tokens"])["tokens"].to_numpy())
+            for file, (row_N, record_N) in zip(files, drawn, strict=True)
         ]
-        dealt = deal(tokens, self.ranks)
         prompts: list[Prompt] = []
         batch: dict[str, list[Any]] = {name: [] for name in ("source", "margin", *labels)}
-        for source, (file, rows, record_N, rank_of) in enumerate(
-            zip(files, wanted, record, dealt, strict=True)
+        for source, (file, (row_N, record_N), rank_of) in enumerate(
+            zip(files, drawn, deal(tokens, self.ranks), strict=True)
         ):
             mine_N = rank_of[record_N] == rank
             if not mine_N.any():
                 continue
-            pairs = file.take(rows[mine_N], [*TOKENS, "margin", *labels]).to_pylist()
+            pairs = file.take(row_N[mine_N], [*TOKENS, "margin", *labels]).to_pylist()
             for _, together in groupby(zip(record_N[mine_N], pairs, strict=True), itemgetter(0)):
                 prompts.append(prompt_of([pair for _, pair in together]))
             batch["source"] += [source] * len(pairs)
@@ -101,13 +95,6 @@ class BatchesDatasource(Datasource):
             for name in labels:
                 batch[name] += [1.0 if pair[name] is None else pair[name] for pair in pairs]
         return batch | flat(prompts)
-
-
-def _numbered(key_N: NDArray[np.uint64], ranked: bool) -> NDArray[np.int64]:
-    """`[N]`: the record of each drawn pair; those of a record are neighbours with the same key."""
-    if not ranked or not len(key_N):
-        return np.arange(len(key_N))
-    return np.concatenate([[0], np.cumsum(key_N[1:] != key_N[:-1])])
 
 
 BATCH_SCHEMA = pa.schema(

@@ -22,7 +22,9 @@ from more_ray.data.mixture import Mixture
 from more_ray.data.packing import PackedBatch
 from more_ray.data.prepared import PAIR_SCHEMA, PairWriter, Prepared
 from more_ray.data.ranked import flat, prompt_of
-from more_ray.data.reading import ReadShard, Shard
+from more_ray.data.reading import ReadShard, Shard, _by_record
+from more_ray.data.records import Pair
+from more_ray.data.rejects import Reason, Reject
 from more_ray.data.simulated import Simulator
 from more_ray.data.sources import SourceFiles
 from more_ray.data.stream import BatchesDatasource
@@ -167,6 +169,25 @@ def test_a_tree_of_ranked_replies_from_the_file_to_the_batch(
         )
         assert better < worse
         assert tree == other
+
+
+def test_a_reject_does_not_tear_its_record() -> None:
+    def pair(record: str | None) -> Pair:
+        return Pair((), "a", "b", "mine", record=record)
+
+    tie = Reject(Reason.TIE, "", "")
+    rows = [pair(None), pair("r"), tie, pair("r"), pair("r"), tie, pair("s"), pair(None)]
+    found = [(number, nth) for number, nth, _ in _by_record(iter(rows), 10)]
+    assert [found[place] for place in (0, 1, 3, 4, 6, 7)] == [
+        *((10, 0), (11, 0), (11, 2), (11, 3), (16, 0), (17, 0))
+    ]
+
+
+def test_a_record_that_is_drawn_twice_is_two() -> None:
+    mixed = Mixture(("a",), (6,), 2, 2, True, 3, (np.array([0]),))
+    ((row_N, record_N),) = mixed.drawn(0)
+    assert row_N.tolist() == [0, 1, 2, 3, 4, 5] * 2
+    assert record_N.tolist() == [0] * 6 + [1] * 6
 
 
 def prepare(file: Path, tokenizer: PreTrainedTokenizerBase, folder: Path) -> Prepared:
