@@ -99,9 +99,9 @@ class DataConfig(Section):
     """Names in `root`, names on the hub (helpful, harmless, oasst1, webgpt, summarize;
     `helpful@COMMIT` pins a revision), paths or URIs, or `name=path`. A path may be several with
     commas between, or hold `*` and `?`. `name=hub:ORG/NAME` is any data set on the hub, or a folder
-    that `datasets` loads: `hub:ORG/NAME@REVISION:SPLIT?config=CONFIG&data_dir=FOLDER` (of these all
-    but the name may be left out; the split is train). Empty: every source in `root`, or the
-    simulator where root is unset."""
+    that `datasets` loads: `hub:ORG/NAME@REVISION:SPLIT?config=CONFIG&data_dir=FOLDER&test=SPLIT`
+    (of these all but the name may be left out; the split is train, and without `test` some prompts
+    are held out). Empty: every source in `root`, or the simulator where root is unset."""
     columns: dict[str, dict[Column, str | list[str]]] = Field({})
     """Which column is what in a source, for files that are not read as they should be:
     `{NAME: {prompt: question, answers: [a, b], label: best}}`. Values are columns, or paths such as

@@ -22,7 +22,7 @@ class HowToRead:
 
     columns: Mapping[str, Paths] = field(default_factory=dict, hash=False)
     """Which column is what, where the known shapes do not say it (`data.columns`)."""
-    values: frozenset[str | int | None] = frozenset()
+    values: frozenset[str | None] = frozenset()
     """With `columns["source"]`: the values that make a record one of this source's; None stands
     for records without a value, and for what cannot be read."""
     pairs_per_prompt: int | None = None
