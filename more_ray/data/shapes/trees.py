@@ -60,7 +60,7 @@ def tree_pairs(
                 for (where, better), (_, worse) in combinations(ranked, 2)
             ]
     for parent, orphans in replies.items():
-        detail = f"no message has the id of parent_id, {parent}"
+        detail = f"no root leads to parent_id {parent}"
         yield [Reject(Reason.MISSING, where, detail) for where, _ in orphans]
 
 

@@ -404,7 +404,7 @@ def test_messages_that_no_root_leads_to_are_rejects(tmp_path: Path) -> None:
     pair, *rejects = read_file(url, "mine")
     assert isinstance(pair, Pair)
     assert rejects == [
-        Reject(Reason.MISSING, f"{url}:{line}", f"no message has the id of parent_id, {parent}")
+        Reject(Reason.MISSING, f"{url}:{line}", f"no root leads to parent_id {parent}")
         for line, parent in ((4, "nowhere"), (5, "lost"))
     ]
 
@@ -679,4 +679,4 @@ def test_real_raw_files_read() -> None:
 
     assert reasons("hh-harmless-base.jsonl.gz") == {"pair": 399, "empty field": 1}
     assert reasons("text-score-webgpt.json") == {"pair": 170, "tie": 80}
-    assert reasons("oasst1-messages.jsonl.gz") == {"pair": 325}
+    assert reasons("oasst1-messages.jsonl.gz") == {"pair": 325, "missing column": 2}
