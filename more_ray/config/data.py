@@ -79,12 +79,13 @@ Column = Literal[
     "scores",
     "ranks",
     "votes",
+    "strength",
     "margin",
     "weight",
     "subset",
     "source",
 ]
-VERDICTS = {"label", "scores", "ranks", "votes"}
+VERDICTS = {"label", "scores", "ranks", "votes", "strength"}
 FOR_EACH_ANSWER = {"answers", "scores", "ranks", "votes"}
 """What may have a column for each answer."""
 
@@ -98,15 +99,16 @@ class DataConfig(Section):
     """Names in `root`, names on the hub (helpful, harmless, oasst1, webgpt, summarize;
     `helpful@COMMIT` pins a revision), paths or URIs, or `name=path`. A path may be several with
     commas between, or hold `*` and `?`. `name=hub:ORG/NAME` is any data set on the hub, or a folder
-    that `datasets` loads: `hub:ORG/NAME@REVISION:SPLIT?config=CONFIG&data_dir=FOLDER` (of these all
-    but the name may be left out; the split is train). Empty: every source in `root`, or the
-    simulator where root is unset."""
+    that `datasets` loads: `hub:ORG/NAME@REVISION:SPLIT?config=CONFIG&data_dir=FOLDER&test=SPLIT`
+    (of these all but the name may be left out; the split is train, and without `test` some prompts
+    are held out). Empty: every source in `root`, or the simulator where root is unset."""
     columns: dict[str, dict[Column, str | list[str]]] = Field({})
     """Which column is what in a source, for files that are not read as they should be:
     `{NAME: {prompt: question, answers: [a, b], label: best}}`. Values are columns, or paths such as
     `info.post`, `responses.0.text` and `answers.*.rank`. Answers are `chosen` and `rejected`, or
-    `answers` (a list, one path for each, or one in every row) with `label`, `scores`, `ranks` or
-    `votes` (counts, or the share of the first). A label is an answer's column or the end of its
+    `answers` (a list, one path for each, or one in every row) with `label`, `scores`, `ranks`,
+    `votes` (counts, or the share of the first) or `strength` (above 0: the second of two is
+    better). A label is an answer's column or the end of its
     name, its letter, its place from 0, or tie. What is not given has its usual column. `source`
     makes a source of each value of a column, and NAME then stands for all of these."""
     train_on: list[str] = Field([])
@@ -143,10 +145,18 @@ class DataConfig(Section):
     def _columns_that_fit_together(self) -> DataConfig:
         for name, columns in self.columns.items():
             key = f"data.columns.{name}"
-            if len(columns.keys() & VERDICTS) != 1 and "answers" in columns:
-                raise ValueError(f"{key}: answers need one of label, scores, ranks, votes")
+            verdicts = columns.keys() & VERDICTS
+            if len(verdicts) != 1 and "answers" in columns:
+                raise ValueError(
+                    f"{key}: answers need one of label, scores, ranks, votes, strength"
+                )
+            if len(verdicts) > 1 and verdicts != {"scores", "votes"}:
+                both = ", ".join(sorted(verdicts))
+                raise ValueError(f"{key}: got {both}, allowed: one of them, or scores and votes")
             if "answers" in columns and columns.keys() & {"chosen", "rejected"}:
                 raise ValueError(f"{key}: either answers, or chosen and rejected, are allowed")
+            if verdicts and "chosen" in columns and "rejected" not in columns:
+                raise ValueError(f"{key}: {min(verdicts)} with chosen needs rejected, too")
             for column, paths in columns.items():
                 if not isinstance(paths, str) and column not in FOR_EACH_ANSWER:
                     raise ValueError(f"{key}.{column}: got {paths}, allowed: one path")

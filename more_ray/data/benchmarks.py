@@ -24,6 +24,7 @@ from more_ray.data.messages import Message, to_prompt
 from more_ray.data.records import Pair
 from more_ray.data.rejects import InvalidRecord, Reason, Reject, items, name_of, text
 from more_ray.data.shapes import Record
+from more_ray.data.sources import name_and_address
 from more_ray.errors import DataError
 from more_ray.metrics.benchmarks import TIES, Kind
 
@@ -121,11 +122,8 @@ def without_lone_ties(questions: Sequence[Question]) -> tuple[list[Question], li
 
 
 def _named(entry: str) -> tuple[str, str]:
-    name, equals, url = entry.partition("=")
-    # Folders and files have names with `=`, too: JudgeBench's own are in `data/dataset=...`.
-    if equals and "/" not in name:
-        return name, url
-    return posixpath.basename(entry).split(".")[0], entry
+    name, url = name_and_address(entry)
+    return posixpath.basename(url).split(".")[0] if name is None else name, url
 
 
 def _recognise(url: str) -> Shape | None:

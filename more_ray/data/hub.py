@@ -28,7 +28,7 @@ class HubSource:
 
     def __str__(self) -> str:
         """As `data.sources` names it."""
-        more = {"config": self.config, "data_dir": self.data_dir}
+        more = {"config": self.config, "data_dir": self.data_dir, "test": self.test}
         query = urlencode({key: value for key, value in more.items() if value})
         revision = f"@{self.revision}" if self.revision else ""
         return f"{HUB}{self.path}{revision}:{self.train}" + (f"?{query}" if query else "")
@@ -57,22 +57,23 @@ _ADDRESS = re.compile(
 
 
 def parse_hub(address: str) -> HubSource:
-    """The data set of `hub:PATH@REVISION:SPLIT?config=CONFIG&data_dir=FOLDER`.
+    """The data set of `hub:PATH@REVISION:SPLIT?config=CONFIG&data_dir=FOLDER&test=SPLIT`.
 
-    All but the path may be left out.
+    All but the path may be left out. `test` is the split to test on.
 
     Raises:
         DataError: it is not written so.
     """
     found = _ADDRESS.fullmatch(address.removeprefix(HUB))
     more = dict(parse_qsl(found["more"] or "", keep_blank_values=True)) if found else {}
-    if found is None or more.keys() - {"config", "data_dir"}:
+    if found is None or more.keys() - {"config", "data_dir", "test"}:
         raise DataError(
             f"data.sources: got {address}, "
-            "allowed: hub:ORG/NAME@REVISION:SPLIT?config=CONFIG&data_dir=FOLDER"
+            "allowed: hub:ORG/NAME@REVISION:SPLIT?config=CONFIG&data_dir=FOLDER&test=SPLIT"
         )
     return HubSource(
         found["path"],
+        test=more.get("test") or None,
         data_dir=more.get("data_dir"),
         revision=found["revision"],
         train=found["split"] or "train",

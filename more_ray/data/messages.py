@@ -21,7 +21,12 @@ _TURN = re.compile(r"(?:\A\s*|\n\n)(?:## )?(Human|Assistant):")
 _TURN_BY_LINE = re.compile(r"(?:\A\s*|\n)(?:## )?(Human|Assistant):")
 _SYSTEM = re.compile(r"\A\s*(?:## )?System:")
 _TURN_ROLE: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
-_SHAREGPT_ROLE = {"human": "user", "gpt": "assistant", "observation": "tool"}
+_SHAREGPT_ROLE = {
+    "human": "user",
+    "gpt": "assistant",
+    "function_call": "assistant",
+    "observation": "tool",
+}
 _SPOKEN: tuple[Role, Role] = ("user", "assistant")
 _OF_TOOLS = ("tool", "function")
 
@@ -47,29 +52,10 @@ def to_prompt(
     Raises:
         InvalidRecord: it is not a prompt.
     """
-    prompt = prompt_after(before, _dialogue(value, "prompt"))
-    if not tools and not all(map(_is_plain, prompt)):
+    prompt = prompt_after(before, dialogue(value, "prompt"))
+    if not tools and not all(map(is_plain, prompt)):
         raise InvalidRecord(Reason.TOOLS, "allowed: turns of system, user and assistant")
     return prompt
-
-
-def split(prompt: Any, chosen: Any, rejected: Any) -> tuple[tuple[Message, ...], str, str]:
-    """The prompt's messages and the two answers, each answer "" where there is none.
-
-    Raises:
-        InvalidRecord: a value is not a dialogue, or the answers are not to the same prompt.
-    """
-    if prompt is None:
-        context, better = _cut(_dialogue(chosen, "chosen"))
-        rejected_context, worse = _cut(_dialogue(rejected, "rejected"))
-        if better and worse and context != rejected_context:
-            raise InvalidRecord(
-                Reason.PROMPTS_DIFFER, "chosen and rejected differ before the answer"
-            )
-        return context, better, worse
-    context = _dialogue(prompt, "prompt")
-    worse = "" if rejected is None else _answer(rejected, "rejected", context)
-    return context, _answer(chosen, "chosen", context), worse
 
 
 def turns_before(record: dict[str, Any]) -> tuple[Message, ...]:
@@ -131,12 +117,14 @@ def prompt_after(before: tuple[Message, ...], context: tuple[Message, ...]) -> t
     return context
 
 
-def _dialogue(value: Any, name: str) -> tuple[Message, ...]:
-    value = _parsed(value)
-    return parse_transcript(text(value, name)) if isinstance(value, str) else _messages(value, name)
+def dialogue(value: Any, name: str) -> tuple[Message, ...]:
+    """The turns of a transcript, a list of messages, or JSON text; raises `InvalidRecord`."""
+    value = parsed(value)
+    return parse_transcript(text(value, name)) if isinstance(value, str) else messages(value, name)
 
 
-def _messages(value: Any, name: str) -> tuple[Message, ...]:
+def messages(value: Any, name: str) -> tuple[Message, ...]:
+    """The turns of a list of messages; raises `InvalidRecord`."""
     if not isinstance(value, list):
         raise wrong_type(name, "text or a list of messages", value)
     turns = []
@@ -146,6 +134,8 @@ def _messages(value: Any, name: str) -> tuple[Message, ...]:
         role, content = message.get("role"), message.get("content")
         if "from" in message:  # as ShareGPT writes it
             role, content = message["from"], message.get("value")
+            if role == "function_call":
+                message, content = {role: from_json(content)}, None
             role = _SHAREGPT_ROLE.get(role, role) if isinstance(role, str) else role
         if role not in ROLES:
             raise InvalidRecord(Reason.WRONG_TYPE, f"{name}: role must be one of {ROLES}")
@@ -156,7 +146,11 @@ def _messages(value: Any, name: str) -> tuple[Message, ...]:
 def _turn(role: Role, content: Any, message: dict[str, Any], name: str) -> Message:
     calls = message.get("tool_calls") if role == "assistant" else None
     if role == "assistant" and message.get("function_call"):  # as it was called before
-        calls = [{"type": "function", "function": message["function_call"]}]
+        called = message["function_call"]
+        functions = called if isinstance(called, list) else [called]
+        if not all(isinstance(function, dict) for function in functions):
+            raise wrong_type(f"{name}: function_call", "an object", called)
+        calls = [{"type": "function", "function": function} for function in functions]
     if content is None and calls:
         content = ""
     turn = Message(role=role, content=_joined(content, f"{name}: content"))
@@ -191,31 +185,12 @@ def _plain_json(value: Any, name: str) -> Any:
     return value
 
 
-def _answer(value: Any, name: str, context: tuple[Message, ...]) -> str:
-    value = _parsed(value)
-    if isinstance(value, str):
-        return text(value, name).strip()
-    repeated, answer = _cut(_messages(value, name))
-    if repeated and repeated != context:
-        raise InvalidRecord(Reason.PROMPTS_DIFFER, f"{name} does not continue prompt")
-    return answer
-
-
-def _cut(dialogue: tuple[Message, ...]) -> tuple[tuple[Message, ...], str]:
-    """Split off a final assistant turn: the messages before it, and its text or ""."""
-    if not dialogue or dialogue[-1]["role"] != "assistant":
-        return dialogue, ""
-    if not _is_plain(dialogue[-1]):
-        raise InvalidRecord(Reason.TOOLS, "an answer that calls a tool; allowed: a text")
-    return dialogue[:-1], dialogue[-1]["content"]
-
-
-def _parsed(value: Any) -> Any:
+def parsed(value: Any) -> Any:
     """Messages from a text that holds them; any other value unchanged."""
     content = from_json(value)
-    messages = [content] if isinstance(content, dict) else content
-    is_dialogue = isinstance(messages, list) and messages and all(map(_is_turn, messages))
-    return messages if is_dialogue else value
+    turns = [content] if isinstance(content, dict) else content
+    is_dialogue = isinstance(turns, list) and turns and all(map(_is_turn, turns))
+    return turns if is_dialogue else value
 
 
 def _history(value: Any) -> tuple[Message, ...]:
@@ -225,7 +200,7 @@ def _history(value: Any) -> tuple[Message, ...]:
             for turn in value
             for role, content in zip(_SPOKEN, turn, strict=True)
         )
-    return _dialogue(value, "history")
+    return dialogue(value, "history")
 
 
 def from_json(value: Any) -> Any:
@@ -234,18 +209,19 @@ def from_json(value: Any) -> Any:
         return None
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
         for read in (json.loads, ast.literal_eval):
-            with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            with suppress(ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
                 return read(value.strip())
     return value
 
 
 def _is_turn(value: Any) -> bool:
-    return isinstance(value, dict) and (
-        value.keys() >= {"role", "content"} or value.keys() >= {"from", "value"}
-    )
+    if not isinstance(value, dict):
+        return False
+    says = value.keys() & {"content", "tool_calls", "function_call"}
+    return ("role" in value and bool(says)) or value.keys() >= {"from", "value"}
 
 
-def _is_plain(turn: Message) -> bool:
+def is_plain(turn: Message) -> bool:
     """Whether it is a turn that people have without tools."""
     return turn["role"] not in _OF_TOOLS and "tool_calls" not in turn
 
@@ -257,11 +233,11 @@ def _merge(turns: Iterable[Message]) -> tuple[Message, ...]:
     """
     merged: list[Message] = []
     for turn in turns:
-        plain, content = _is_plain(turn), turn["content"].strip()
+        plain, content = is_plain(turn), turn["content"].strip()
         if plain and not content:
             continue
         last = merged[-1] if merged else None
-        if plain and last and last["role"] == turn["role"] and _is_plain(last):
+        if plain and last and last["role"] == turn["role"] and is_plain(last):
             last["content"] += f"\n\n{content}"
         else:
             merged.append(Message(**turn | {"content": content}))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from more_ray.data.messages import Message, prompt_after, split
+from more_ray.data.answers import split
+from more_ray.data.messages import Message, prompt_after
 from more_ray.data.rejects import InvalidRecord, Reason, Reject, name_of, number
 
 
@@ -52,10 +53,11 @@ def to_pair(
     """Turn the raw values of one record into a `Pair`, or say why it is not a pair.
 
     `prompt` is a transcript, a list of messages, or None: then `chosen` and `rejected` are complete
-    dialogues that differ in their last assistant turn only. With a prompt, an answer is a text, or
-    a list of messages that may repeat the prompt. With a prompt, `rejected` may be None: there is
+    dialogues that differ in their last assistant turn only. With a prompt, an answer is a text or
+    a list of messages, and may repeat the prompt. With a prompt, `rejected` may be None: there is
     only one answer. `before` are turns that come before the prompt. Messages may be given as JSON
-    text. Where `share` is below one half, the two answers change places.
+    text. Where `share` is below one half, the two answers change places; a margin above 0 says the
+    opposite then, and is a contradiction.
     """
     try:
         context, better, worse = split(prompt, chosen, rejected)
@@ -70,15 +72,19 @@ def to_pair(
             raise InvalidRecord(Reason.IDENTICAL, f"{len(better)} characters")
         share = None if share is None else _probability(share, "share")
         probability = None if probability is None else _probability(probability, "probability")
+        margin = None if margin is None else number(margin, "margin")
         if share is not None and share < 0.5:
+            if margin is not None and margin > 0:
+                raise InvalidRecord(Reason.CONTRADICTION, f"margin {margin:g}, share {share:g}")
             better, worse, share = worse, better, 1 - share
+            margin = None if margin is None else abs(margin)
             probability = None if probability is None else 1 - probability
         return Pair(
             prompt_after(before, context),
             better,
             worse,
             source,
-            None if margin is None else number(margin, "margin"),
+            margin,
             probability,
             None if subset is None else name_of(subset, "subset"),
             share,

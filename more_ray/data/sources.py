@@ -5,9 +5,11 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,19 @@ from more_ray.data.files import EXTENSIONS, read_records, reader_of
 from more_ray.data.hub import HUB, HUB_SOURCES, HubSource, hub_records, parse_hub
 from more_ray.data.records import Pair
 from more_ray.data.rejects import Reject
-from more_ray.data.shapes import AS_KNOWN, HowToRead, Paths, Row, read_pairs, source_value
+from more_ray.data.shapes import (
+    AS_KNOWN,
+    MAY_LACK,
+    HowToRead,
+    Paths,
+    Record,
+    Row,
+    each_path,
+    has,
+    no_record_has,
+    read_files,
+    source_value,
+)
 from more_ray.errors import DataError
 
 MOST_SOURCES = 64
@@ -40,9 +54,13 @@ class SourceFiles:
     def place(self) -> str | None:
         """What tells its training data from other data; None for the paper's data sets."""
         if self.hub is None:
-            return ",".join(storage.absolute(url) for url in self.train)
+            return ",".join(storage.absolute(url.removeprefix("file://")) for url in self.train)
         known = HUB_SOURCES.get(self.name)
-        return None if known and known.path == self.hub.path else str(self.hub)
+        if known and known.path == self.hub.path:
+            return None
+        is_folder = Path(self.hub.path).is_dir()
+        path = storage.absolute(self.hub.path) if is_folder else self.hub.path
+        return str(replace(self.hub, path=path))
 
 
 def locate(data: DataConfig) -> list[SourceFiles]:
@@ -74,10 +92,35 @@ def iter_pairs(source: SourceFiles, split: str) -> Iterator[Pair | Reject]:
     """The pairs and rejects of a split, streamed.
 
     Raises:
-        DataError: a file or data set is missing, or holds no records in a known shape.
+        DataError: a file or data set is missing, or holds no records in a known shape, or no record
+            has what `data.columns` names.
     """
-    for origin, rows in iter_records(source, split):
-        yield from read_pairs(rows, source.name, origin, source.how)
+    _check_columns(source)
+    yield from read_files(iter_records(source, split), source.name, source.how)
+
+
+def _check_columns(source: SourceFiles) -> None:
+    """Look for the columns that a file may lack, as long as one was not seen in any.
+
+    Raises:
+        DataError: no record of the source's files has one of them.
+    """
+    rare = [paths for name, paths in source.how.columns.items() if name in MAY_LACK]
+    missing = set(each_path(rare))
+    origins: list[str] = []
+    first: Record = {}
+    every = chain.from_iterable(iter_records(source, split) for split in splits(source))
+    for origin, rows in every:
+        origins.append(origin)
+        with closing(rows):
+            for row in rows:
+                if not missing:
+                    return
+                if not isinstance(row, Reject):
+                    first = first or row[1]
+                    missing -= {path for path in missing if has(row[1], path)}
+    if missing and first:
+        raise no_record_has(missing, ", ".join(origins), sorted(first))
 
 
 def iter_records(
@@ -95,6 +138,11 @@ def iter_records(
 def has_test(source: SourceFiles) -> bool:
     """Whether the source brings its own test split."""
     return bool(source.test) if source.hub is None else source.hub.test is not None
+
+
+def splits(source: SourceFiles) -> tuple[str, ...]:
+    """The splits that the source brings."""
+    return ("train", "test") if has_test(source) else ("train",)
 
 
 def fingerprint(source: SourceFiles) -> list[Any]:
@@ -140,23 +188,33 @@ def _folder(root: str) -> dict[str, SourceFiles]:
     return found
 
 
-def _locate_source(entry: str, found: dict[str, SourceFiles], root: str | None) -> SourceFiles:
+def name_and_address(entry: str) -> tuple[str | None, str]:
+    """The name and the path or URI of `name=path`; no name where there is none.
+
+    Folders and files may have names with `=`, too, but no name of a source has a `/`.
+    """
     name, equals, address = entry.partition("=")
-    if equals and address.startswith(HUB):
+    is_named = equals and "/" not in name and not name.startswith(HUB)
+    return (name, address) if is_named else (None, entry)
+
+
+def _locate_source(entry: str, found: dict[str, SourceFiles], root: str | None) -> SourceFiles:
+    if entry.startswith(HUB):
+        raise DataError(f"data.sources: {entry} has no name; allowed: name={entry}")
+    name, address = name_and_address(entry)
+    if name is not None and address.startswith(HUB):
         return SourceFiles(name, hub=parse_hub(address))
-    if equals or entry.endswith(EXTENSIONS):
-        urls = _expanded(address or entry)
-        name = name if equals else posixpath.basename(urls[0]).split(".")[0]
+    if name is not None or entry.endswith(EXTENSIONS):
+        urls = _expanded(address)
+        name = posixpath.basename(urls[0]).split(".")[0] if name is None else name
         tests = [test for url in urls if (test := _test_sibling(url))]
         return SourceFiles(name, tuple(url for url in urls if url not in tests), tuple(tests))
-    name, _, revision = entry.partition("@")
-    if revision and name in HUB_SOURCES and not found:
-        return SourceFiles(name, hub=replace(HUB_SOURCES[name], revision=revision))
+    known_as, _, revision = entry.partition("@")
+    if revision and known_as in HUB_SOURCES and not found:
+        return SourceFiles(known_as, hub=replace(HUB_SOURCES[known_as], revision=revision))
     known = found or {name: SourceFiles(name, hub=hub) for name, hub in HUB_SOURCES.items()}
     if entry in known:
         return known[entry]
-    if entry.startswith(HUB):
-        raise DataError(f"data.sources: {entry} has no name; allowed: name={entry}")
     near = get_close_matches(entry, known, n=1)
     hint = f", nearest: {near[0]}" if near else ""
     where = root or "the hub"
@@ -201,24 +259,24 @@ def _read_as(entry: SourceFiles, data: DataConfig) -> list[SourceFiles]:
     if "source" not in columns:
         return [replace(entry, how=how)]
     named = _values_by_name(entry, str(columns["source"]), tuple(fingerprint(entry)))
-    first, *others = named.items()
-    mine = [(first[0], first[1] | {None}), *others]
-    return [replace(entry, name=name, how=replace(how, values=values)) for name, values in mine]
+    (first, value), *others = named.items()
+    values = [(first, {value, None}), *((name, {value}) for name, value in others)]
+    return [
+        replace(entry, name=name, how=replace(how, values=frozenset(mine))) for name, mine in values
+    ]
 
 
 @lru_cache(maxsize=16)
-def _values_by_name(
-    entry: SourceFiles, path: str, version: tuple[Any, ...]
-) -> dict[str, frozenset[str | int]]:
+def _values_by_name(entry: SourceFiles, path: str, version: tuple[Any, ...]) -> dict[str, str]:
     """The values of the column at `path` by the names of sources that they give, sorted.
 
     Only the values are kept in memory. `version` is that of the files, which may change.
 
     Raises:
-        DataError: there is no value, or too many.
+        DataError: there is no value, or too many, or two that give the same name.
     """
-    values: set[str | int] = set()
-    for split in ("train", "test") if has_test(entry) else ("train",):
+    values: set[str] = set()
+    for split in splits(entry):
         for _, rows in iter_records(entry, split):
             for row in rows:
                 value = source_value(row, path)
@@ -230,7 +288,13 @@ def _values_by_name(
                     )
     if not values:
         raise DataError(f"data.columns.{entry.name}.source: no record has a name at {path}")
-    named: dict[str, set[str | int]] = {}
-    for value in sorted(values, key=str):
-        named.setdefault(re.sub(r"[^\w.-]", "_", str(value)), set()).add(value)
-    return {name: frozenset(of_name) for name, of_name in named.items()}
+    named: dict[str, str] = {}
+    for value in sorted(values):
+        name = re.sub(r"[^\w.-]", "_", value)
+        if name in named:
+            raise DataError(
+                f"data.columns.{entry.name}.source: {named[name]!r} and {value!r} at {path} are "
+                f"both called {name}"
+            )
+        named[name] = value
+    return named

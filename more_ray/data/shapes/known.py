@@ -68,13 +68,15 @@ class Shape:
     `rejected`, or `answers`; and at most one of `scores`, `ranks`, `votes`, `label`, `strength`
     (above 0: the second answer is better), `first` (1: the first is), `order` (any value: the best
     answer comes first). Without the key `prompt` the function `prompt` finds it. With `by_row` the
-    answers to a prompt are in neighbouring records.
+    answers to a prompt are in neighbouring records. With `lists_in_text` a text may be JSON of a
+    list of answers.
     """
 
     needs: tuple[str, ...]
     keys: Keys
     prompt: Callable[[Record], Any] = prompt_of
     by_row: bool = False
+    lists_in_text: bool = False
 
     def fits(self, record: Record) -> bool:
         return all(has(record, path) for path in self.needs)

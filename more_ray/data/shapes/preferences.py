@@ -82,12 +82,25 @@ def _stated(shape: Shape, record: Record) -> list[Sides]:
     """
     chosen = find(record, shape.keys["chosen"])
     rejected = find(record, shape.keys["rejected"]) if "rejected" in shape.keys else None
+    if shape.lists_in_text:
+        chosen, rejected = (_from_text(side) for side in (chosen, rejected))
     known = _scored(shape, record)
     return [
         {"chosen": better, "rejected": worse, **known}
         for better in _several(chosen)
         for worse in _several(rejected)
     ]
+
+
+def lists_texts(value: Any) -> bool:
+    """Whether a value is JSON text of a list of texts."""
+    answers = from_json(value) if isinstance(value, str) else None
+    return isinstance(answers, list) and bool(answers) and all(isinstance(a, str) for a in answers)
+
+
+def _from_text(value: Any) -> Any:
+    """The answers of JSON text of a list of texts; any other value unchanged."""
+    return from_json(value) if lists_texts(value) else value
 
 
 def _several(value: Any) -> list[Any]:
@@ -137,6 +150,8 @@ def _compared(shape: Shape, record: Record) -> list[Sides]:
     paths = shape.keys["answers"]
     kind = next(kind for kind in VERDICTS if kind in shape.keys)
     found = find(record, paths)
+    if kind == "order" and shape.lists_in_text:
+        found = _from_text(found)
     if kind == "order" and isinstance(found, str):
         return [{"chosen": found, "rejected": None}]
     answers = items(from_json(found), "answers")
@@ -145,9 +160,12 @@ def _compared(shape: Shape, record: Record) -> list[Sides]:
 
 
 def _names(paths: Paths, answers: int) -> list[str]:
-    """What labels call the answers: the last step of each path, or their places."""
-    names = [] if isinstance(paths, str) else [path.rpartition(".")[2] for path in paths]
-    return names if len(set(names)) == answers else [str(place) for place in range(answers)]
+    """What labels call the answers: the last step in which all paths differ, or their places."""
+    steps = [] if isinstance(paths, str) else [path.split(".")[::-1] for path in paths]
+    for names in zip(*steps, strict=False):
+        if len(set(names)) == answers:
+            return list(names)
+    return [str(place) for place in range(answers)]
 
 
 def _rows(shape: Shape, records: Sequence[Record]) -> list[Sides]:

@@ -1,4 +1,4 @@
-"""Rows of one file or data set -> pairs: its shape, its mapping of columns, its prompts."""
+"""Rows of the files of a source -> pairs: their shapes, their mapping of columns, their prompts."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from more_ray.data.records import Pair
 from more_ray.data.rejects import InvalidRecord, Reason, Reject
 from more_ray.data.shapes.known import IN_SHORT, TREE, Shape
-from more_ray.data.shapes.mapping import AS_KNOWN, HowToRead, in_words, shape_of
+from more_ray.data.shapes.mapping import AS_KNOWN, MAY_LACK, HowToRead, in_words, shape_of
 from more_ray.data.shapes.paths import Record, column, each_path, find, has
 from more_ray.data.shapes.preferences import pairs_of, prompt_in
 from more_ray.data.shapes.trees import KEYS, tree_pairs
@@ -32,15 +33,24 @@ class Seen:
 def read_pairs(
     rows: Iterable[Row | Reject], source: str, origin: str, how: HowToRead = AS_KNOWN
 ) -> Iterator[Pair | Reject]:
-    """Turn the rows of one file or data set, called `origin` in errors, into pairs.
+    """As `read_files`, of one file or data set."""
+    yield from read_files([(origin, rows)], source, how)
 
-    The first record in a known shape fixes the shape of all. Rejects pass through.
+
+def read_files(
+    files: Iterable[tuple[str, Iterable[Row | Reject]]], source: str, how: HowToRead = AS_KNOWN
+) -> Iterator[Pair | Reject]:
+    """Turn the rows of files or data sets, each with its name for errors, into pairs.
+
+    The first record of a file in a known shape fixes the shape of the file. Message trees and
+    neighbouring rows with a prompt go on from file to file. Rejects pass through.
 
     Raises:
-        DataError: at the end, if there were records but none in a known shape, or none with a path
-            of `how.columns`.
+        DataError: at the end of a file, if there were records but none in a known shape, or none
+            with a path of `how.columns` that every record must have.
     """
-    for pairs in _by_prompt(_of_source(rows, how), source, origin, how):
+    shaped = chain.from_iterable(_shaped(rows, origin, how) for origin, rows in files)
+    for pairs in _by_prompt(shaped, source):
         yield from _capped(pairs, how)
 
 
@@ -67,54 +77,75 @@ def _of_source(rows: Iterable[Row | Reject], how: HowToRead) -> Iterator[Row | R
             yield row
 
 
-def source_value(row: Row | Reject, path: str) -> str | int | None:
-    """What the column of sources says; None where it names no source."""
+def source_value(row: Row | Reject, path: str) -> str | None:
+    """What the column of sources says, whole numbers alike; None where it names no source."""
     value = None if isinstance(row, Reject) or not has(row[1], path) else find(row[1], path)
-    return value if value != "" and isinstance(value, str | int) else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if value != "" and isinstance(value, str | int) else None
 
 
-def _by_prompt(
-    rows: Iterable[Row | Reject], source: str, origin: str, how: HowToRead
-) -> Iterator[list[Pair | Reject]]:
-    """The pairs of each prompt together."""
+def _shaped(
+    rows: Iterable[Row | Reject], origin: str, how: HowToRead
+) -> Iterator[Reject | tuple[Shape, Row]]:
+    """The records of a file with their shape; raises as `read_files`."""
     shape: Shape | None = None
     columns_found: list[str] | None = None
-    never_found = set(each_path(how.columns.values()))
-    messages: list[Row] = []
-    neighbours: list[Row] = []
-    for row in rows:
+    needed = [paths for name, paths in how.columns.items() if name not in MAY_LACK]
+    missing_in_all = set(each_path(needed))
+    for row in _of_source(rows, how):
         if isinstance(row, Reject):
-            yield [row]
+            yield row
             continue
         where, record = row
         columns_found = columns_found or sorted(record)
-        never_found -= {path for path in never_found if has(record, path)}
+        missing_in_all -= {path for path in missing_in_all if has(record, path)}
         shape = shape or shape_of(record, how.columns)
         if shape is None:
-            yield [Reject(Reason.MISSING, where, "no known shape")]
+            yield Reject(Reason.MISSING, where, "no known shape")
         elif missing := [path for path in shape.needs if not has(record, path)]:
-            yield [Reject(Reason.MISSING, where, ", ".join(missing))]
-        elif shape is TREE:
-            messages.append((where, {key: record.get(key) for key in KEYS}))
-        elif not shape.by_row:
-            yield list(pairs_of(shape, [record], source, where))
-        elif neighbours and not _same_prompt(shape, neighbours[0][1], record):
-            yield _of_rows(shape, neighbours, source)
-            neighbours = [row]
+            yield Reject(Reason.MISSING, where, ", ".join(missing))
         else:
-            neighbours.append(row)
-    if columns_found is not None and never_found:
-        raise DataError(
-            f"{origin}: data.columns: no record has {', '.join(sorted(never_found))}; the first "
-            f"has {', '.join(columns_found) or '(none)'}"
-        )
+            yield shape, row
+    if columns_found is not None and missing_in_all:
+        raise no_record_has(missing_in_all, origin, columns_found)
     if columns_found is not None and shape is None:
         raise DataError(
             f"{origin}: no preference data in columns {', '.join(columns_found) or '(none)'}; "
             f"allowed: {IN_SHORT}"
         )
-    if shape and neighbours:
-        yield _of_rows(shape, neighbours, source)
+
+
+def no_record_has(paths: Iterable[str], origin: str, columns: Iterable[str]) -> DataError:
+    """The error for paths of `data.columns` where the first record has these columns."""
+    return DataError(
+        f"{origin}: data.columns: no record has {', '.join(sorted(paths))}; the first "
+        f"has {', '.join(columns) or '(none)'}"
+    )
+
+
+def _by_prompt(
+    shaped: Iterable[Reject | tuple[Shape, Row]], source: str
+) -> Iterator[list[Pair | Reject]]:
+    """The pairs of each prompt together."""
+    messages: list[Row] = []
+    neighbours: list[tuple[Shape, Row]] = []
+    for entry in shaped:
+        if isinstance(entry, Reject):
+            yield [entry]
+            continue
+        shape, (where, record) = entry
+        if neighbours and not _same_prompt(neighbours[0], entry):
+            yield _of_rows(neighbours, source)
+            neighbours = []
+        if shape is TREE:
+            messages.append((where, {key: record.get(key) for key in KEYS}))
+        elif shape.by_row:
+            neighbours.append(entry)
+        else:
+            yield list(pairs_of(shape, [record], source, where))
+    if neighbours:
+        yield _of_rows(neighbours, source)
     yield from tree_pairs(messages, source)
 
 
@@ -136,13 +167,16 @@ def _capped(pairs: list[Pair | Reject], how: HowToRead) -> Iterator[Pair | Rejec
     yield from (pair for pair in pairs if isinstance(pair, Reject) or id(pair) in kept)
 
 
-def _same_prompt(shape: Shape, one: Record, other: Record) -> bool:
+def _same_prompt(one: tuple[Shape, Row], other: tuple[Shape, Row]) -> bool:
+    if one[0] != other[0]:
+        return False
     try:
-        prompts = [prompt_in(shape, record) for record in (one, other)]
+        prompts = [prompt_in(shape, record) for shape, (_, record) in (one, other)]
     except InvalidRecord:
         return False
     return prompts[0] is not None and prompts[0] == prompts[1]
 
 
-def _of_rows(shape: Shape, rows: Sequence[Row], source: str) -> list[Pair | Reject]:
-    return list(pairs_of(shape, [record for _, record in rows], source, rows[0][0]))
+def _of_rows(rows: Sequence[tuple[Shape, Row]], source: str) -> list[Pair | Reject]:
+    shape, (where, _) = rows[0]
+    return list(pairs_of(shape, [record for _, (_, record) in rows], source, where))

@@ -23,7 +23,7 @@ def tree_pairs(
 
     Every two ranked replies to the same prompter message make a pair; the lower rank is better. The
     prompt is the path from the root. Deleted and non-English messages are left out, with all
-    messages below them.
+    messages below them. Messages that no root leads to are rejects.
     """
     replies: dict[str | None, list[tuple[str, Record]]] = defaultdict(list)
     for where, message in messages:
@@ -32,21 +32,26 @@ def tree_pairs(
         except InvalidRecord as invalid:
             yield [invalid.at(where)]
             continue
-        if not message["deleted"] and message["lang"] in ("en", None):
-            replies[message["parent_id"]].append((where, message))
+        replies[message["parent_id"]].append((where, message))
 
-    open_paths: list[tuple[Record, list[Message]]] = [(root, []) for _, root in replies[None]]
+    # A path is None below a message that is left out.
+    open_paths: list[tuple[Record, list[Message] | None]] = [
+        (root, []) for _, root in replies.pop(None, [])
+    ]
     while open_paths:
         message, path = open_paths.pop()
+        children = replies.pop(message["message_id"], [])
+        if path is None or not _is_kept(message):
+            open_paths.extend((child, None) for _, child in children)
+            continue
         role = "user" if message["role"] == "prompter" else "assistant"
         path = [*path, Message(role=role, content=message["text"])]
-        children = replies[message["message_id"]]
         open_paths.extend((child, path) for _, child in children)
         if role == "user":
             ranked = [
                 (where, child)
                 for where, child in children
-                if child["role"] == "assistant" and child["rank"] is not None
+                if child["role"] == "assistant" and child["rank"] is not None and _is_kept(child)
             ]
             ranked.sort(key=lambda row: row[1]["rank"])
             together = message["message_id"] if len(ranked) > 2 else None
@@ -54,6 +59,13 @@ def tree_pairs(
                 _reply_pair(path, better, worse, source, where, together)
                 for (where, better), (_, worse) in combinations(ranked, 2)
             ]
+    for parent, orphans in replies.items():
+        detail = f"no root leads to parent_id {parent}"
+        yield [Reject(Reason.MISSING, where, detail) for where, _ in orphans]
+
+
+def _is_kept(message: Record) -> bool:
+    return not message["deleted"] and message["lang"] in ("en", None)
 
 
 def _reply_pair(
@@ -76,6 +88,10 @@ def _reply_pair(
 
 
 def _check_message(message: dict[str, Any]) -> None:
+    for key in ("parent_id", "rank", "lang", "deleted"):  # as CSV has them
+        message[key] = None if message[key] == "" else message[key]
+    if isinstance(message["deleted"], str):
+        message["deleted"] = message["deleted"].lower() != "false"
     for key in ("message_id", "role", "text"):
         text(message[key], key)
     if message["parent_id"] is not None:

@@ -28,7 +28,8 @@ def compare(
             `ranks` (1 is the best), `votes` (counts, or the share of the first of two),
             `strength` (above 0: the second of two is better, by so much), `order` (the best comes
             first), `label` (which is best) or `first` (1: the first of two is best; 0: the other).
-            An answer whose score, rank or votes are None is left out.
+            An answer that is None, or whose score, rank or votes are, is left out, and so are two
+            answers of several without a vote for either.
         names_K: what the answers are called, for labels.
 
     Raises:
@@ -36,22 +37,28 @@ def compare(
     """
     if kind in ("label", "first"):
         best = _first(verdict) if kind == "first" else winner(verdict, names_K)
+        there = [place for place, answer in enumerate(answers_K) if answer is not None]
+        if len(there) < 2 or best not in (None, *there):
+            raise InvalidRecord(Reason.WRONG_TYPE, f"{kind}: an answer that it needs is missing")
         if best is None:
-            return [_tie(one, other) for one, other in combinations(answers_K, 2)]
-        losers = (answer for place, answer in enumerate(answers_K) if place != best)
+            return [_tie(answers_K[one], answers_K[other]) for one, other in combinations(there, 2)]
+        losers = (answers_K[place] for place in there if place != best)
         return [{"chosen": answers_K[best], "rejected": loser} for loser in losers]
     values_K = _values(kind, verdict, len(answers_K))
-    known = [pair for pair in zip(values_K, answers_K, strict=True) if pair[0] is not None]
+    known = [pair for pair in zip(values_K, answers_K, strict=True) if None not in pair]
     if len(known) < 2:
         raise InvalidRecord(Reason.WRONG_TYPE, f"{kind} are needed for two answers or more")
-    return [_sides(kind, one, other) for one, other in combinations(known, 2)]
+    every = list(combinations(known, 2))
+    told = [two for two in every if kind != "votes" or two[0][0] or two[1][0]]
+    return [_sides(kind, *two) for two in told or every]
 
 
 def winner(label: Any, names_K: Sequence[str]) -> int | None:
     """The place of the answer that a label names; None for a tie.
 
-    A label is an answer's name (`response_1`), what the name ends with (`1`; `model_a` and `a`
-    alike), its letter, its place from 0 where names do not end in numbers, or a word for a tie.
+    A label is an answer's name (`response_1`), a word for a tie, what one name ends with (`1`;
+    `model_a` and `a` alike), its letter, or its place from 0 where names do not end in numbers;
+    the first of these that it can be.
 
     Raises:
         InvalidRecord: it names no answer.
@@ -59,16 +66,17 @@ def winner(label: Any, names_K: Sequence[str]) -> int | None:
     if isinstance(label, float) and label.is_integer():
         label = int(label)
     word = name_of(label, "label").strip().lower()
+    lower_K = [name.lower() for name in names_K]
+    if word in lower_K:
+        return lower_K.index(word)
     if word.startswith(TIES):
         return None
-    ends_K = [_end(name.lower()) for name in names_K]
-    for place, name in enumerate(names_K):
-        if word == name.lower() or _end(word) in (ends_K[place], chr(ord("a") + place)):
-            return place
-    numbered = any(end.isdecimal() for end in ends_K)
-    places = [] if numbered else [str(place) for place in range(len(names_K))]
-    if word in places:
-        return places.index(word)
+    ends_K = [_end(name) for name in lower_K]
+    letters_K = [chr(ord("a") + place) for place in range(len(names_K))]
+    places = [] if any(map(str.isdecimal, ends_K)) else [str(n) for n in range(len(names_K))]
+    for said, what in ((_end(word), ends_K), (_end(word), letters_K), (word, places)):
+        if what.count(said) == 1:
+            return what.index(said)
     raise InvalidRecord(
         Reason.WRONG_TYPE, f"label {label!r}; allowed: {', '.join([*names_K, *places])}, tie"
     )

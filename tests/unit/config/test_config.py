@@ -114,7 +114,15 @@ def test_the_papers_values_are_in_the_papers_configs() -> None:
         ),
         (
             "data.columns.a={answers: x}",
-            "data.columns.a: answers need one of label, scores, ranks, votes",
+            "data.columns.a: answers need one of label, scores, ranks, votes, strength",
+        ),
+        (
+            "data.columns.a={chosen: x, label: y}",
+            "data.columns.a: label with chosen needs rejected, too",
+        ),
+        (
+            "data.columns.a={label: x, scores: y}",
+            "data.columns.a: got label, scores, allowed: one of them, or scores and votes",
         ),
         (
             "data.columns.a={answers: x, label: y, chosen: z}",

@@ -25,7 +25,8 @@ VALUES = st.recursive(
     | st.integers()
     | st.floats()
     | st.text(max_size=4)
-    | st.sampled_from(["user", "assistant", "tool", "tie", "a", "1", '[{"role": "user"}]', "[1]"]),
+    | st.sampled_from(["user", "assistant", "tool", "tie", "a", "1", '[{"role": "user"}]', "[1]"])
+    | st.sampled_from(["{{}}", '{{"a"}}', '["a", "b"]', "{'a': {1}}"]),
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(INSIDE), inner, max_size=3)
     ),

@@ -104,6 +104,97 @@ def test_one_file_as_two_sources_by_two_labels() -> None:
     assert (chosen(better), chosen(safer)) == (["An apple."], ["A stone."])
 
 
+def test_values_of_one_name(tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed.jsonl"
+    write_lines(mixed, [{**record(str(by)), "by": by} for by in (1, 2.0, "1", 1.0, 2)])
+    split = {"columns": {"all": {"source": "by"}}}
+    one, two = locate(DataConfig(sources=[f"all={mixed}"], **split))
+    assert (one.name, two.name) == ("1", "2")
+    assert (chosen(one), chosen(two)) == (["1", "1", "1.0"], ["2.0", "2"])
+    alike = tmp_path / "alike.jsonl"
+    write_lines(alike, [{**record("a"), "by": by} for by in ("a b", "a/b")])
+    assert error(sources=[f"all={alike}"], **split) == (
+        "data.columns.all.source: 'a b' and 'a/b' at by are both called a_b"
+    )
+
+
+def test_a_tree_over_two_files(tmp_path: Path) -> None:
+    lines = ANNOTATORS.with_name("trees.jsonl").read_text().splitlines(keepends=True)
+    whole = [json.loads(line) for line in lines]
+    for name, part in (("a", lines[:2]), ("b", lines[2:])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(part))
+    (source,) = locate(DataConfig(sources=[f"mine={tmp_path}/*.jsonl"]))
+    pairs = list(iter_pairs(source, "train"))
+    assert [replace(row, record=None) for row in pairs if isinstance(row, Pair)] == [
+        replace(pair, record=None) for pair in kept(whole, None)
+    ]
+    assert len({pair.record for pair in pairs if isinstance(pair, Pair)}) == 1
+
+
+def test_rated_rows_over_two_files(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "Name a fruit.", "response": response, "helpfulness": rating}
+        for response, rating in (("a", 1), ("b", 2), ("c", 3))
+    ]
+    write_lines(tmp_path / "a.jsonl", rows[:1])
+    write_lines(tmp_path / "b.jsonl", [*rows[1:], {**rows[0], "prompt": "Name a tree."}])
+    write_lines(tmp_path / "c.jsonl", [record("d")])
+    (source,) = locate(DataConfig(sources=[f"mine={tmp_path}/*.jsonl"]))
+    assert chosen(source) == ["b", "c", "c", "d"]
+
+
+@pytest.mark.parametrize("separate_test", [False, True])
+def test_columns_that_some_files_lack(tmp_path: Path, separate_test: bool) -> None:
+    train = tmp_path / "a.train.jsonl"
+    other = tmp_path / ("a.test.jsonl" if separate_test else "b.train.jsonl")
+    write_lines(train, [record("a")])
+    write_lines(other, [record("b"), {**record("c"), "sure": 2, "by": "x"}])
+    where: dict[str, Any] = {"sources": [f"mine={tmp_path}/*.train.jsonl"]}
+    columns = {"margin": "sure", "prompt": "prompt"}
+    (source,) = locate(DataConfig(**where, columns={"mine": columns}))
+    splits = ("train", "test") if has_test(source) else ("train",)
+    read = [row for split in splits for row in iter_pairs(source, split)]
+    assert [row.margin for row in read if isinstance(row, Pair)] == [None, None, 2]
+    wrong = error(**where, columns={"mine": {"margin": "shure"}})
+    assert wrong == (
+        f"{train.as_uri()}, {other.as_uri()}: data.columns: no record has shure; the first has "
+        "chosen, prompt, rejected"
+    )
+
+
+def test_columns_that_only_some_sources_of_a_file_have(tmp_path: Path) -> None:
+    file = tmp_path / "all.jsonl"
+    write_lines(file, [{**record("a"), "by": "x"}, {**record("b"), "by": "y", "sure": 2}])
+    columns = {"all": {"source": "by", "margin": "sure"}}
+    x, y = locate(DataConfig(sources=[f"all={file}"], columns=columns))
+    assert (chosen(x), chosen(y)) == (["a"], ["b"])
+
+
+def test_a_folder_with_an_equals_sign(tmp_path: Path) -> None:
+    folder = tmp_path / "k=v"
+    folder.mkdir()
+    write_lines(folder / "x.jsonl", [record("a")])
+    named, plain = locate(DataConfig(sources=[f"mine={folder}/x.jsonl", f"{folder}/x.jsonl"]))
+    assert (named.name, plain.name) == ("mine", "x")
+    assert chosen(named) == chosen(plain) == ["a"]
+
+
+def test_one_file_has_one_place_however_it_is_given(tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    write_lines(file, [record("a")])
+    entries = [f"a={file}", f"b={file.as_uri()}", f"c={tmp_path}/*.jsonl"]
+    assert {source.place for source in locate(DataConfig(sources=entries))} == {str(file)}
+
+
+def test_a_folder_of_the_hub_has_one_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    near, far = locate(DataConfig(sources=["a=hub:mine", f"b=hub:{tmp_path}/mine"]))
+    assert near.place == far.place == f"hub:{tmp_path}/mine:train"
+    (there,) = locate(DataConfig(sources=["a=hub:ORG/NAME"]))
+    assert there.place == "hub:ORG/NAME:train"
+
+
 def test_columns_that_are_not_there() -> None:
     where = {"sources": [f"mine={ANNOTATORS}"]}
     assert error(**where, columns={"mine": {"margin": "by.much", "prompt": "prompt"}}) == (
@@ -121,6 +212,9 @@ def test_a_folder_that_datasets_loads_as_it_loads_the_hub(tmp_path: Path) -> Non
     train, test = locate(DataConfig(sources=[f"mine=hub:{tmp_path}", f"other=hub:{tmp_path}:test"]))
     assert (chosen(train), chosen(test)) == (["one", "two"], ["three"])
     assert not has_test(train)
+    (both,) = locate(DataConfig(sources=[f"mine=hub:{tmp_path}?test=test"]))
+    assert has_test(both)
+    assert (chosen(both), chosen(both, "test")) == (["one", "two"], ["three"])
     before = fingerprint(train)
     assert before[1:] != fingerprint(test)[1:]
     write_lines(tmp_path / "train.jsonl", [record("another")])
@@ -131,15 +225,19 @@ def test_a_folder_that_datasets_loads_as_it_loads_the_hub(tmp_path: Path) -> Non
 
 
 def test_addresses_on_the_hub() -> None:
-    whole = "hub:ORG/NAME@main:test?config=en&data_dir=some+folder"
+    whole = "hub:ORG/NAME@main:test?config=en&data_dir=some+folder&test=validation"
     parsed = parse_hub(whole)
     assert (parsed.path, parsed.revision, parsed.train) == ("ORG/NAME", "main", "test")
+    assert parsed.test == "validation"
     assert (parsed.config, parsed.data_dir) == ("en", "some folder")
     assert str(parsed) == whole
     assert str(parse_hub("hub:ORG/NAME")) == "hub:ORG/NAME:train"
     for wrong in ("hub:", "hub:a?split=test", "hub:a@:test"):
         assert error(sources=[f"x={wrong}"]).startswith(f"data.sources: got {wrong}, allowed: hub:")
-    assert error(sources=["hub:a"]) == "data.sources: hub:a has no name; allowed: name=hub:a"
+    for nameless in ("hub:a", "hub:a?config=en", "hub:ORG/NAME?config=en"):
+        assert error(sources=[nameless]) == (
+            f"data.sources: {nameless} has no name; allowed: name={nameless}"
+        )
 
 
 def test_what_a_file_was_taken_for() -> None:

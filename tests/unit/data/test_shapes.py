@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
@@ -14,6 +15,7 @@ from more_ray.config import DataConfig
 from more_ray.data.messages import Message
 from more_ray.data.records import Pair
 from more_ray.data.rejects import Reason, Reject
+from more_ray.data.shapes import HowToRead, read_pairs
 from more_ray.data.sources import iter_pairs, locate
 from more_ray.errors import DataError
 
@@ -187,6 +189,72 @@ def test_what_columns_say(file: str) -> None:
 def test_these_are_not_read_without_their_columns(file: str) -> None:
     with pytest.raises(DataError, match="no preference data in columns"):
         read(file)
+
+
+STRENGTH: dict[str, str | list[str]] = {"prompt": "context", "strength": "overall_preference"}
+
+
+@pytest.mark.parametrize(
+    ("records", "columns", "expected"),
+    [
+        pytest.param(
+            [
+                {"context": [dict(FRUIT[0])], "response1": STONE, "response2": APPLE}
+                | {"overall_preference": strength}
+                for strength in (2, 0)
+            ],
+            STRENGTH | columns,
+            [pair(margin=2.0), tie(STONE, APPLE, margin=0.0)],
+            id=f"strength of {', '.join(columns)}",
+        )
+        for columns in (
+            {"answers": ["response1", "response2"]},
+            {"chosen": "response1", "rejected": "response2"},
+        )
+    ]
+    + [
+        pytest.param(
+            [
+                {
+                    "q": "Name a fruit.",
+                    "out": {"1": {"text": STONE}, "0": {"text": APPLE}},
+                    "best": 0,
+                }
+            ],
+            {"prompt": "q", "answers": ["out.1.text", "out.0.text"], "label": "best"},
+            [pair()],
+            id="names inside of paths",
+        ),
+        pytest.param(
+            [
+                {"instruction": "Name a fruit.", "output": output}
+                for output in (json.dumps([APPLE, STONE]), APPLE)
+            ],
+            {},
+            [pair(), pair(rejected="")],
+            id="ranked answers as JSON text",
+        ),
+        pytest.param(
+            [{"prompt": "Name a fruit.", "chosen": json.dumps([APPLE, PEAR]), "rejected": '["B"]'}],
+            {},
+            [pair(rejected="B"), pair(PEAR, "B")],
+            id="lists of answers as JSON text",
+        ),
+        pytest.param(
+            [
+                {"prompt": "Name a fruit.", "chosen": one, "rejected": STONE}
+                for one in (APPLE, '["An apple."]')
+            ],
+            {},
+            [pair(), pair('["An apple."]')],
+            id="an answer that is a list",
+        ),
+    ],
+)
+def test_records(records: list[Any], columns: dict[str, Any], expected: list[Pair]) -> None:
+    rows = ((f"row {place}", record) for place, record in enumerate(records))
+    found = read_pairs(rows, "mine", "here", HowToRead(columns))
+    assert [replace(row, record=None) for row in found if isinstance(row, Pair)] == expected
 
 
 def test_rejects_say_where() -> None:

@@ -367,25 +367,59 @@ def test_what_is_not_read_is_known() -> None:
     assert unread(tree | {"system": "x", "lang": "en"}) == {"system"}
 
 
-def test_only_replies_of_assistants_make_pairs(tmp_path: Path) -> None:
-    def message(identity: str, parent: str | None, role: str, rank: int | None) -> dict[str, Any]:
-        return {
-            "message_id": identity,
-            "parent_id": parent,
-            "role": role,
-            "text": identity,
-            "rank": rank,
-        }
+def tree_message(
+    identity: str, parent: str | None, role: str = "assistant", rank: Any = None, **more: Any
+) -> dict[str, Any]:
+    known = {"message_id": identity, "parent_id": parent, "role": role}
+    return known | {"text": identity, "rank": rank} | more
 
-    messages = [
-        message("question", None, "prompter", None),
-        message("good", "question", "assistant", 0),
-        message("bad", "question", "assistant", 1),
-        message("more of the question", "question", "prompter", 2),
-    ]
-    (pair,) = read_file(write_jsonl(tmp_path / "mine.jsonl", messages), "mine")
+
+TREE = [
+    tree_message("question", None, "prompter"),
+    tree_message("good", "question", rank=0),
+    tree_message("bad", "question", rank=1),
+]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        tree_message("more of the question", "question", "prompter", 2),
+        tree_message("gone", "question", rank=2, deleted=True),
+        tree_message("anders", "question", rank=2, lang="de"),
+        tree_message("question", "question", "prompter"),
+    ],
+    ids=lambda message: message["message_id"],
+)
+def test_other_messages_of_a_tree_make_no_pairs(tmp_path: Path, more: dict[str, Any]) -> None:
+    below = tree_message("below", more["message_id"], "prompter")
+    (pair,) = read_file(write_jsonl(tmp_path / "mine.jsonl", [*TREE, more, below]), "mine")
     assert isinstance(pair, Pair)
     assert (pair.chosen, pair.rejected) == ("good", "bad")
+
+
+def test_messages_that_no_root_leads_to_are_rejects(tmp_path: Path) -> None:
+    lost = [tree_message("lost", "nowhere"), tree_message("below", "lost")]
+    url = write_jsonl(tmp_path / "mine.jsonl", [*TREE, *lost])
+    pair, *rejects = read_file(url, "mine")
+    assert isinstance(pair, Pair)
+    assert rejects == [
+        Reject(Reason.MISSING, f"{url}:{line}", f"no root leads to parent_id {parent}")
+        for line, parent in ((4, "nowhere"), (5, "lost"))
+    ]
+
+
+def test_a_tree_in_csv(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text(
+        "message_id,parent_id,role,text,rank,deleted,lang\n"
+        "q,,prompter,Name a fruit.,,False,en\n"
+        "a,q,assistant,An apple.,0.0,false,\n"
+        "b,q,assistant,A stone.,1.0,False,en\n"
+        "c,q,assistant,A pear.,2.0,True,en\n"
+        "d,q,assistant,A plum.,,False,en\n"
+    )
+    assert list(read_file(str(path), "mine")) == [EXPECTED]
 
 
 BAD_RECORDS = [
@@ -645,4 +679,4 @@ def test_real_raw_files_read() -> None:
 
     assert reasons("hh-harmless-base.jsonl.gz") == {"pair": 399, "empty field": 1}
     assert reasons("text-score-webgpt.json") == {"pair": 170, "tie": 80}
-    assert reasons("oasst1-messages.jsonl.gz") == {"pair": 325}
+    assert reasons("oasst1-messages.jsonl.gz") == {"pair": 325, "missing column": 2}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import jinja2
@@ -13,7 +14,7 @@ from more_ray.data.messages import to_prompt
 from more_ray.data.rejects import InvalidRecord, Reason
 from more_ray.model.tokenizer import training_tokenizer
 
-CALL = {"type": "function", "function": {"name": "fruits", "arguments": "{}"}}
+CALL: dict[str, Any] = {"type": "function", "function": {"name": "fruits", "arguments": "{}"}}
 ASK = {"role": "user", "content": "Name a fruit."}
 
 
@@ -48,6 +49,24 @@ def test_older_ways_to_write_them() -> None:
     )
     observed = [{"from": "human", "value": "Hi."}, {"from": "observation", "value": "apple"}]
     assert [turn["role"] for turn in to_prompt(observed, tools=True)] == ["user", "tool"]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_calls_as_sharegpt_writes_them(several: bool) -> None:
+    functions = [CALL["function"]] * (2 if several else 1)
+    called = {"from": "function_call", "value": json.dumps(functions if several else functions[0])}
+    prompt = [ASK, called, {"from": "observation", "value": "apple"}]
+    assert to_prompt(prompt, tools=True)[1]["tool_calls"] == [CALL] * len(functions)
+    assert reason(prompt, tools=False) is Reason.TOOLS
+    assert reason([ASK, {**called, "value": "fruits"}, ASK]) is Reason.WRONG_TYPE
+
+
+@pytest.mark.parametrize(
+    "call", [{"tool_calls": [CALL]}, {"function_call": CALL["function"]}], ids=str
+)
+def test_a_call_without_content_in_json_text(call: dict[str, Any]) -> None:
+    prompt = json.dumps([ASK, {"role": "assistant", **call}, ASK])
+    assert [turn["role"] for turn in to_prompt(prompt, tools=True)] == ["user", "assistant", "user"]
 
 
 def test_content_that_is_no_text() -> None:

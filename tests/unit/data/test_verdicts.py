@@ -23,6 +23,9 @@ LETTERS = ("response_a", "response_b")
         *[(label, ("response1", "response2"), 0) for label in (1, "1", "model_1", "a")],
         *[(label, ("better", "worse"), 1) for label in (1, "worse", "b")],
         *[(label, ("0", "1", "2"), 2) for label in (2, "2", "c", "model_c")],
+        *[(label, LETTERS[::-1], 1) for label in ("a", "response_a", "model_a", 1)],
+        ("samey", ("samey", "other"), 0),
+        ("b", ("gpt_4", "claude_4"), 1),
         *[(label, LETTERS, None) for label in ("tie", "Tie", "tie (bothbad)", "both_bad", "draw")],
     ],
 )
@@ -40,6 +43,7 @@ def test_labels(label: Any, names: tuple[str, ...], expected: int | None) -> Non
         ("", LETTERS),
         (True, LETTERS),
         (None, LETTERS),
+        (4, ("gpt_4", "claude_4")),
         (0.5, LETTERS),
     ],
 )
@@ -53,6 +57,38 @@ def test_the_best_of_several_is_compared_with_each_other_one() -> None:
         {"chosen": "b", "rejected": "a"},
         {"chosen": "b", "rejected": "c"},
     ]
+
+
+def test_answers_that_are_missing_are_left_out() -> None:
+    names = ["0", "1", "2"]
+    assert compare(["a", None, "c"], "label", 2, names) == [{"chosen": "c", "rejected": "a"}]
+    assert compare(["a", None, "c"], "label", "tie", names) == [
+        {"chosen": "a", "rejected": "c", "share": 0.5}
+    ]
+    assert compare(["a", None, "c"], "scores", [1, 2, 3], names) == [
+        {"chosen": "c", "rejected": "a", "margin": 2}
+    ]
+
+
+def test_two_of_several_without_a_vote_tell_nothing() -> None:
+    assert compare(["a", "b", "c"], "votes", [0, 3, 0], ()) == [
+        {"chosen": "b", "rejected": "a", "share": 1},
+        {"chosen": "b", "rejected": "c", "share": 1},
+    ]
+    with pytest.raises(InvalidRecord, match="some above 0"):
+        compare(["a", "b", "c"], "votes", [0, 0, 0], ())
+
+
+@pytest.mark.parametrize("answers", [["a"], ["a", None], [None, "b"], []])
+@pytest.mark.parametrize("label", [0, 1, "tie"])
+def test_a_label_of_fewer_than_two_answers(answers: list[Any], label: Any) -> None:
+    with pytest.raises(InvalidRecord):
+        compare(answers, "label", label, [str(place) for place in range(len(answers))])
+
+
+def test_a_label_of_an_answer_that_is_missing() -> None:
+    with pytest.raises(InvalidRecord, match="is missing"):
+        compare(["a", None, "c"], "label", 1, ["0", "1", "2"])
 
 
 @pytest.mark.parametrize(
