@@ -118,7 +118,9 @@ def _split(config: EvaluationConfig) -> tuple[DataConfig, list[str]]:
     path: str | None = config.model.path
     while path and (found := learnt_with(path)):
         learnt_from = [source.get("file") for source in data_of(path).values()]
-        known = {file for place in filter(None, learnt_from) for file in place.split(",")}
+        places = (place.split(",") for place in learnt_from if place)
+        # Earlier versions wrote some of them as URIs.
+        known = {file.removeprefix("file://") for place in places for file in place}
         # Runs of earlier versions do not say which files they read.
         if mine := {name for name, of in files.items() if of & known or not learnt_from}:
             learnt |= mine
