@@ -64,8 +64,10 @@ def session(workers: int, verbose: bool) -> Iterator[None]:
     if not verbose:
         quieten()
     # Almost every verb needs this import of seconds; it can run while the cluster starts.
-    threading.Thread(target=import_module, args=["more_ray.model.loading"]).start()
+    importing = threading.Thread(target=import_module, args=["more_ray.model.loading"])
+    importing.start()
     connect(workers, verbose)
+    importing.join()  # or two threads that import a library may meet half of it
     _sessions.append(workers)
     try:
         yield
