@@ -104,9 +104,7 @@ def test_a_single_test_pair_is_too_few(tmp_path: Path) -> None:
 def test_more_rejects_than_the_limit(tmp_path: Path) -> None:
     records = [pair(number) for number in range(60)]
     write_lines(tmp_path / "a.train.jsonl", records + [pair(0, chosen="")] * 40)
-    expected = (
-        r"^source a: 40% of its pairs rejected, without ties \(40 empty field\); data.max_re"
-    )
+    expected = r"^source a: 40% of its pairs rejected, without ties \(40 empty field\); data.max_re"
     with pytest.raises(DataError, match=expected):
         prepared_from(tmp_path)
 
