@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ROWS, SAMPLES, MakeConfig, MakeSampling, free_ports, wait_for, write_lines
+from support import (
+    ROWS,
+    SAMPLES,
+    MakeConfig,
+    MakeSampling,
+    free_ports,
+    wait_for,
+    write_lines,
+    write_reward_model,
+)
 from xdist.scheduler import LoadScopeScheduling
 
 SMALL: dict[str, Any] = {
@@ -106,20 +115,14 @@ def trained(
 @pytest.fixture(scope="session")
 def small_sampling(tmp_path_factory: pytest.TempPathFactory) -> MakeSampling:
     """Prompts in blocks, a tiny policy, and an untrained reward model."""
-    import torch
 
-    from more_ray.config import ModelConfig
     from more_ray.config.sample import RejectionSamplingConfig
     from more_ray.data.simulated import PROMPTS
-    from more_ray.model.loading import load_classifier, load_tokenizer
 
     folder = tmp_path_factory.mktemp("inputs")
     prompts = [{"prompt": question} for question, _ in PROMPTS["train"][:ROWS]]
     write_lines(folder / "prompts.jsonl", prompts)
-    tokenizer = load_tokenizer(ModelConfig(), 512)
-    reward = load_classifier(ModelConfig(), tokenizer, torch.float32, seed=1)
-    reward.save_pretrained(folder / "reward")
-    tokenizer.save_pretrained(folder / "reward")
+    write_reward_model(folder / "reward")
 
     def make(output_dir: Path, **changes: Any) -> Any:
         values = {

@@ -30,6 +30,28 @@ SAMPLES = 11
 """Samples of each prompt, more than one request of the reward service takes."""
 
 
+class Touch:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def write_reward_model(folder: Path) -> None:
+    """The tiny model with an untrained head, and its tokenizer."""
+    import torch
+
+    from more_ray.config import ModelConfig
+    from more_ray.model.loading import load_classifier, load_tokenizer
+
+    tokenizer = load_tokenizer(ModelConfig(), 512)
+    load_classifier(ModelConfig(), tokenizer, torch.float32, seed=1).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
 def job_command(name: str, *arguments: str) -> list[str]:
     """`python jobs/NAME.py ...` with this interpreter, wherever it is run."""
     return [sys.executable, str(REPOSITORY / "jobs" / f"{name}.py"), *arguments]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from more_ray.data.formatting import encode, render, render_prompt, shared_prefix
+from more_ray.data.formatting import NO_LIMIT, encode, render, render_prompt, shared_prefix
 from more_ray.data.messages import Message
 from more_ray.data.packing import PackedBatch
 from more_ray.model.answer_tokens import AnswerTokens, head_inputs
@@ -25,12 +25,11 @@ def pack_samples(
     max_prompt_tokens: int,
 ) -> PackedBatch:
     """The answers to a prompt, packed; each keeps all its tokens, even if answers start alike."""
-    unlimited = 2**30
     question = render_prompt(tokenizer, prompt)
-    before = encode(tokenizer, [question], unlimited)[0]
+    before = encode(tokenizer, [question], NO_LIMIT)[0]
     texts = [render(tokenizer, prompt, response) for response in responses]
     own = []
-    for tokens in encode(tokenizer, texts, unlimited):
+    for tokens in encode(tokenizer, texts, NO_LIMIT):
         own.append(tokens[shared_prefix([*before, -1], tokens) :])
     shared = encode(tokenizer, [question], max_prompt_tokens)[0]
     tokens = np.concatenate([shared, *own])

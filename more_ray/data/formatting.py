@@ -19,6 +19,8 @@ from more_ray.data.messages import Message
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+NO_LIMIT = 2**30
+"""More tokens than any text has."""
 SPEAKER = {"system": "System", "user": "Human", "assistant": "Assistant"}
 """How a transcript names the roles."""
 TURNS: list[Message] = [

@@ -16,7 +16,7 @@ import jinja2
 import pyarrow as pa
 
 from more_ray.config import DataConfig
-from more_ray.data.formatting import cut, encode, render, render_prompt, shared_prefix
+from more_ray.data.formatting import NO_LIMIT, cut, encode, render, render_prompt, shared_prefix
 from more_ray.data.prepared import PAIR_SCHEMA, TOKENS
 from more_ray.data.records import Pair
 from more_ray.data.rejects import InvalidRecord, Reason, Reject
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 BATCH = 256
 """Pairs tokenised together."""
-NO_LIMIT = 2**30
-"""More tokens than any text has."""
 
 WORK_SCHEMA = pa.schema(
     [

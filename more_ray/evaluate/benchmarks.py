@@ -18,7 +18,7 @@ import torch
 from more_ray import storage
 from more_ray.config import DataConfig, EvaluationConfig
 from more_ray.data.benchmarks import Benchmark, Question, without_lone_ties
-from more_ray.data.formatting import encode, render, shared_prefix
+from more_ray.data.formatting import NO_LIMIT, cut, encode, render, shared_prefix
 from more_ray.data.packing import pack_answers
 from more_ray.data.rejects import Reason, Reject
 from more_ray.device import SCORING_TOKENS
@@ -31,9 +31,6 @@ from more_ray.run_folder import BENCHMARK_SCORES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-NO_LIMIT = 2**30
-"""More tokens than any text has."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +94,13 @@ def encode_answers(
     rendered = [benchmark.questions[number] for number in texts]
     questions, lone = without_lone_ties(rendered)
     kept = set(map(id, questions))
-    answers, cut = [], 0
+    answers, too_long = [], 0
     for question, mine in zip(rendered, texts.values(), strict=True):
         if id(question) in kept:
             whole = encode(tokenizer, mine, NO_LIMIT)
-            cut += sum(len(tokens) > data.max_length for tokens in whole)
-            fits = max(map(len, whole)) <= data.max_length
-            answers.append(whole if fits else encode(tokenizer, mine, data.max_length))
-    encoded = Encoded(benchmark, questions, answers, rejects + lone, cut)
+            too_long += sum(len(tokens) > data.max_length for tokens in whole)
+            answers.append([cut(tokenizer, tokens, data.max_length) for tokens in whole])
+    encoded = Encoded(benchmark, questions, answers, rejects + lone, too_long)
     _check_rejects(benchmark.name, encoded, data.max_reject_share)
     return encoded
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-import torch
+from support import write_reward_model
 
 from more_ray.config import DataConfig, EvaluationConfig, ModelConfig
 from more_ray.config.reading import settings
@@ -21,7 +21,7 @@ from more_ray.evaluate.benchmarks import (
     summarise_table,
 )
 from more_ray.metrics.benchmarks import Scored, summarise_benchmark
-from more_ray.model.loading import load_classifier, load_tokenizer
+from more_ray.model.loading import load_tokenizer
 from more_ray.model.scorer import Scorer
 
 LENIENT = DataConfig(max_reject_share=1)
@@ -42,9 +42,7 @@ def benchmark(*questions: Question, rejects: int = 0) -> Benchmark:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> ModelConfig:
     folder = tmp_path_factory.mktemp("model")
-    tokenizer = load_tokenizer(ModelConfig(), 512)
-    load_classifier(ModelConfig(), tokenizer, torch.float32, seed=1).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    write_reward_model(folder)
     return ModelConfig(path=str(folder))
 
 

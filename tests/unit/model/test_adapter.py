@@ -11,6 +11,7 @@ import pytest
 import torch
 from architectures import small_config
 from safetensors.torch import load_file, save_file
+from support import Touch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from more_ray.config import ModelConfig
@@ -208,16 +209,6 @@ def test_a_prompt_cannot_be_merged(tmp_path: Path) -> None:
     write_adapter(tmp_path / "adapter", write_base(tmp_path / "base", classifier=True), settings)
     with pytest.raises(ModelError, match=r"cannot be merged into weights \(PROMPT_TUNING\)"):
         scores(ModelConfig(path=str(tmp_path / "adapter")))
-
-
-class Touch:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
 
 
 def test_an_adapter_that_could_run_code_is_not_read(tmp_path: Path) -> None:

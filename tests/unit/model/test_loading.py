@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from architectures import small_config
+from support import Touch
 from transformers import (
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
@@ -180,16 +181,6 @@ def test_what_is_no_reward_model(tmp_path: Path) -> None:
         kind(shape).save_pretrained(tmp_path)
         with pytest.raises(ModelError, match=message):
             check_reward_model(ModelConfig(path=str(tmp_path)))
-
-
-class Touch:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (self.path,)
 
 
 def test_what_comes_with_a_model_is_not_run(tmp_path: Path) -> None:

@@ -4,21 +4,18 @@ import math
 from typing import Any
 
 import pytest
-import torch
+from support import write_reward_model
 
 from more_ray.config import ModelConfig
 from more_ray.device import SCORING_TOKENS
 from more_ray.errors import UserError
-from more_ray.model.loading import load_classifier, load_tokenizer
 from more_ray.model.scorer import Scorer
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("model")
-    tokenizer = load_tokenizer(ModelConfig(), 512)
-    load_classifier(ModelConfig(), tokenizer, torch.float32, seed=1).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    write_reward_model(folder)
     return str(folder)
 
 
