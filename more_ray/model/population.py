@@ -22,7 +22,7 @@ def check_source(config: ModelConfig) -> None:
     Raises:
         ModelError: the model lies in no run with several heads, or there is no such source.
     """
-    names = sources_of(_heads_file(config))
+    names = sources_of(_required(config))
     if config.source not in names:
         raise ModelError(
             f"model.source: {config.source} given; {config.path} has heads of {', '.join(names)}"
@@ -37,17 +37,23 @@ def use_head_of(classifier: PreTrainedModel, config: ModelConfig) -> None:
     """
     check_source(config)
     hidden_size = classifier.score.weight.shape[1]
-    found = read_heads(_heads_file(config), trunk_digest(classifier), hidden_size)
+    found = read_heads(_required(config), trunk_digest(classifier), hidden_size)
     head_H = torch.from_numpy(found.folded_KH[found.names.index(config.source)])
     # In fp32 also where the trunk is in bf16, which would make many rewards equal.
     classifier.score.weight = nn.Parameter(head_H[None].float())
 
 
-def _heads_file(config: ModelConfig) -> Path:
+def heads_file(config: ModelConfig) -> Path | None:
+    """The `heads.safetensors` of the model's run, None where there is none."""
     run = run_of(config.path)
-    if run is None or not storage.exists(storage.join(run, HEADS)):
+    return Path(run, HEADS) if run and storage.exists(storage.join(run, HEADS)) else None
+
+
+def _required(config: ModelConfig) -> Path:
+    path = heads_file(config)
+    if path is None:
         raise ModelError(
             f"model.source: {config.source} given; {config.path} has no {HEADS} beside it; "
             "allowed: the model of a calibration, or of a run with model.heads=shared+drift"
         )
-    return Path(run, HEADS)
+    return path

@@ -12,6 +12,8 @@ from typing import Any
 
 import jinja2
 import torch
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from more_ray.config import ModelConfig
 from more_ray.data.formatting import encode, render, rerender, shared_prefix
@@ -26,6 +28,9 @@ from more_ray.model.loading import load_reward_model, load_reward_tokenizer
 
 Answers = list[list[int]]
 """Token ids of a prompt with each of its answers."""
+Features = tuple[Tensor, Tensor | None]
+"""Rewards `[A]` of answers and their last hidden states `[A, H]`, in fp32 on the CPU; None
+instead of these where the classifier's head is not a plain one."""
 
 
 class Scorer:
@@ -116,9 +121,19 @@ class Scorer:
             return len(answers) * max(map(len, answers))
         return sum(map(len, answers)) - (len(answers) - 1) * shared_prefix(*answers)
 
-    @torch.no_grad()
     def scores(self, prompts: Sequence[Answers]) -> list[list[float]]:
         """The reward of each answer to each prompt."""
-        reward_A, _ = self._model.score(pack_answers(prompts).to(self._device))
-        split = reward_A.cpu().split([len(answers) for answers in prompts])
-        return [rewards.tolist() for rewards in split]
+        return [rewards.tolist() for rewards, _ in self.features(prompts)]
+
+    @property
+    def classifier(self) -> PreTrainedModel:
+        return self._model.classifier
+
+    @torch.no_grad()
+    def features(self, prompts: Sequence[Answers]) -> list[Features]:
+        """The features of each prompt's answers."""
+        reward_A, z_AH = self._model.score(pack_answers(prompts).to(self._device))
+        sizes = [len(answers) for answers in prompts]
+        reward_s = reward_A.cpu().split(sizes)
+        z_s = [None] * len(sizes) if z_AH is None else z_AH.float().cpu().split(sizes)
+        return list(zip(reward_s, z_s, strict=True))

@@ -7,17 +7,22 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from fastapi import FastAPI
 from ray.serve import metrics
 
+from more_ray.calibrate.populations import ByPopulation, populations_of
 from more_ray.config.serve import ServeConfig
 from more_ray.data.rejects import InvalidRecord, Reason
 from more_ray.device import SCORING_TOKENS, use_threads
 from more_ray.evaluate.temperature import model_temperature
-from more_ray.model.scorer import Answers, Scorer
+from more_ray.model.scorer import Answers, Features, Scorer
 from more_ray.serve.api import NotFiniteError, make_api
 from more_ray.serve.batches import Batches
 from more_ray.serve.schemas import Info
+
+ANSWERS_AT_ONCE = 8
+"""Answers of one prompt that are computed together for a handle, which may ask for any number."""
 
 
 class RewardService:
@@ -28,7 +33,8 @@ class RewardService:
         self._config = config
         self._digest = digest
         self._scorer = Scorer(config.model, config.max_length, device)
-        self._batches: Batches[Answers, list[float]] = Batches(
+        self._populations = populations_of(config.model, self._scorer.classifier)
+        self._batches: Batches[Answers, Features] = Batches(
             self._compute, config.batch_tokens or SCORING_TOKENS[device]
         )
         temperature, origin = config.temperature, "given"
@@ -69,21 +75,45 @@ class RewardService:
     def check_health(self) -> None:
         self._batches.check()
 
+    async def by_population(self, prompt: Any, responses: Sequence[str]) -> ByPopulation:
+        """What everybody and each source think of any number of answers to a prompt, for handles.
+
+        Raises:
+            InvalidRecord, NotFiniteError: as `score`.
+        """
+        answers = await asyncio.to_thread(self._scorer.answers, prompt, responses)
+        parts = [
+            answers[first : first + ANSWERS_AT_ONCE]
+            for first in range(0, len(answers), ANSWERS_AT_ONCE)
+        ]
+        reward_A, z_AH = await self._features(parts)
+        if self._populations is None or z_AH is None:
+            return ByPopulation((), reward_A[None].double().numpy())
+        found = self._populations.by_population(z_AH.double().numpy())
+        found.reward_PA[0] = reward_A  # of `model.source`, if that is set
+        return found
+
     async def _rewards(self, prompts: list[Answers]) -> list[float]:
         sizes = [self._scorer.tokens(answers) for answers in prompts]
         if sum(sizes) > self._config.request_tokens:
             allowed = f"{sum(sizes)} tokens, {self._config.request_tokens} are allowed"
             raise InvalidRecord(Reason.TOO_LONG, allowed)
-        scores = await asyncio.gather(*map(self._batches.result, prompts, sizes))
-        flat = [score for answers in scores for score in answers]
-        for index, score in enumerate(flat):
+        return (await self._features(prompts))[0].tolist()
+
+    async def _features(self, prompts: list[Answers]) -> Features:
+        """Rewards and last hidden states of all answers, in order."""
+        sizes = [self._scorer.tokens(answers) for answers in prompts]
+        found = await asyncio.gather(*map(self._batches.result, prompts, sizes))
+        reward_A = torch.cat([reward_a for reward_a, _ in found])
+        for index, score in enumerate(reward_A.tolist()):
             if not math.isfinite(score):
                 raise NotFiniteError(f"the score of answer {index} is not finite: {score}")
-        return flat
+        states = [z_aH for _, z_aH in found if z_aH is not None]
+        return reward_A, torch.cat(states) if states else None
 
-    def _compute(self, prompts: Sequence[Answers]) -> list[list[float]]:
+    def _compute(self, prompts: Sequence[Answers]) -> list[Features]:
         tokens = sum(map(self._scorer.tokens, prompts))
         self._answers.inc(sum(map(len, prompts)))
         self._tokens.inc(tokens)
         self._batch_tokens.observe(tokens)
-        return self._scorer.scores(prompts)
+        return self._scorer.features(prompts)
