@@ -23,6 +23,10 @@ class ServeConfig(Section):
     """Most copies of the model, under load."""
     use_gpu: bool | None = None
     """A GPU for each replica. Unset: when the cluster has enough."""
+    direct: bool | None = None
+    """Answer from the replica itself, without Serve's proxy, which takes some milliseconds of each
+    request. Unset: where a single replica (max_replicas=1) serves on one machine. While a killed
+    replica starts again, it refuses connections; the proxy lets requests wait."""
     max_length: int | None = Field(None, ge=8)
     """Tokens of a prompt and its answer; longer ones lose their beginning. Unset: the limit
     that is saved with the model's tokenizer, with which it was trained."""

@@ -19,6 +19,7 @@ from more_ray.evaluate.temperature import model_temperature
 from more_ray.model.scorer import Answers, Features, Scorer
 from more_ray.serve.api import NotFiniteError, make_api
 from more_ray.serve.batches import Batches
+from more_ray.serve.listener import Bounded, Listener
 from more_ray.serve.schemas import Info
 
 ANSWERS_AT_ONCE = 8
@@ -32,6 +33,7 @@ class RewardService:
         use_threads(config.max_replicas, config.threads)
         self._config = config
         self._digest = digest
+        self._listener: Listener | None = None
         self._scorer = Scorer(config.model, config.max_length, device)
         self._populations = populations_of(config.model, self._scorer.classifier)
         self._batches: Batches[Answers, Features] = Batches(
@@ -57,6 +59,19 @@ class RewardService:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         return make_api(self, self._digest)
+
+    async def reconfigure(self, listen: dict[str, Any]) -> None:
+        """Listen on `host` and `port`; Serve calls it with the `user_config`, if there is one."""
+        config = self._config
+        most = config.max_ongoing + config.max_queued
+        app = Bounded(make_api(self, self._digest), most, config.timeout)
+        self._listener = Listener(app, **listen)
+        self._listener.start()
+
+    async def __del__(self) -> None:
+        """Serve awaits it before the replica ends."""
+        if self._listener:
+            await self._listener.stop()
 
     async def score(self, prompt: Any, responses: Sequence[str]) -> list[float]:
         """The reward of each answer to a prompt: messages, a transcript, or what a user says.
