@@ -1,5 +1,6 @@
-"""The reward service against a direct loop, and against servers that score one at a time.
+"""The saturated reward service beside a direct loop, vLLM's server, and less clever servers.
 
+make vllm
 python jobs/benchmarks/serving.py model.path=outputs/mine/model data.root=FOLDER
 
 All over loopback, with one replica and this machine's cores for it and for the clients together.
@@ -11,7 +12,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import aiohttp
@@ -24,10 +25,7 @@ from more_ray.config import DataConfig, ModelConfig, Section
 from more_ray.device import SCORING_TOKENS
 
 Request = dict[str, Any]
-FEW = 50
-"""Requests of which one is under way at a time."""
-REFUSED = "service, refused"
-"""Requests that come all the way to the API, where nothing is computed."""
+SERVICE, DIRECT = "service", "direct loop in full batches"
 
 
 class ServingBenchmark(Section):
@@ -38,11 +36,13 @@ class ServingBenchmark(Section):
     requests: int = Field(200, ge=1)
     """Pairs."""
     clients: int = Field(64, ge=1)
-    """Requests under way at a time at saturation."""
+    """Requests under way at a time."""
     rounds: int = Field(3, ge=1)
     """Measurements of each kind, in turn; the median counts."""
     port: int = 8_765
-    """Settings of the service."""
+    """Where each server listens in turn."""
+    vllm: str | None = ".venv-vllm/bin/python"
+    """The Python that has vLLM; null: without it."""
 
 
 def main() -> None:
@@ -50,40 +50,45 @@ def main() -> None:
     from record import record
 
     from more_ray.cluster import session
+
+    pairs = read_requests(config.data, config.requests)
+    seconds: dict[str, list[list[float]]] = {}
+    with user_errors(), session(2, verbose=False):
+        for _ in range(config.rounds):
+            for name, each in a_round(config, pairs):
+                seconds.setdefault(name, []).append(each)
+    record("serving", config.model_dump(mode="json"), rows(seconds, 2 * len(pairs)))
+
+
+def a_round(
+    config: ServingBenchmark, pairs: Sequence[Request]
+) -> Iterator[tuple[str, list[float]]]:
+    """Each way to score, with the seconds of the whole and then of each request."""
     from more_ray.config.serve import ServeConfig
 
-    pairs = read_requests(config)
+    served = ServeConfig(model=config.model, port=config.port, max_queued=10_000)
+    alone = served.changed(batch_tokens=1)
     singles = [
         {"prompt": pair["prompt"], "responses": [one]}
         for pair in pairs
         for one in pair["responses"]
     ]
-    served = ServeConfig(model=config.model, port=config.port, max_queued=10_000)
-    alone = served.changed(batch_tokens=1)
-    seconds: dict[str, list[list[float]]] = {}
-    with user_errors(), session(2, verbose=False):
-        direct = make_direct(served)
-        for _ in range(config.rounds):
-            for name, service, requests in (
-                ("service, saturated", served, pairs),
-                ("one request at a time", alone, pairs),
-                ("one answer at a time", alone, singles),
-            ):
-                each = load(service, requests, config.clients)
-                seconds.setdefault(name, []).append(each)
-            seconds.setdefault("direct loop", []).append(in_batches(direct, served, pairs))
-            for name, each in lone(served, direct, pairs[:FEW]).items():
-                seconds.setdefault(name, []).append(each)
-    record("serving", config.model_dump(mode="json"), rows(seconds, pairs))
+    yield SERVICE, load(served, pairs, config.clients)
+    yield DIRECT, in_batches(served, pairs)
+    yield "service behind Serve's proxy", load(served.changed(direct=False), pairs, config.clients)
+    if config.vllm:
+        yield "vLLM's server", by_vllm(config, pairs)
+    yield "a server that scores one request at a time", load(alone, pairs, config.clients)
+    yield "a server that scores one answer at a time", load(alone, singles, config.clients)
 
 
-def read_requests(config: ServingBenchmark) -> list[Request]:
+def read_requests(data: DataConfig, requests: int) -> list[Request]:
     """Prompts with both answers, from the test pairs of every source in turn."""
     from more_ray.data.records import Pair
     from more_ray.data.sources import iter_pairs, locate
 
-    sources = locate(config.data)
-    each = -(-config.requests // len(sources))
+    sources = locate(data)
+    each = -(-requests // len(sources))
     found = [
         [pair for pair in iter_pairs(source, "test") if isinstance(pair, Pair)][:each]
         for source in sources
@@ -91,7 +96,7 @@ def read_requests(config: ServingBenchmark) -> list[Request]:
     mixed = [pair for several in zip(*found, strict=False) for pair in several]
     return [
         {"prompt": list(pair.prompt), "responses": [pair.chosen, pair.rejected]}
-        for pair in mixed[: config.requests]
+        for pair in mixed[:requests]
     ]
 
 
@@ -100,10 +105,17 @@ def load(service: Any, requests: Sequence[Request], clients: int) -> list[float]
     from more_ray.serve.app import serving
 
     with serving(service) as url:
-        asyncio.run(ask(url, requests[:8], clients))  # warm
-        started = time.perf_counter()
-        each = asyncio.run(ask(url, requests, clients))
-        return [time.perf_counter() - started, *each]
+        return measured(url, requests, clients)
+
+
+def measured(
+    url: str, requests: Sequence[Request], clients: int, path: str = "/score"
+) -> list[float]:
+    """Seconds of the whole, then of each request."""
+    asyncio.run(ask(url + path, requests[:8], clients))  # warm
+    started = time.perf_counter()
+    each = asyncio.run(ask(url + path, requests, clients))
+    return [time.perf_counter() - started, *each]
 
 
 async def ask(url: str, requests: Sequence[Request], clients: int) -> list[float]:
@@ -123,43 +135,42 @@ async def post(
 ) -> float:
     """Seconds until it is answered."""
     started = time.perf_counter()
-    async with session.post(f"{url}/score", json=request) as answer:
+    async with session.post(url, json=request) as answer:
         assert answer.status == status, await answer.text()
         await answer.read()
     return time.perf_counter() - started
 
 
-def lone(service: Any, direct: Any, requests: Sequence[Request]) -> dict[str, list[float]]:
-    """As `load` for one client; directly, in turn with it; and refused for its lack of answers."""
-    import ray
-
-    from more_ray.serve.app import serving
-
-    over_http, directly, refused = [], [], []
-
-    async def in_turn(url: str) -> None:
-        async with aiohttp.ClientSession() as session:
-            for request in requests:
-                over_http.append(await post(session, url, request))
-                directly.append(ray.get(direct.seconds.remote([request])))
-                refused.append(await post(session, url, {**request, "responses": []}, 422))
-
-    with serving(service) as url:
-        asyncio.run(ask(url, requests[:8], 1))  # warm
-        asyncio.run(in_turn(url))
-    return {
-        "service, one client": [sum(over_http), *over_http],
-        "direct, one request": [sum(directly), *directly],
-        REFUSED: [sum(refused), *refused],
-    }
-
-
-def in_batches(direct: Any, service: Any, requests: Sequence[Request]) -> list[float]:
+def in_batches(service: Any, requests: Sequence[Request]) -> list[float]:
     """Seconds of the whole, then of each batch as full as the service's."""
     import ray
 
+    direct = make_direct(service)
     each = ray.get(direct.seconds_of_batches.remote(requests, SCORING_TOKENS["cpu"]))
+    ray.kill(direct)
     return [sum(each), *each]
+
+
+def by_vllm(config: ServingBenchmark, requests: Sequence[Request]) -> list[float]:
+    """As `load`, by vLLM's pooling server, of the same texts."""
+    from vllm_process import vllm_server
+
+    from more_ray.data.formatting import render
+    from more_ray.model.loading import load_reward_tokenizer
+
+    tokenizer = load_reward_tokenizer(config.model, None)
+    path = os.path.abspath(config.model.path)
+    bodies = [
+        {
+            "model": path,
+            "input": [render(tokenizer, one["prompt"], text) for text in one["responses"]],
+            "use_activation": False,
+        }
+        for one in requests
+    ]
+    options = ["--runner", "pooling", "--dtype", "float32", "--enforce-eager"]
+    with vllm_server(config.vllm, path, config.port, options) as url:
+        return measured(url, bodies, config.clients, "/classify")
 
 
 def make_direct(service: Any) -> Any:
@@ -202,32 +213,21 @@ class Direct:
         return [self.seconds(batch) for batch in batches]
 
 
-def rows(seconds: dict[str, list[list[float]]], pairs: Sequence[Request]) -> list[dict[str, Any]]:
-    """A row a way of scoring; ratios of answers/s of the same round, then the median of rounds."""
-    few = 2 * len(pairs[:FEW])
-    answers = {"service, one client": few, "direct, one request": few}
-    refused = seconds.pop(REFUSED)
-    added = np.subtract(seconds["service, one client"], seconds["direct, one request"])[:, 1:]
-    result = []
-    for name, rounds in seconds.items():
-        whole_R = np.array([one[0] for one in rounds])
-        scored = answers.get(name, 2 * len(pairs))
-        saturated_R = 2 * len(pairs) / np.array([one[0] for one in seconds["service, saturated"]])
-        result.append(
-            {
-                "scoring": name,
-                "answers": scored,
-                "answers/s": float(np.median(scored / whole_R)),
-                "service's times this": float(np.median(saturated_R / (scored / whole_R))),
-                "median ms": float(1e3 * np.median([one[1:] for one in rounds])),
-            }
-        )
-        if name == "service, one client":
-            result[-1]["ms more than direct"] = float(1e3 * np.median(added))
-            result[-1]["ms of one that is refused"] = float(
-                1e3 * np.median([one[1:] for one in refused])
-            )
-    return result
+def rows(seconds: dict[str, list[list[float]]], answers: int) -> list[dict[str, Any]]:
+    """A row a way of scoring; ratios within a round, then their median."""
+    whole = {name: np.array([one[0] for one in rounds]) for name, rounds in seconds.items()}
+    return [
+        {
+            "scoring": name,
+            "answers/s": float(np.median(answers / whole[name])),
+            "of the direct loop": float(np.median(whole[DIRECT] / whole[name])),
+            "the service's times this": float(np.median(whole[name] / whole[SERVICE])),
+            "least": float(min(whole[name] / whole[SERVICE])),
+            "most": float(max(whole[name] / whole[SERVICE])),
+            "median ms": float(1e3 * np.median([one[1:] for one in rounds])),
+        }
+        for name, rounds in seconds.items()
+    ]
 
 
 if __name__ == "__main__":
