@@ -17,7 +17,7 @@ from more_ray.config.sample import SamplingConfig
 from more_ray.data.formatting import render_prompt
 from more_ray.data.messages import Message
 from more_ray.model.loading import load_causal_lm, load_tokenizer
-from more_ray.sample.sampler import Draws, Sampler
+from more_ray.sample.engines.with_transformers import Draws, Sampler
 
 PROMPTS = [
     [Message(role="user", content=text)]
