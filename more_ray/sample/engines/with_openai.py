@@ -84,25 +84,27 @@ class Asker:
     ) -> list[Sample]:
         """At least one sample, at most as many as asked for; `number` is that of the first."""
         while True:
-            logprobs, n = self._gives_logprobs, samples if self._takes_n else 1
-            request = self._request(prompt, request_seed(self._sampling.seed, seed, number))
-            request |= {"logprobs": True} if logprobs else {}
-            request |= {"n": n} if n > 1 else {}
             async with self._room:
+                logprobs, n = self._gives_logprobs, samples if self._takes_n else 1
+                request = self._request(prompt, request_seed(self._sampling.seed, seed, number))
+                request |= {"logprobs": True} if logprobs else {}
+                request |= {"n": n} if n > 1 else {}
                 client = next(self._clients)
                 try:
                     completion = await complete(client, **request)
                     return _read(completion, self._sampling.stop)[:n]
                 except REFUSED as error:
-                    if not logprobs and n == 1:
+                    if n > 1 and "logprob" not in error.message:
+                        self._takes_n = False
+                    elif logprobs:
+                        self._gives_logprobs = False
+                    elif n > 1:
+                        self._takes_n = False
+                    else:
                         line = explain(client, error)
                         raise UserError(f"prompt {seed} was refused by {line}") from error
                 except FAILED as error:
                     raise UserError(explain(client, error)) from error
-            if logprobs:
-                self._gives_logprobs = False
-            else:
-                self._takes_n = False
 
     def _request(self, prompt: Sequence[Message], seed: int) -> dict[str, Any]:
         sampling = self._sampling
