@@ -5,6 +5,8 @@ Imported in the environment of the engine, which need not have all that the othe
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -88,6 +90,9 @@ def _process(config: RejectionSamplingConfig, gpus: float) -> dict[str, Any]:
         return options | {"num_cpus": ASKER_CPUS}
     if policy.engine == "vllm":
         variables = {**options["runtime_env"]["env_vars"], **OF_VLLM}
+        if not gpus:
+            # vLLM's kernels take this number, whatever torch has been told; Ray would say 1.
+            variables["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // config.workers))
         python = {"py_executable": policy.python} if policy.python else {}
         options["runtime_env"] = {"env_vars": variables, **python}
     return options
@@ -105,9 +110,9 @@ def _pool(config: RejectionSamplingConfig) -> ray.data.ActorPoolStrategy:
 
 
 def _cause(error: BaseException) -> str:
-    """The message of this package's own error, from the report that Ray makes around it."""
-    for line in reversed(str(error).splitlines()):
-        kind, _, message = line.strip().partition("Error: ")
-        if kind.startswith("more_ray."):
-            return message
-    return last_line(error)
+    """The message of this package's own error, or of the last other one, from the report that Ray
+    makes around it."""
+    found = re.findall(r"^\s*([\w.]*Error): (.+)$", str(error), re.MULTILINE)
+    own = [message for kind, message in found if kind.startswith("more_ray.")]
+    others = [message for kind, message in found if not kind.startswith("ray.")]
+    return [last_line(error), *others, *own][-1]
