@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ def test_a_job_killed_at_any_block_goes_on(
     for done in (1, BLOCKS // 3):
         killed = subprocess.Popen(job(folder), env=without_cluster(), start_new_session=True)
         try:
-            wait_for(lambda done=done: len(parts(folder)) >= done, 300, "part")
+            wait_for(partial(has_parts, folder, done, killed), 600, "part")
         finally:
             os.killpg(killed.pid, signal.SIGKILL)
             killed.wait()
@@ -149,6 +150,11 @@ def test_a_job_killed_at_any_block_goes_on(
     if name in EXACT:
         run(job(tmp_path / "whole"))
         assert sampled(tmp_path / "whole") == [samples, best]
+
+
+def has_parts(folder: Path, number: int, job: subprocess.Popen[bytes]) -> bool:
+    assert job.poll() is None, "the job ended"
+    return len(parts(folder)) >= number
 
 
 def check_samples(samples: list[dict[str, Any]], name: str) -> None:
