@@ -15,11 +15,12 @@ from more_ray.config.model import ModelConfig
 class PolicyConfig(RequestConfig, ModelConfig):
     engine: Literal["transformers", "openai", "vllm"] = "transformers"
     """What samples from the model at `path`. transformers: this package's workers, with any model
-    that it loads. vllm: workers that each hold a vLLM; several times as fast on GPUs, and on a CPU
-    in bf16. openai: any endpoint with OpenAI's chat completions (vLLM, SGLang, TGI, llama.cpp,
+    that it loads. vllm: workers that each hold a vLLM; the faster choice with dtype=bfloat16, on a
+    GPU or a CPU. openai: any endpoint with OpenAI's chat completions (vLLM, SGLang, TGI, llama.cpp,
     `transformers serve`, Ray Serve LLM), whose own model answers: `path` is not read."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    """The precision of transformers and vllm. auto: bfloat16 on a GPU, float32 on a CPU."""
+    """The precision of transformers and vllm. auto: bfloat16 on a GPU, float32 on a CPU, where
+    bfloat16 is faster with a processor that has instructions for it."""
     base_url: MayChange[str | list[str] | None] = None
     """With openai: the endpoint, such as `http://localhost:8000/v1`; of several, each gets a
     request in turn."""
