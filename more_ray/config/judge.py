@@ -6,12 +6,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from more_ray.config.base import Section
+from more_ray.config.endpoint import RequestConfig
 
 Criterion = Literal["helpful", "harmless"]
 
 
-class JudgeEndpoint(Section):
+class JudgeEndpoint(RequestConfig):
     base_url: str = "https://api.openai.com/v1"
     """Any endpoint that speaks OpenAI's chat completions."""
     model: str
@@ -28,15 +28,6 @@ class JudgeEndpoint(Section):
     """What the endpoint calls that limit: OpenAI's newer models take only the second."""
     temperature: float | None = Field(0.0, ge=0)
     """Sampling temperature. null: the endpoint's own, the only one that some models take."""
-    concurrency: int = Field(8, ge=1)
-    """Requests in flight at a time."""
-    requests_per_minute: float | None = Field(None, gt=0)
-    """Start no more requests than this, retries included. Unset: no limit."""
-    retries: int = Field(5, ge=0)
-    """How often a request is tried again after a failure of the network, a time-out, or HTTP status
-    408, 409, 429 or 5xx, waiting longer each time."""
-    timeout: float = Field(120.0, gt=0)
-    """Seconds that an endpoint may stay silent."""
     cache: str = "~/.cache/more_ray/judge"
     """Local folder of the judge's answers. An answer in it is never requested again."""
     input_price: float | None = Field(None, ge=0)

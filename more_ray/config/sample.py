@@ -2,10 +2,54 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, JsonValue, model_validator
+from typing_extensions import Self
 
 from more_ray.config.base import MayChange, Section
+from more_ray.config.endpoint import RequestConfig
 from more_ray.config.model import ModelConfig
+
+
+class PolicyConfig(RequestConfig, ModelConfig):
+    engine: Literal["transformers", "openai", "vllm"] = "transformers"
+    """What samples from the model at `path`. transformers: this package's workers, with any model
+    that it loads. vllm: workers that each hold a vLLM; the faster choice with dtype=bfloat16, on a
+    GPU or a CPU. openai: any endpoint with OpenAI's chat completions (vLLM, SGLang, TGI, llama.cpp,
+    `transformers serve`, Ray Serve LLM), whose own model answers: `path` is not read."""
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """The precision of transformers and vllm. auto: bfloat16 on a GPU, float32 on a CPU, where
+    bfloat16 is faster with a processor that has instructions for it."""
+    base_url: MayChange[str | list[str] | None] = None
+    """With openai: the endpoint, such as `http://localhost:8000/v1`; of several, each gets a
+    request in turn."""
+    name: str | None = None
+    """With openai: the model, by the name that the endpoint knows it under."""
+    api_key_env: MayChange[str | None] = None
+    """With openai: the environment variable that holds the API key, on the node that asks. null:
+    the endpoint needs no key."""
+    python: MayChange[str | None] = None
+    """With vllm: the Python of an environment that has vLLM, Ray and this package, on every node;
+    `make vllm` makes `.venv-vllm/bin/python`. Unset: the Python of the other workers."""
+    engine_args: dict[str, JsonValue] = Field({})
+    """With vllm: further arguments of `vllm.LLM`, such as `tensor_parallel_size`."""
+
+    @model_validator(mode="after")
+    def _has_an_endpoint(self) -> Self:
+        if self.engine == "openai" and not (self.base_url and self.name):
+            raise ValueError("policy.engine: openai needs policy.base_url and policy.name")
+        return self
+
+    def precision(self, on_gpu: bool) -> Literal["bfloat16", "float32"]:
+        if self.dtype == "auto":
+            return "bfloat16" if on_gpu else "float32"
+        return self.dtype
+
+    def at(self, path: str) -> Self:
+        """The same engine with a whole model in a folder."""
+        of_engine = type(self).model_fields.keys() - ModelConfig.model_fields.keys()
+        return type(self)(path=path, **self.model_dump(include=of_engine))
 
 
 class SamplingConfig(Section):
@@ -14,7 +58,8 @@ class SamplingConfig(Section):
     max_new_tokens: int = Field(128, ge=1)
     """Tokens after which an answer is cut off."""
     max_prompt_tokens: int = Field(384, ge=8)
-    """Tokens of a prompt; longer ones lose their beginning."""
+    """Tokens of a prompt; longer ones lose their beginning. An endpoint gets prompts whole, and
+    refuses those that are too long for its model."""
     temperature: float = Field(1.0, gt=0)
     """What the logits are divided by; 1 is the policy's own distribution."""
     top_p: float = Field(1.0, gt=0, le=1)
@@ -36,7 +81,7 @@ class RejectionSamplingConfig(Section):
     instruction, a transcript "Human: ... Assistant:", or a list of messages."""
     limit: int | None = Field(None, ge=1)
     """Use only the first prompts of the file."""
-    policy: ModelConfig = ModelConfig()
+    policy: PolicyConfig = PolicyConfig()
     """The causal LM that answers."""
     sampling: SamplingConfig = SamplingConfig()
     """How it answers."""
@@ -47,9 +92,9 @@ class RejectionSamplingConfig(Section):
     """Folder of an earlier sampling, whose answers are scored instead of new ones: the
     same prompts, policy and `sampling`, another reward model."""
     workers: MayChange[int] = Field(1, ge=1)
-    """Processes that sample."""
+    """Processes that sample; one asks the endpoint where there is one."""
     use_gpu: MayChange[bool | None] = None
-    """A GPU, or half of one, for each worker and for the reward model; the policy samples in bf16
-    there. Unset: when the cluster has enough."""
+    """A GPU, or half of one, for each worker and for the reward model. Unset: when the cluster has
+    enough."""
     verbose: MayChange[bool] = False
     """Show the logs of Ray and the workers."""

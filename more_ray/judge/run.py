@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from more_ray import storage
 from more_ray.config.judge import JudgeConfig
+from more_ray.endpoint import Pace, api_key, open_client
 from more_ray.errors import UserError
 from more_ray.judge.cache import Answer, AnswerCache, request_key
-from more_ray.judge.client import ask_all, open_client
+from more_ray.judge.client import ask_all
 from more_ray.judge.pairs import AnswerPair, read_pairs
 from more_ray.judge.question import outcome, question, read_verdict
 from more_ray.judge.summary import summarise
@@ -172,7 +173,8 @@ def _finished(work: Coroutine[Any, Any, Refused]) -> Refused:
 async def _ask(
     config: JudgeConfig, plan: Plan, cache: AnswerCache, on_answer: Callable[[], None]
 ) -> Refused:
-    async with open_client(config) as client:
+    pace, key = Pace(config.requests_per_minute), api_key(config.api_key_env)
+    async with open_client(config.base_url, key, config, pace) as client:
         return await ask_all(client, plan.todo, cache, config.concurrency, on_answer)
 
 

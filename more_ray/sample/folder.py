@@ -16,9 +16,12 @@ from more_ray.config.sample import RejectionSamplingConfig
 from more_ray.errors import UserError
 from more_ray.parquet import read_table, write_tables
 from more_ray.run_folder import CONFIG, check_same
+from more_ray.sample.engines.protocol import EngineRecord
 from more_ray.sample.prompts import Prompt
 from more_ray.sample.selection import BEST_SCHEMA, SAMPLE_SCHEMA, SCORED_SCHEMA
 
+ENGINES = "more_ray.engines"
+"""Key of the Parquet metadata that says what drew the samples."""
 PARTS_AT_ONCE = 128
 """Parts that are held in memory together; they make one row group of `samples.parquet`."""
 
@@ -46,7 +49,7 @@ class SamplesFolder:
             raise UserError(f"samples_from: {self.path} holds no {CONFIG}")
         before = read(RejectionSamplingConfig, storage.read_text(self._config_path))
         for key in ("policy", "sampling"):
-            if getattr(before, key) != getattr(config, key):
+            if getattr(before, key).fixed() != getattr(config, key).fixed():
                 raise UserError(f"samples_from: {self.path} holds samples with another {key}")
         self._check_prompts(config, prompts)
 
@@ -73,24 +76,45 @@ class SamplesFolder:
 
     def read_samples(self, row: int) -> pa.Table:
         """The samples of a block, as they were drawn."""
-        return read_table(self.part(row), SAMPLE_SCHEMA.names)
+        return _complete(read_table(self.part(row)), SAMPLE_SCHEMA)
 
     def write_part(self, samples: pa.Table) -> None:
         """Write the scored samples of a block."""
         write_tables(self.part(samples["row"][0].as_py()), [samples], SCORED_SCHEMA)
 
+    def note_engines(self, records: Sequence[EngineRecord]) -> None:
+        """Keep what drew samples here, in the order in which it began."""
+        known = self.engines()
+        new = [record for record in records if record not in known]
+        storage.write_json(self._engines_path, [*known, *new])
+
+    def engines(self) -> list[EngineRecord]:
+        """What drew the samples: more than one where a later version went on. Earlier versions of
+        this package did not note it."""
+        path = self._engines_path
+        return storage.read_json(path) if storage.exists(path) else []
+
+    @property
+    def _engines_path(self) -> str:
+        return storage.join(self.path, "engines.json")
+
     def collect(self, prompts: int, samples: int) -> pa.Table:
         """Write `samples.parquet` and `best.parquet` from all parts.
+
+        Their metadata has `engines`, as JSON, under `ENGINES`.
 
         Returns:
             All samples, without their texts.
         """
         whole = storage.join(self.path, "samples.parquet")
-        write_tables(whole, self._parts(prompts), SCORED_SCHEMA)
+        engines = {ENGINES: json.dumps(self.engines())}
+        write_tables(whole, self._parts(prompts), SCORED_SCHEMA.with_metadata(engines))
         best = (
             part.filter(part["selected"]).select(BEST_SCHEMA.names) for part in self._parts(prompts)
         )
-        write_tables(storage.join(self.path, "best.parquet"), best, BEST_SCHEMA)
+        write_tables(
+            storage.join(self.path, "best.parquet"), best, BEST_SCHEMA.with_metadata(engines)
+        )
         texts = ("prompt", "response")
         table = read_table(whole, [name for name in SCORED_SCHEMA.names if name not in texts])
         assert np.array_equal(table["row"], np.repeat(np.arange(prompts), samples))
@@ -100,7 +124,18 @@ class SamplesFolder:
         step = PARTS_AT_ONCE * self.block
         for first in range(0, prompts, step):
             rows = range(first, min(first + step, prompts), self.block)
-            yield pa.concat_tables([read_table(self.part(row)) for row in rows])
+            parts = [_complete(read_table(self.part(row)), SCORED_SCHEMA) for row in rows]
+            yield pa.concat_tables(parts)
+
+
+def _complete(part: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The columns of `schema`; null where a part of an earlier version lacks one."""
+    there = part.column_names
+    columns = [
+        part[field.name] if field.name in there else pa.nulls(len(part), field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _digest(prompts: Sequence[Prompt]) -> str:

@@ -8,29 +8,27 @@ as without the kill.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import jinja2
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
-import torch
 
 from more_ray import storage
-from more_ray.cluster import RETRIES, shared_gpus, worker_options
+from more_ray.cluster import RETRIES, shared_gpus
 from more_ray.config.sample import RejectionSamplingConfig
 from more_ray.data.formatting import render_prompt
 from more_ray.data.rejects import Reason
-from more_ray.device import begun_on_gpu, use_threads
-from more_ray.errors import DataError, UserError, last_line
-from more_ray.model.loading import check_model, check_reward_model, load_causal_lm
+from more_ray.device import begun_on_gpu
+from more_ray.errors import DataError, ModelError
+from more_ray.model.loading import check_model, check_reward_model
 from more_ray.model.tokenizer import load_tokenizer
 from more_ray.run_folder import DEVICE
 from more_ray.sample.folder import SamplesFolder
 from more_ray.sample.prompts import Prompt, read_prompts
-from more_ray.sample.sampler import Sampler
-from more_ray.sample.selection import PROMPT_SCHEMA, SAMPLE_SCHEMA, Score, select, summarise
+from more_ray.sample.selection import PROMPT_SCHEMA, Score, select, summarise
+from more_ray.sample.workers import SampleBlock, map_options, ray_errors, record_on_worker
 
 SCORER_CPUS = 0.5
 """A scorer waits for samples most of the time."""
@@ -63,18 +61,24 @@ def sample_and_select(
         progress(len(prompts), len(prompts), 0)
         return storage.read_json(summary_path)
     starts = [row for row in range(0, len(prompts), size) if not storage.exists(folder.part(row))]
+    gpus = 0.0
     if config.samples_from:
         source = SamplesFolder(storage.absolute(config.samples_from), size)
         source.check_samples(config, prompts)
+        folder.note_engines(source.engines())
         waiting = [source.read_samples(row) for row in starts]
     else:
+        gpus = _gpus(config, folder)
+        if starts:
+            folder.note_engines([record_on_worker(config, gpus)])
         waiting = [_block(prompts[row : row + size], row) for row in starts]
     done, tokens = len(prompts) - sum(len(prompts[row : row + size]) for row in starts), 0
     progress(done, len(prompts), tokens)
-    for part in _run(config, folder, waiting, make_score):
+    for part in _run(config, folder, waiting, make_score, gpus):
         done, tokens = done + part["prompts"], tokens + part["tokens"]
         progress(done, len(prompts), tokens)
     summary = summarise(folder.collect(len(prompts), config.sampling.samples))
+    summary["engines"] = folder.engines()
     storage.write_json(summary_path, summary)
     return summary
 
@@ -83,16 +87,27 @@ def check_inputs(config: RejectionSamplingConfig) -> list[Prompt]:
     """The prompts; raises DataError and ModelError for what would fail later, in a worker."""
     prompts = read_prompts(config.prompts, config.limit)
     check_reward_model(config.reward)
-    sampling = config.sampling
-    check_model(config.policy, sampling.max_prompt_tokens + sampling.max_new_tokens, policy=True)
-    tokenizer = load_tokenizer(config.policy, sampling.max_prompt_tokens)
+    if config.policy.engine != "openai":
+        _check_policy(config, prompts)
+    return prompts
+
+
+def _check_policy(config: RejectionSamplingConfig, prompts: Sequence[Prompt]) -> None:
+    policy, sampling = config.policy, config.sampling
+    made_here = policy.path == "tiny" or policy.path.endswith(".gguf") or policy.layers
+    if policy.engine == "vllm" and made_here:
+        raise ModelError(
+            f"policy.path: vllm takes neither {policy.path} nor the first blocks of a model; "
+            "allowed: a folder or hub name of a whole model in safetensors"
+        )
+    check_model(policy, sampling.max_prompt_tokens + sampling.max_new_tokens, policy=True)
+    tokenizer = load_tokenizer(policy, sampling.max_prompt_tokens)
     for row, prompt in enumerate(prompts):
         try:
             render_prompt(tokenizer, prompt)
         except jinja2.TemplateError as error:
             reason = f"{Reason.TEMPLATE.value}: {error}"
             raise DataError(f"{config.prompts}, prompt {row}: {reason}") from error
-    return prompts
 
 
 def _block(prompts: Sequence[Prompt], first: int) -> pa.Table:
@@ -105,6 +120,7 @@ def _run(
     folder: SamplesFolder,
     blocks: list[pa.Table],
     make_score: Callable[[], Score],
+    gpus: float,
 ) -> Iterator[dict[str, int]]:
     """Sample, score and write blocks; yields the number of prompts and tokens of each."""
     if not blocks:
@@ -112,15 +128,7 @@ def _run(
     whole = {"batch_size": None, "batch_format": "pyarrow"}
     samples = ray.data.from_arrow(blocks)
     if not config.samples_from:
-        gpus = _gpus(config, folder)
-        samples = samples.map_batches(
-            SampleBlock,
-            fn_constructor_args=(config, "cuda" if gpus else "cpu"),
-            compute=ray.data.ActorPoolStrategy(size=config.workers),
-            **worker_options(gpus),
-            ray_remote_args_fn=lambda: RETRIES,
-            **whole,
-        )
+        samples = samples.map_batches(SampleBlock, **map_options(config, gpus), **whole)
     written = samples.map_batches(
         SelectAndWrite,
         fn_constructor_args=(folder, make_score),
@@ -129,50 +137,18 @@ def _run(
         ray_remote_args_fn=lambda: RETRIES,
         **whole,
     )
-    try:
+    with ray_errors():
         yield from written.iter_rows()
-    except ray.exceptions.RayError as error:
-        raise UserError(f"sampling failed: {_cause(error)}") from error
 
 
 def _gpus(config: RejectionSamplingConfig, folder: SamplesFolder) -> float:
     """GPUs of each sampling worker, or 0: a run keeps its device, as others draw other samples."""
+    if config.policy.engine == "openai":
+        return 0
     available = shared_gpus(config.use_gpu, config.workers) > 0
     use_gpu = begun_on_gpu(folder.path, "use_gpu", config.use_gpu, available)
     storage.write_json(storage.join(folder.path, DEVICE), {"use_gpu": use_gpu})
     return shared_gpus(use_gpu, config.workers)
-
-
-def _cause(error: BaseException) -> str:
-    """The message of this package's own error, from the report that Ray makes around it."""
-    for line in reversed(str(error).splitlines()):
-        kind, _, message = line.strip().partition("Error: ")
-        if kind.startswith("more_ray."):
-            return message
-    return last_line(error)
-
-
-class SampleBlock:
-    """A Ray Data actor that holds the policy."""
-
-    def __init__(self, config: RejectionSamplingConfig, device: str) -> None:
-        use_threads(config.workers)
-        tokenizer = load_tokenizer(config.policy, config.sampling.max_prompt_tokens)
-        dtype = torch.bfloat16 if device == "cuda" else torch.float32
-        policy = load_causal_lm(config.policy, tokenizer, dtype, config.sampling.seed)
-        self._sampler = Sampler(policy.to(device), tokenizer, config.sampling)
-
-    def __call__(self, block: pa.Table) -> pa.Table:
-        prompts = block.to_pylist()
-        samples = self._sampler.sample(
-            [prompt["prompt"] for prompt in prompts], seeds=[prompt["row"] for prompt in prompts]
-        )
-        rows = [
-            {**prompt, "sample": number, **asdict(sample)}
-            for prompt, answers in zip(prompts, samples, strict=True)
-            for number, sample in enumerate(answers)
-        ]
-        return pa.Table.from_pylist(rows, SAMPLE_SCHEMA)
 
 
 class SelectAndWrite:

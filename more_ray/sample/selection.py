@@ -30,9 +30,10 @@ SAMPLE_SCHEMA = pa.schema(
         pa.field("response", pa.string(), nullable=False),
         pa.field("tokens", pa.int32(), nullable=False),
         pa.field("finished", pa.bool_(), nullable=False),
+        pa.field("log_likelihood", pa.float32()),
     ]
 )
-"""The samples of a prompt follow each other."""
+"""The samples of a prompt follow each other; the columns are those of `engines.protocol.Sample`."""
 
 SCORED_SCHEMA = pa.schema(
     [

@@ -12,7 +12,7 @@ PACKAGE = Path(more_ray.__file__).parent
 LAYERS = [
     {"errors", "fork_server", "environment", "metrics", "objective", "bars"},
     {"config", "storage"},
-    {"parquet", "run_folder", "cluster"},
+    {"parquet", "run_folder", "cluster", "endpoint"},
     {"device", "data"},
     {"model", "results"},
     {"evaluate"},

@@ -7,14 +7,13 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from own_endpoint import Answering, Endpoint, Reply, question_of, says
 
 import more_ray
 from more_ray.config.judge import JudgeConfig
@@ -23,19 +22,7 @@ from more_ray.judge.cache import AnswerCache
 from more_ray.judge.run import Estimate, estimate, judge, make_plan
 
 PAIRS = 4
-Reply = tuple[int, dict[str, str], str]
 SOON = {"retry-after-ms": "1"}
-
-
-def says(text: str) -> Reply:
-    choice = {
-        "index": 0,
-        "finish_reason": "stop",
-        "message": {"role": "assistant", "content": text},
-    }
-    usage = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
-    body = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "usage": usage}
-    return 200, {}, json.dumps({**body, "choices": [choice]})
 
 
 def prefers_good(question: str) -> Reply:
@@ -43,49 +30,15 @@ def prefers_good(question: str) -> Reply:
     return says(f"Comparison: one is good.\nMore helpful: {letter}")
 
 
-class Endpoint:
-    """Answers the question number n by `reply(n, question)`; keeps when each came."""
-
-    def __init__(self) -> None:
-        self.reply: Callable[[int, str], Reply] = lambda _, question: prefers_good(question)
-        self.questions: list[str] = []
-        self.times: list[float] = []
-        self.at_once = self.most_at_once = 0
-        lock, endpoint = threading.Lock(), self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                request = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                with lock:
-                    endpoint.at_once += 1
-                    endpoint.most_at_once = max(endpoint.most_at_once, endpoint.at_once)
-                    number = len(endpoint.questions)
-                    endpoint.questions.append(request["messages"][0]["content"])
-                    endpoint.times.append(time.monotonic())
-                status, headers, body = endpoint.reply(number, endpoint.questions[number])
-                with lock:
-                    endpoint.at_once -= 1
-                self.send_response(status)
-                for name, value in {"content-type": "application/json", **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                with suppress(BrokenPipeError):  # who asked has given up
-                    self.wfile.write(body.encode())
-
-            def log_message(self, *_: Any) -> None: ...
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        # It looks that often whether it shall end.
-        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+def on_question(reply: Callable[[int, str], Reply]) -> Answering:
+    return lambda number, request: reply(number, question_of(request))
 
 
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
-    one = Endpoint()
+    one = Endpoint(on_question(lambda _, question: prefers_good(question)))
     yield one
-    one.server.shutdown()
-    one.server.server_close()
+    one.close()
 
 
 @pytest.fixture
@@ -143,7 +96,9 @@ def test_another_criterion_or_model_is_asked_anew(endpoint: Endpoint, config: Ju
 def test_unparsable_answers_are_counted_and_not_asked_again(
     endpoint: Endpoint, config: JudgeConfig
 ) -> None:
-    endpoint.reply = lambda _, question: says("Both are fine." if "n 1" in question else "A")
+    endpoint.reply = on_question(
+        lambda _, question: says("Both are fine." if "n 1" in question else "A")
+    )
     for _ in range(2):
         result = run(config)
         assert (result["unparsable"], result["tie"], result["said_a"]) == (1, PAIRS - 1, 1)
@@ -157,7 +112,7 @@ def test_failures_that_pass_are_tried_again(
     def reply(number: int, question: str) -> Reply:
         return (status, SOON, "{}") if number in (0, 5) else prefers_good(question)
 
-    endpoint.reply = reply
+    endpoint.reply = on_question(reply)
     assert run(config)["win"] == PAIRS
     assert len(endpoint.questions) == 2 * PAIRS + 2
 
@@ -176,13 +131,15 @@ def test_failures_that_pass_are_tried_again(
 def test_other_failures_end_in_one_line_and_a_rerun_goes_on(
     endpoint: Endpoint, config: JudgeConfig, reply: Reply, asked: int, message: str
 ) -> None:
-    endpoint.reply = lambda number, question: prefers_good(question) if number < 3 else reply
+    endpoint.reply = on_question(
+        lambda number, question: prefers_good(question) if number < 3 else reply
+    )
     with pytest.raises(UserError) as error:
         run(config, concurrency=1)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
     assert len(endpoint.questions) == 3 + asked
-    endpoint.reply = lambda _, question: prefers_good(question)
+    endpoint.reply = on_question(lambda _, question: prefers_good(question))
     assert run(config)["win"] == PAIRS
     assert len(endpoint.questions) == 2 * PAIRS + asked
 
@@ -194,7 +151,7 @@ def test_a_silent_endpoint_is_given_up(endpoint: Endpoint, config: JudgeConfig) 
         silent.wait(5)
         return prefers_good(question)
 
-    endpoint.reply = reply
+    endpoint.reply = on_question(reply)
     with pytest.raises(UserError, match="timed out"):
         run(config, timeout=0.2, retries=1, concurrency=1)
     silent.set()
@@ -210,10 +167,12 @@ def test_a_refused_request_is_counted_and_the_others_go_on(
     endpoint: Endpoint, config: JudgeConfig
 ) -> None:
     too_long: Reply = (400, {}, '{"error": {"message": "too long"}}')
-    endpoint.reply = lambda _, question: too_long if "n 2" in question else prefers_good(question)
+    endpoint.reply = on_question(
+        lambda _, question: too_long if "n 2" in question else prefers_good(question)
+    )
     result = run(config)
     assert (result["win"], result["unparsable"], result["refused"]) == (PAIRS - 1, 1, 2)
-    endpoint.reply = lambda _, question: too_long
+    endpoint.reply = on_question(lambda _, question: too_long)
     with pytest.raises(UserError, match=r"refused all requests.*too long"):
         run(config, model="other")
 
@@ -228,7 +187,7 @@ def test_the_pace_holds_for_retries_too(endpoint: Endpoint, config: JudgeConfig)
     def reply(number: int, question: str) -> Reply:
         return (429, SOON, "{}") if number == 0 else prefers_good(question)
 
-    endpoint.reply = reply
+    endpoint.reply = on_question(reply)
     started = time.monotonic()
     run(config, requests_per_minute=600)  # one in 0.1 s
     assert len(endpoint.times) == 2 * PAIRS + 1
@@ -240,7 +199,7 @@ def test_no_more_at_a_time_than_allowed(endpoint: Endpoint, config: JudgeConfig)
         time.sleep(0.1)
         return prefers_good(question)
 
-    endpoint.reply = reply
+    endpoint.reply = on_question(reply)
     run(config, concurrency=3)
     assert endpoint.most_at_once == 3
 

@@ -34,7 +34,7 @@ from more_ray.model.loading import (
 )
 from more_ray.model.reward_model import RewardModel, choose_batch_format
 from more_ray.model.tokenizer import load_tokenizer, training_tokenizer
-from more_ray.sample.sampler import Sampler
+from more_ray.sample.engines.with_transformers import Sampler
 from more_ray.train.engine import gather_weights
 
 PACKED = {

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
+from more_ray.config import ModelConfig
 from more_ray.config.sample import RejectionSamplingConfig
 from more_ray.errors import UserError
-from more_ray.sample.folder import SamplesFolder
+from more_ray.sample.engines.protocol import EngineRecord
+from more_ray.sample.folder import ENGINES, SamplesFolder
 from more_ray.sample.prompts import Prompt
-from more_ray.sample.selection import SCORED_SCHEMA
+from more_ray.sample.selection import SAMPLE_SCHEMA, SCORED_SCHEMA
 
 PROMPTS: list[Prompt] = [({"role": "user", "content": f"question {row}"},) for row in range(5)]
 
@@ -33,6 +37,7 @@ def scored(rows: range) -> pa.Table:
                 "response": f"answer {row}.{sample}",
                 "tokens": 3,
                 "finished": True,
+                "log_likelihood": -1.5,
                 "score": float(sample),
                 "duplicate": False,
                 "selected": sample == 1 and row != 3,
@@ -63,14 +68,65 @@ def test_the_whole_is_the_parts_in_order(tmp_path: Path) -> None:
     }
 
 
+def record(version: str) -> EngineRecord:
+    return EngineRecord(
+        engine="vllm",
+        version=version,
+        model="m",
+        dtype="bfloat16",
+        reproducible="same samples in the same batches",
+    )
+
+
+def test_the_files_say_what_drew_the_samples(tmp_path: Path) -> None:
+    """Also where a later version went on."""
+    folder = SamplesFolder(str(tmp_path), block=2)
+    for rows in (range(2), range(2, 4), range(4, 5)):
+        folder.write_part(scored(rows))
+    for version in ("1", "1", "2"):
+        folder.note_engines([record(version)])
+    folder.collect(prompts=5, samples=2)
+    for name in ("samples", "best"):
+        metadata = pq.read_schema(tmp_path / f"{name}.parquet").metadata
+        assert json.loads(metadata[ENGINES.encode()]) == [record("1"), record("2")]
+
+
+def test_parts_of_an_earlier_version_have_no_log_likelihoods(tmp_path: Path) -> None:
+    folder = SamplesFolder(str(tmp_path), block=2)
+    for rows in (range(2), range(2, 4), range(4, 5)):
+        folder.write_part(scored(rows))
+    old = tmp_path / "parts" / "part-00000.parquet"
+    pq.write_table(pq.read_table(old).drop_columns(["log_likelihood"]), old)
+    samples = folder.read_samples(0)
+    assert samples.schema.equals(SAMPLE_SCHEMA)
+    assert samples["response"].equals(scored(range(2))["response"])
+    folder.collect(prompts=5, samples=2)
+    table = pq.read_table(tmp_path / "samples.parquet")
+    assert table["log_likelihood"].to_pylist() == [None] * 4 + [-1.5] * 6
+    assert folder.engines() == []
+
+
 def test_a_folder_belongs_to_its_config_and_prompts(tmp_path: Path) -> None:
     folder = SamplesFolder(str(tmp_path), block=2)
     folder.claim(make_config(), PROMPTS)
     folder.claim(make_config(workers=3, verbose=True), PROMPTS)
+    folder.claim(make_config(policy={"python": "another", "timeout": 5}), PROMPTS)
+    with pytest.raises(
+        UserError, match=r"holds samples with policy\.engine=transformers, not vllm"
+    ):
+        folder.claim(make_config(policy={"engine": "vllm"}), PROMPTS)
     with pytest.raises(UserError, match=r"holds samples with sampling\."):
         folder.claim(make_config(sampling={"seed": 1}), PROMPTS)
     with pytest.raises(UserError, match=r"samples of other prompts than prompts\.jsonl has now"):
         folder.claim(make_config(), PROMPTS[::-1])
+
+
+def test_a_folder_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    """Its policy is written without an engine."""
+    settings = make_config().model_dump(mode="json")
+    settings["policy"] = ModelConfig().model_dump(mode="json")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
+    SamplesFolder(str(tmp_path), block=2).claim(make_config(), PROMPTS)
 
 
 def test_only_finished_samples_of_the_same_policy_can_be_scored_again(tmp_path: Path) -> None:
@@ -79,6 +135,7 @@ def test_only_finished_samples_of_the_same_policy_can_be_scored_again(tmp_path: 
     with pytest.raises(UserError, match="holds no finished samples"):
         folder.check_samples(make_config(), PROMPTS)
     (tmp_path / "samples.parquet").touch()
-    folder.check_samples(make_config(reward={"path": "another"}), PROMPTS)
+    changes = {"reward": {"path": "another"}, "policy": {"concurrency": 3}}
+    folder.check_samples(make_config(**changes), PROMPTS)
     with pytest.raises(UserError, match="another policy"):
         folder.check_samples(make_config(policy={"path": "another"}), PROMPTS)

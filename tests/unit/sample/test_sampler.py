@@ -17,7 +17,8 @@ from more_ray.config.sample import SamplingConfig
 from more_ray.data.formatting import render_prompt
 from more_ray.data.messages import Message
 from more_ray.model.loading import load_causal_lm, load_tokenizer
-from more_ray.sample.sampler import Draws, Sampler
+from more_ray.sample.engines.protocol import Sample
+from more_ray.sample.engines.with_transformers import Draws, Sampler
 
 PROMPTS = [
     [Message(role="user", content=text)]
@@ -133,6 +134,39 @@ def test_an_answer_ends_at_a_stop_string_which_is_cut(
         assert other.finished == (stop in one.response or one.finished)
         if stop in one.response:
             assert other.tokens <= one.tokens
+
+
+@pytest.mark.parametrize("changes", [{}, {"temperature": 0.7, "top_p": 0.9}])
+def test_the_log_likelihood_is_that_of_the_models_own_distribution(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    changes: dict[str, float],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By one forward pass over a prompt and its answer, whatever it was drawn with; also of answers
+    that end early, whose rows go on as padding."""
+    eos_V = torch.zeros(len(tokenizer))
+    eos_V[tokenizer.eos_token_id] = 3.5
+    eos_V[tokenizer.pad_token_id] = -torch.inf  # never drawn
+    model.lm_head.register_forward_hook(lambda _, __, logits: logits + eos_V)
+    sampler = make_sampler(model, tokenizer, samples=8, **changes)
+    rows: list[list[int]] = []
+    decode = sampler.decode
+
+    def noting(token_RT: torch.Tensor, draws: Draws) -> list[Sample]:
+        rows.extend(token_RT.tolist())
+        return decode(token_RT, draws)
+
+    monkeypatch.setattr(sampler, "decode", noting)
+    sampled = sampler.sample(PROMPTS, [0, 1, 2])
+    assert {one.finished for samples in sampled for one in samples} == {True, False}
+    for prompt, samples in zip(PROMPTS, sampled, strict=True):
+        before = tokenizer(render_prompt(tokenizer, prompt))["input_ids"]
+        for sample in samples:
+            drawn = rows.pop(0)[: sample.tokens]
+            logits_TV = model(torch.tensor([before + drawn])).logits[0, len(before) - 1 : -1]
+            expected = logits_TV.log_softmax(dim=-1).gather(1, torch.tensor(drawn)[:, None]).sum()
+            assert sample.log_likelihood == pytest.approx(expected.item(), abs=1e-3)
 
 
 def test_eos_ends_an_answer_and_the_length_cuts_it_off(

@@ -7,7 +7,7 @@ vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from importlib.metadata import version
 
 import numpy as np
 import torch
@@ -23,23 +23,34 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from more_ray.config.sample import SamplingConfig
+from more_ray.config.sample import PolicyConfig, SamplingConfig
 from more_ray.data.formatting import encode, render_prompt
 from more_ray.data.messages import Message
 from more_ray.model.architecture import has_state, short_positions
+from more_ray.model.loading import load_causal_lm
+from more_ray.model.tokenizer import load_tokenizer
+from more_ray.sample.engines.protocol import EngineRecord, Sample, cut
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One sampled answer.
+def open_engine(policy: PolicyConfig, sampling: SamplingConfig, gpus: float) -> Sampler:
+    """The policy on this process's device; raises ModelError where it cannot be loaded."""
+    tokenizer = load_tokenizer(policy, sampling.max_prompt_tokens)
+    dtype = getattr(torch, policy.precision(gpus > 0))
+    model = load_causal_lm(policy, tokenizer, dtype, sampling.seed)
+    return Sampler(model.to("cuda" if gpus else "cpu"), tokenizer, sampling)
 
-    `response` is stripped, without special tokens, and cut before the first stop string. `tokens`
-    counts all that were generated. `finished` is False where `max_new_tokens` cut it off.
-    """
 
-    response: str
-    tokens: int
-    finished: bool
+def record(policy: PolicyConfig, gpus: float) -> EngineRecord:
+    """In bf16 the rounding, which differs between batches, changes what is drawn."""
+    dtype = policy.precision(gpus > 0)
+    exact = dtype == "float32"
+    return EngineRecord(
+        engine="transformers",
+        version=version("transformers"),
+        model=policy.path,
+        dtype=dtype,
+        reproducible="same samples in any batch" if exact else "same samples in the same batches",
+    )
 
 
 class Sampler:
@@ -104,7 +115,7 @@ class Sampler:
             logits_processor=LogitsProcessorList([draws]),
             tokenizer=self.tokenizer,
         )
-        drawn = self.decode(output[:, input_PL.shape[1] :])
+        drawn = self.decode(output[:, input_PL.shape[1] :], draws)
         return [drawn[first : first + samples] for first in range(0, len(drawn), samples)]
 
     def encode(self, prompts: Sequence[Sequence[Message]]) -> tuple[Tensor, Tensor]:
@@ -124,9 +135,10 @@ class Sampler:
         device = self.model.device
         return torch.tensor(input_PL, device=device), torch.tensor(mask_PL, device=device)
 
-    def decode(self, token_RT: Tensor) -> list[Sample]:
+    def decode(self, token_RT: Tensor, draws: Draws) -> list[Sample]:
         """The samples that rows of new tokens spell."""
-        return [self._read(row) for row in token_RT.tolist()]
+        rows = zip(token_RT.tolist(), draws.log_likelihood_RT, strict=True)
+        return [self._read(row, log_likelihood_T) for row, log_likelihood_T in rows]
 
     def _prefill(self, input_PL: Tensor, mask_PL: Tensor) -> DynamicCache:
         cache = DynamicCache(config=self.model.config)
@@ -139,17 +151,18 @@ class Sampler:
         )
         return cache
 
-    def _read(self, row: list[int]) -> Sample:
+    def _read(self, row: list[int], log_likelihood_T: Tensor) -> Sample:
         """Read a row of new tokens; padding follows an end token or a stop string."""
         ends = {*self.generation.eos_token_id, self.generation.pad_token_id}
         drawn = next((index for index, token in enumerate(row) if token in ends), len(row))
         text = self.tokenizer.decode(row[:drawn], skip_special_tokens=True)
-        stops = [text.index(stop) for stop in self.config.stop if stop in text]
-        ended = drawn < len(row) and not stops
+        response, stopped = cut(text, self.config.stop)
+        tokens = drawn + (drawn < len(row) and not stopped)
         return Sample(
-            text[: min(stops, default=None)].strip(),
-            drawn + ended,
-            ended or bool(stops),
+            response,
+            tokens,
+            finished=stopped or drawn < len(row),
+            log_likelihood=float(log_likelihood_T[:tokens].sum()),
         )
 
 
@@ -177,6 +190,7 @@ class Draws(LogitsProcessor):
         ]
         self._uniform_RT = torch.from_numpy(np.stack(uniform_RT)).to(device)
         self._prompt_tokens = prompt_tokens
+        self._log_likelihoods: list[Tensor] = []
         self._warpers = LogitsProcessorList()
         if config.temperature != 1:
             self._warpers.append(TemperatureLogitsWarper(config.temperature))
@@ -190,7 +204,14 @@ class Draws(LogitsProcessor):
         step = input_ids.shape[1] - self._prompt_tokens
         uniform_R1 = self._uniform_RT[:, [step]]
         token_R1 = torch.searchsorted(cumulated_RV, uniform_R1, right=True)
+        log_likelihood_R1 = scores.gather(1, token_R1) - scores.logsumexp(dim=-1, keepdim=True)
+        self._log_likelihoods.append(log_likelihood_R1)
         return torch.full_like(scores, -torch.inf).scatter(1, token_R1, 0.0)
+
+    @property
+    def log_likelihood_RT(self) -> Tensor:
+        """Of the tokens drawn so far, by the scores as they came; those after a row's end, too."""
+        return torch.cat(self._log_likelihoods, dim=1).double().cpu()
 
 
 def row_seeds(seeds: Sequence[int], samples: int) -> list[tuple[int, int]]:
