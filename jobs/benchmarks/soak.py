@@ -76,19 +76,19 @@ def main() -> None:
     # Processes of a cluster have other working directories.
     model = config.model.changed(path=str(Path(config.model.path).absolute()))
     config = config.changed(model=model)
+    results = Path(config.results or RESULTS)
     # Sockets lie below it, and their paths must be short.
     with tempfile.TemporaryDirectory(prefix="mr-", dir="/tmp") as name, user_errors():
         folder = Path(name)
         load = Load(config, ask_for_tokens(folder))
         one_replica(load)
         two_replicas(load, folder)
-        row = sample_twice(model, folder, config.sampled, config.kill_every)
-        rows = [*load.rows, {"part": "rejection sampling", "client": "", **row}]
-    results = Path(config.results or RESULTS)
-    record("soak", settings, rows, results)
-    record("soak_processes", settings, load.sizes, results)
-    record("soak_kills", settings, load.kills, results)
-    if any(row[fault] for row in rows for fault in FAULTS):
+        record("soak", settings, load.rows, results)
+        record("soak_processes", settings, load.sizes, results)
+        record("soak_kills", settings, load.kills, results)
+        sampled = sample_twice(model, folder, config.sampled, config.kill_every)
+        record("soak_sampling", settings, [sampled], results)
+    if any(row.get(fault) for row in [*load.rows, sampled] for fault in FAULTS):
         sys.exit(1)
 
 

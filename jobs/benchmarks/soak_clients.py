@@ -62,7 +62,7 @@ class Seen:
     tries: Counter[str] = field(default_factory=Counter)
     """How tries ended that were repeated."""
     spans: list[tuple[float, float]] = field(default_factory=list)
-    """When each answered request began and ended, with all its tries."""
+    """When each request began and ended, with all its tries."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, name: str, more: int = 1) -> None:
@@ -148,8 +148,9 @@ def endless(target: Target, seen: Seen, connection: Connection) -> None:
         status, _, _ = connection.answer(time.monotonic() + target.margin)
         seen.tried(str(status))
     connection.close()
-    took = time.monotonic() - began
-    seen.add("hung", took > target.timeout + target.margin)
+    ended = time.monotonic()
+    seen.spans.append((began, ended))
+    seen.add("hung", ended - began > target.timeout + target.margin)
 
 
 def half(target: Target, seen: Seen, connection: Connection) -> None:

@@ -39,13 +39,16 @@ class Connection:
                 ("Content-Length", str(len(body))),
             ],
         )
-        parts = [http.send(one) for one in (head, h11.Data(body), h11.EndOfMessage())]
-        whole = b"".join(part for part in parts if part)
-        sent = whole[: len(whole) - round(len(body) * (1 - share))]
+        start = http.send(head) or b""
+        sent = (http.send(h11.Data(body)) or b"")[: round(share * len(body))]
+        http.send(h11.EndOfMessage())
+        to.sendall(start)  # the service's clock runs from here
+        self._whole = True
         pieces = 1 + int(4 * seconds)
         size = -(-len(sent) // pieces)
         for first in range(0, len(sent), size):
             if seconds and arrived(to) is not None:
+                self._whole = False
                 return
             to.sendall(sent[first : first + size])
             time.sleep(seconds / pieces)
@@ -71,7 +74,8 @@ class Connection:
             else:
                 raise ConnectionError("closed without an answer")
         self.unasked += bool(self._http.trailing_data[0])
-        if self._http.states != {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
+        done = self._http.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
+        if not (done and self._whole):
             self.close()
         return status, wait, body
 

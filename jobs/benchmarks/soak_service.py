@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from more_ray.config.serve import ServeConfig
 from more_ray.errors import UserError
 
 NAME = "reward"
-START = 180.0
+START = 300.0
 """Seconds that a cluster or a deployment may take to start."""
 CPUS = 6
 """That the cluster declares: two replicas, and two more while a model is replaced."""
@@ -150,11 +150,12 @@ class Deployed:
         finally:
             ray.shutdown()
             os.environ.pop("RAY_ADDRESS", None)
-            children = psutil.Process(process.pid).children(recursive=True)
-            process.terminate()
-            _, left = psutil.wait_procs(children, timeout=30)
-            for child in left:
-                child.kill()
+            # Told to end, Ray would first drain the node for half a minute.
+            started = psutil.Process(process.pid).children(recursive=True)
+            process.kill()
+            for child in started:
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
             process.wait()
 
 

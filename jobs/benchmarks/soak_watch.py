@@ -63,14 +63,16 @@ def watching(running: Callable[[], int], settings: Any) -> Iterator[Watched]:
     chance, whole = random.Random(settings.seed), running()
 
     def kill() -> None:
-        while not stop.wait(settings.kill_every):
-            if victims := processes(ROLES["replica"]):
-                with suppress(psutil.NoSuchProcess):
-                    chance.choice(victims).kill()
-                at = time.monotonic()
-                noticed = wait_until(lambda: running() < whole, settings.timeout)
-                back = noticed and wait_until(lambda: running() >= whole, 6 * settings.timeout)
-                watched.kills.append(Kill(at, time.monotonic() if back else None))
+        at = time.monotonic()
+        while not stop.wait(max(0.0, at + settings.kill_every - time.monotonic())):
+            at, victims = time.monotonic(), processes(ROLES["replica"])
+            if not victims:
+                continue
+            with suppress(psutil.NoSuchProcess):
+                chance.choice(victims).kill()
+            noticed = wait_until(lambda: running() < whole, settings.timeout)
+            back = noticed and wait_until(lambda: running() >= whole, 6 * settings.timeout)
+            watched.kills.append(Kill(at, time.monotonic() if back else None))
 
     def look() -> None:
         first: dict[int, float] = {}

@@ -33,13 +33,16 @@ def test_nothing_is_lost_doubled_wrong_or_hung(trained: Path, tmp_path: Path) ->
         timeout=900,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    clients, kills, sizes = (
+    clients, kills, sizes, sampling = (
         json.loads((tmp_path / f"soak{name}.json").read_text())["rows"]
-        for name in ("", "_kills", "_processes")
+        for name in ("", "_kills", "_processes", "_sampling")
     )
+    for row in [*clients, *sampling]:
+        assert not any(row.get(fault) for fault in FAULTS), row
     for row in clients:
-        assert not any(row[fault] for fault in FAULTS), row
         if row["client"] in ("steady", "burst", "slow"):
             assert row["answered"] == row["requests"] > 0, row
     assert all(row["kills"] == row["replicas back"] > 0 for row in kills)
+    assert sampling[0]["services killed"] > 0
+    assert sampling[0]["samplers killed"] == 1
     assert {row["process"] for row in sizes} >= {"replica", "proxy", "controller"}

@@ -115,6 +115,31 @@ def test_what_keeps_silent_hangs() -> None:
     assert faults(seen) == {"hung": 1}
 
 
+def test_after_an_early_answer_to_a_slow_body_the_connection_is_not_used_again() -> None:
+    early = threading.Event()
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            if early.is_set():
+                while self.rfile.readline().strip():
+                    pass
+                self.wfile.write(response(SCORES))
+            early.set()
+            self.wfile.write(response([], "503 Busy"))
+            self.rfile.read(1)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as one:
+        one.daemon_threads = True
+        threading.Thread(target=one.serve_forever, args=[0.01]).start()
+        questions = itertools.repeat(Question(b"x" * 400, SCORES))
+        target = Target(one.server_address[1], "token", 2.0, 0.5, 5.0, questions)
+        seen = Seen()
+        ask(target, seen, target.connection(), seconds=1.0)
+        one.shutdown()
+    assert seen.tries == {"503": 1}
+    assert seen.counts["answered"] == 1
+
+
 def test_samples_that_are_missing_doubled_or_others_are_counted() -> None:
     whole: list[dict[str, Any]] = [{"row": row, "sample": 0, "response": "x"} for row in range(4)]
     assert not any(compared(whole, whole).values())
