@@ -74,14 +74,16 @@ class Seen:
             self.tries[outcome] += 1
 
     def row(self) -> dict[str, Any]:
-        spans = np.array(self.spans or [(0.0, math.nan)])
-        ms = 1e3 * (spans[:, 1] - spans[:, 0])
+        ms = [1e3 * (ended - began) for began, ended in self.spans]
+        shares = {"p50 ms": 50, "p95 ms": 95, "p99 ms": 99, "max ms": 100}
         return {
             **{name: self.counts[name] for name in ("requests", "answered")},
             "tried again": ", ".join(f"{n} x {how}" for how, n in sorted(self.tries.items())),
             **{name: self.counts[name] for name in FAULTS},
-            **{f"p{share} ms": float(np.percentile(ms, share)) for share in (50, 95, 99)},
-            "max ms": float(ms.max()),
+            **{
+                name: float(np.percentile(ms, share)) if ms else None
+                for name, share in shares.items()
+            },
         }
 
 
@@ -114,10 +116,9 @@ def attempt(
     target: Target, connection: Connection, question: Question, seconds: float
 ) -> tuple[str, float]:
     """How a try ended, and in how many seconds the service wants the next."""
-    before = target.signs
+    before, until = target.signs, time.monotonic() + target.timeout + target.margin
     try:
         connection.send(question.body, seconds)
-        until = time.monotonic() + target.timeout + target.margin
         status, wait, content = connection.answer(until)
     except TimeoutError:
         connection.close()

@@ -86,6 +86,7 @@ class Connection:
             self.close()
         if self._socket is None:
             self._socket = socket.create_connection(("127.0.0.1", self._port), timeout=10)
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
             self._http = h11.Connection(h11.CLIENT)
         else:
             self._http.start_next_cycle()

@@ -22,7 +22,7 @@ ROLES = {
     "raylet": "raylet/raylet",
     "GCS": "gcs_server",
 }
-WARM = 30.0
+WARM = 60.0
 """Seconds of a process that do not count: it still loads and warms up."""
 
 
