@@ -18,12 +18,14 @@ RESULTS = Path(__file__).parent / "results"
 Row = dict[str, Any]
 
 
-def record(name: str, settings: dict[str, Any], rows: Sequence[Row]) -> None:
-    """Write `results/NAME.json` and print its rows as a table."""
-    RESULTS.mkdir(exist_ok=True)
+def record(
+    name: str, settings: dict[str, Any], rows: Sequence[Row], folder: Path = RESULTS
+) -> None:
+    """Write `NAME.json` in the folder and print its rows as a table."""
+    folder.mkdir(exist_ok=True)
     made_with = environment((*PACKAGES, "trl", "torchjd", "quadprog"))
     content = {"measured_with": made_with, "settings": settings, "rows": list(rows)}
-    path = RESULTS / f"{name}.json"
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(content, indent=1) + "\n")
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for key in rows[0]:

@@ -16,9 +16,12 @@ import jsonschema
 import pytest
 import ray
 import yaml
+from pydantic import ValidationError
 from ray._private.runtime_env.packaging import create_package
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
+from ray.llm._internal.serve.core.configs.llm_config import LLMConfig
+from ray.serve._private.config import DeploymentConfig
 from ray.serve.schema import ServeDeploySchema
 
 from more_ray.cli import load_config
@@ -28,7 +31,10 @@ from more_ray.config.serve import ServeConfig
 REPOSITORY = Path(__file__).parents[2]
 CLUSTER = REPOSITORY / "cluster"
 CLOUDS = [CLUSTER / "aws.yaml", CLUSTER / "gcp.yaml"]
-KUBERAY = [CLUSTER / "kuberay" / f"{name}.yaml" for name in ("raycluster", "rayjob", "rayservice")]
+KUBERAY = [
+    CLUSTER / "kuberay" / f"{name}.yaml"
+    for name in ("raycluster", "rayjob", "rayservice", "policy")
+]
 SHELLCHECK = Path(sys.executable).parent / "shellcheck"
 # KubeRay's custom resource definitions, plain or gzipped: ray-operator/config/crd/bases of
 # github.com/ray-project/kuberay. They are large, so no part of this repository.
@@ -145,7 +151,8 @@ def test_the_pods_are_locked_up_and_fit_together(path: Path) -> None:
     cluster = cluster_of(resource)
     assert cluster["authOptions"] == {"mode": "token"}
     assert cluster["rayVersion"] == ray.__version__
-    assert f"rayproject/ray:{ray.__version__}-" in (CLUSTER / "Dockerfile").read_text()
+    for dockerfile in CLUSTER.glob("*Dockerfile"):
+        assert f"rayproject/ray:{ray.__version__}-" in dockerfile.read_text()
     assert cluster["headGroupSpec"]["serviceType"] == "ClusterIP"
     claim = read(CLUSTER / "kuberay" / "shared.yaml")["metadata"]["name"]
     group = cluster["workerGroupSpecs"][0]
@@ -171,6 +178,42 @@ def test_serve_accepts_the_application() -> None:
         assert "secretKeyRef" in token["valueFrom"]
 
 
+def test_serve_and_its_llms_accept_the_policy() -> None:
+    service = read(CLUSTER / "kuberay" / "policy.yaml")
+    config = ServeDeploySchema.model_validate(yaml.safe_load(service["spec"]["serveConfigV2"]))
+    (policy,) = config.applications
+    assert policy.import_path == "ray.serve.llm:build_openai_app"
+    # The module of that name, and LLMServingArgs with it, needs vLLM.
+    (given,) = policy.args.pop("llm_configs")
+    assert not policy.args
+    understood = LLMConfig.model_validate(given)
+    assert understood.model_id == "policy"
+    replicas = understood.deployment_config["autoscaling_config"]["max_replicas"]
+    assert replicas <= cluster_of(service)["workerGroupSpecs"][0]["maxReplicas"]
+    DeploymentConfig.model_validate(understood.deployment_config)
+    for wrong in ({"engine_kwarg": {}}, {"model_loading_config": {"model": "policy"}}):
+        with pytest.raises(ValidationError):
+            LLMConfig.model_validate(given | wrong)
+    pinned = f"ray[llm]=={ray.__version__}"
+    assert pinned in (CLUSTER / "policy.Dockerfile").read_text()
+
+
+def test_only_pods_of_ray_and_its_operator_reach_the_policy() -> None:
+    service = read(CLUSTER / "kuberay" / "policy.yaml")
+    network = read(CLUSTER / "kuberay" / "policy-network.yaml")["spec"]
+    chosen = network["podSelector"]["matchLabels"]
+    cluster = cluster_of(service)
+    for part in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        assert part["template"]["metadata"]["labels"] == chosen
+    assert network["policyTypes"] == ["Ingress"]
+    pods, operator = network["ingress"]
+    assert pods["from"][0]["podSelector"]["matchExpressions"][0]["key"] == "ray.io/node-type"
+    assert operator["from"][0]["podSelector"]["matchLabels"] == {
+        "app.kubernetes.io/name": "kuberay-operator"
+    }
+    assert "serveService" not in service["spec"]  # KubeRay makes a ClusterIP
+
+
 def test_the_jobs_command_line_is_one() -> None:
     job = read(CLUSTER / "kuberay" / "rayjob.yaml")
     python, script, *arguments = job["spec"]["entrypoint"].split()
@@ -194,9 +237,10 @@ def scripts() -> dict[str, str]:
         for key in config:
             if key.endswith("_commands"):
                 found[f"{path.stem}-{key}"] = "\n".join(config[key])
-    lines = (CLUSTER / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
-    runs = [line.removeprefix("RUN ") for line in lines if line.startswith("RUN ")]
-    found["Dockerfile"] = "\n".join(runs)
+    for path in CLUSTER.glob("*Dockerfile"):
+        lines = path.read_text().replace("\\\n", " ").splitlines()
+        runs = [line.removeprefix("RUN ") for line in lines if line.startswith("RUN ")]
+        found[path.name] = "\n".join(runs)
     blocks = re.findall(r"```bash\n(.*?)```", (CLUSTER / "README.md").read_text(), re.DOTALL)
     found["README"] = "\n".join(blocks)
     return found
