@@ -311,6 +311,6 @@ def test_a_fault_of_ours_has_that_form_too() -> None:
         async def score_texts(self, texts: Any, prompts: Any) -> list[float]:
             raise RuntimeError("what only the log shows")
 
-    with listening(make_api(Faulty(), digest=None)) as address:  # ty: ignore[invalid-argument-type]
+    with listening(make_api(Faulty(), digest=None)) as address:
         detail = refused(address, "/get_reward", {"query": ["a"]}, 500)
     assert detail == "an error in the service, which its log shows"
