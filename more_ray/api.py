@@ -25,9 +25,9 @@ from more_ray.results import Page, Trained
 if TYPE_CHECKING:
     import pandas as pd
 
+    from more_ray.calibrate.loaded import LoadedModel
     from more_ray.data.prepared import Prepared
     from more_ray.metrics.evaluation import Evaluation
-    from more_ray.model.scorer import Scorer
 
 Given = str | Path | Tree | ConfigT | None
 """A YAML file, a dict, a config, or nothing."""
@@ -80,8 +80,10 @@ def load(
     device: str | None = None,
     max_length: int | None = None,
     **changes: Any,
-) -> Scorer:
+) -> LoadedModel:
     """A reward model that scores answers in this process, as training and the service do.
+
+    Of a model with several heads, `score(..., source="helpful")` gives the rewards of a source.
 
     Args:
         model: a run's folder or its model folder, any folder or hub name of a sequence classifier
@@ -99,14 +101,12 @@ def load(
     config = settings(configs.ModelConfig, None, {**changes, "path": path})
     import torch
 
-    from more_ray.evaluate.temperature import model_temperature
+    from more_ray.calibrate.loaded import LoadedModel
     from more_ray.model.loading import check_reward_model
-    from more_ray.model.scorer import Scorer
 
     check_reward_model(config, max_length)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    temperature, _ = model_temperature(config)
-    return Scorer(config, max_length, device, temperature)
+    return LoadedModel(config, max_length, device)
 
 
 def evaluate(config: Given[configs.EvaluationConfig] = None, /, **changes: Any) -> Evaluation:

@@ -119,6 +119,12 @@ def run_of(model_path: str) -> str | None:
     return folder if name == MODEL else None
 
 
+def exported_for(model_path: str) -> str | None:
+    """The source whose head a model in a run's folder `models` has; None for other models."""
+    folder, name = posixpath.split(model_path.rstrip("/"))
+    return name if posixpath.basename(folder) == MODELS and run_of(model_path) else None
+
+
 def settings_of(model_path: str) -> dict[str, Any] | None:
     """The `config.yaml` of the run that exported a model; None for a model from elsewhere.
 

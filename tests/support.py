@@ -7,10 +7,11 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -52,6 +53,34 @@ def write_reward_model(folder: Path) -> None:
     tokenizer = load_tokenizer(ModelConfig(), 512)
     load_classifier(ModelConfig(), tokenizer, torch.float32, seed=1).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def write_broken_model(folder: Path) -> None:
+    """As `write_reward_model`, but "~" in an answer makes its score NaN."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    write_reward_model(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder)
+    (broken,) = AutoTokenizer.from_pretrained(folder)("~")["input_ids"][-1:]
+    with torch.no_grad():
+        model.get_input_embeddings().weight[broken] = torch.nan
+    model.save_pretrained(folder)
+
+
+@contextmanager
+def listening(app: Any) -> Iterator[str]:
+    """The address of an ASGI app in this process, without Serve around it."""
+    import uvicorn
+
+    (port,) = free_ports(1)
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    wait_for(lambda: server.started, 30, "server")
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
 
 
 def job_command(name: str, *arguments: str) -> list[str]:

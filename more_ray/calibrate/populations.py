@@ -44,11 +44,15 @@ class Rewards:
     @property
     def preference_AA(self) -> Floats:
         """`[i, j]`: the probability that answer i is preferred to answer j, less sure by doubt."""
-        delta_AA = self.reward_A[:, None] - self.reward_A
+        return self.preferences(temperature=1.0)
+
+    def preferences(self, temperature: float) -> Floats:
+        """`preference_AA` where the rewards, and so their doubt, are still to be divided."""
+        delta_AA = (self.reward_A[:, None] - self.reward_A) / temperature
         if self.covariance_AA is None:
             return sigmoid(delta_AA)
         own_A = np.diagonal(self.covariance_AA)
-        doubt_AA = own_A[:, None] + own_A - 2 * self.covariance_AA
+        doubt_AA = (own_A[:, None] + own_A - 2 * self.covariance_AA) / temperature**2
         return sigmoid(widened(delta_AA, doubt_AA.clip(min=0)))
 
 
@@ -75,22 +79,36 @@ class Populations:
         """Of the K sources."""
         return self.fitted.names
 
-    def rewards(self, name: str | None, z_AH: Floats) -> Rewards:
+    def is_unknown(self, name: str | None) -> bool:
+        """Whether a name stands for people who were never asked."""
+        return name == UNKNOWN and name not in self.names
+
+    def check(self, name: str) -> None:
+        """Raises UserError where `name` is neither a source nor people never asked."""
+        if name not in (*self.names, UNKNOWN):
+            allowed = ", ".join((*self.names, UNKNOWN))
+            raise UserError(f"source: {name} given; allowed: {allowed}, or none for everybody")
+
+    def rewards(self, name: str | None, z_AH: Floats, doubt: bool = True) -> Rewards:
         """What a source thinks of answers, everybody (None), or people never asked (`UNKNOWN`).
 
         The rewards are calibrated: a head is over its temperature.
 
+        Args:
+            doubt: also the covariance, which costs A H^2 products.
+
         Raises:
             UserError: no such source.
         """
-        fitted, posterior = self.fitted, self.fitted.posterior
-        unknown = name == UNKNOWN and name not in self.names
+        fitted, posterior = self.fitted, self.fitted.posterior if doubt else None
+        unknown = self.is_unknown(name)
         if name is None or unknown:
             head_H = fitted.heads.shared_H
             temperature = 1.0 if unknown else fitted.shared_temperature
             factor_HH = posterior and posterior.shared_HH
         else:
-            row = self._row(name)
+            self.check(name)
+            row = self.names.index(name)
             head_H, temperature = fitted.heads.own_KH[row], fitted.temperature_K[row]
             factor_HH = None if posterior is None else posterior.own_KHH[row]
         reward_A = z_AH @ head_H / temperature
@@ -104,12 +122,6 @@ class Populations:
             variance = fitted.unknown_factor * fitted.drift_variance
             covariance_AA += variance * (centred_AH @ centred_AH.T)
         return Rewards(reward_A, covariance_AA)
-
-    def _row(self, name: str) -> int:
-        if name not in self.names:
-            allowed = ", ".join((*self.names, UNKNOWN))
-            raise UserError(f"source: {name} given; allowed: {allowed}, or none for everybody")
-        return self.names.index(name)
 
     def by_population(self, z_AH: Floats) -> ByPopulation:
         """The rewards by everybody and by each source."""

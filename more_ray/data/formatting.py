@@ -70,9 +70,12 @@ def rerender(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
 
 
 def encode(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    max_length: int,
+    special_tokens: bool = False,
 ) -> list[list[int]]:
-    """Token ids of rendered texts.
+    """Token ids of rendered texts, which have all special tokens unless `special_tokens` adds some.
 
     A text of more than `max_length` tokens is cut. Pad tokens at the end are removed, even where a
     text ends with that token by itself: transformers' sequence classifiers score the last token
@@ -80,7 +83,7 @@ def encode(
     """
     rows = []
     for tokens in tokenizer(
-        list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
+        list(texts), add_special_tokens=special_tokens, return_attention_mask=False, verbose=False
     )["input_ids"]:
         while len(tokens) > 1 and tokens[-1] == tokenizer.pad_token_id:
             tokens.pop()

@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from more_ray.config import ModelConfig
 from more_ray.data.formatting import encode, render, rerender, shared_prefix
@@ -22,7 +22,6 @@ from more_ray.data.packing import pack_answers
 from more_ray.data.rejects import InvalidRecord, Reason, text
 from more_ray.device import SCORING_TOKENS
 from more_ray.errors import ModelError, UserError
-from more_ray.metrics.calibration import sigmoid
 from more_ray.model.architecture import most_positions
 from more_ray.model.loading import load_reward_model, load_reward_tokenizer
 
@@ -40,7 +39,6 @@ class Scorer:
         max_length: tokens of a prompt and its answer; longer ones lose their beginning. Unset: as
             the model's tokenizer says, which is as it was trained.
         device: "cpu" or "cuda".
-        temperature: what reward differences are divided by for `preference`.
     """
 
     def __init__(
@@ -48,14 +46,12 @@ class Scorer:
         model: ModelConfig,
         max_length: int | None = None,
         device: str = "cpu",
-        temperature: float = 1.0,
     ) -> None:
         self._device = device
         self._tokenizer = load_reward_tokenizer(model, max_length)
         self._model = load_reward_model(model, self._tokenizer, device)
         positions = most_positions(self._model.classifier)
         self.max_length: int = min(self._tokenizer.model_max_length, positions or 2**20)
-        self.temperature = temperature
 
     def score(self, prompt: Any, answers: Sequence[str]) -> list[float]:
         """The reward of each answer to a prompt: chat messages, a transcript, or what a user says.
@@ -64,31 +60,26 @@ class Scorer:
             UserError: the prompt or an answer cannot be used.
             ModelError: the model gives an answer no finite score.
         """
+        return self.features_of(prompt, answers)[0].tolist()
+
+    def features_of(self, prompt: Any, answers: Sequence[str]) -> Features:
+        """The features of any number of answers; raises as `score` does."""
         if isinstance(answers, str) or not answers:
             raise UserError(f"answers: got {answers!r}, allowed: a list of texts")
         try:
             tokens = self.answers(prompt, answers)
         except InvalidRecord as error:
             raise UserError(" ".join(str(error).split())) from error
-        scores: list[float] = []
         at_once = max(1, SCORING_TOKENS[self._device] // max(map(len, tokens)))
-        for first in range(0, len(tokens), at_once):
-            scores += self.scores([tokens[first : first + at_once]])[0]
-        for position, score in enumerate(scores):
+        parts = [
+            self.features([tokens[first : first + at_once]])[0]
+            for first in range(0, len(tokens), at_once)
+        ]
+        reward_A, z_AH = joined(parts)
+        for position, score in enumerate(reward_A.tolist()):
             if not math.isfinite(score):
                 raise ModelError(f"the score of answer {position} is not finite: {score}")
-        return scores
-
-    def preference(self, prompt: Any, a: str, b: str) -> float:
-        """The probability that answer `a` is preferred to `b`; raises as `score` does."""
-        reward_a, reward_b = self.score(prompt, [a, b])
-        return float(sigmoid((reward_a - reward_b) / self.temperature))
-
-    def rank(self, prompt: Any, answers: Sequence[str]) -> list[str]:
-        """The answers, the best first; raises as `score` does."""
-        scores = self.score(prompt, answers)
-        order = sorted(range(len(answers)), key=lambda position: -scores[position])
-        return [answers[position] for position in order]
+        return reward_A, z_AH
 
     def answers(self, prompt: Any, responses: Sequence[str]) -> Answers:
         """Tokens of answers to a prompt: messages, a transcript, or what a user says.
@@ -97,15 +88,18 @@ class Scorer:
             InvalidRecord: a prompt that does not end with a user's turn, or that the chat template
                 refuses.
         """
+        return encode(self._tokenizer, self.rendered(prompt, responses), self.max_length)
+
+    def rendered(self, prompt: Any, responses: Sequence[str]) -> list[str]:
+        """The text of each answer with its prompt; raises as `answers` does."""
         context = to_prompt(prompt, tools=True)
         try:
-            texts = [
+            return [
                 render(self._tokenizer, context, text(response, "response").strip())
                 for response in responses
             ]
         except jinja2.TemplateError as error:
             raise InvalidRecord(Reason.TEMPLATE, str(error)) from error
-        return encode(self._tokenizer, texts, self.max_length)
 
     def texts(self, texts: Sequence[str], prompts: Sequence[str] | None) -> list[Answers]:
         """Tokens of rendered texts; neighbours with the same prompt are grouped as its answers."""
@@ -126,6 +120,10 @@ class Scorer:
         return [rewards.tolist() for rewards, _ in self.features(prompts)]
 
     @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return self._tokenizer
+
+    @property
     def classifier(self) -> PreTrainedModel:
         return self._model.classifier
 
@@ -137,3 +135,9 @@ class Scorer:
         reward_s = reward_A.cpu().split(sizes)
         z_s = [None] * len(sizes) if z_AH is None else z_AH.float().cpu().split(sizes)
         return list(zip(reward_s, z_s, strict=True))
+
+
+def joined(parts: Sequence[Features]) -> Features:
+    """The features of several groups of answers as one, in order."""
+    states = [z_aH for _, z_aH in parts if z_aH is not None]
+    return torch.cat([reward_a for reward_a, _ in parts]), torch.cat(states) if states else None

@@ -12,7 +12,7 @@ import asyncio
 import socket
 
 import uvicorn
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 KEEP_ALIVE = 90
@@ -61,7 +61,7 @@ class Bounded:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._under_way >= self._most:
-            refusal = PlainTextResponse("the queue is full", 503, {"Retry-After": "1"})
+            refusal = JSONResponse({"detail": "the queue is full"}, 503, {"Retry-After": "1"})
             return await refusal(scope, receive, send)
         self._under_way += 1
         try:
@@ -90,5 +90,5 @@ class Bounded:
         if answer in done:
             answer.result()
         elif not done:
-            late = PlainTextResponse(f"no answer within {self._timeout:g} s", 408)
+            late = JSONResponse({"detail": f"no answer within {self._timeout:g} s"}, 408)
             await late(scope, receive, send)

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from fastapi import FastAPI
 from ray.serve import metrics
 
+from more_ray.calibrate.opinions import Opinion, Opinions
 from more_ray.calibrate.populations import ByPopulation, populations_of
 from more_ray.config.serve import ServeConfig
 from more_ray.data.rejects import InvalidRecord, Reason
 from more_ray.device import SCORING_TOKENS, use_threads
-from more_ray.evaluate.temperature import model_temperature
-from more_ray.model.scorer import Answers, Features, Scorer
+from more_ray.model.scorer import Answers, Features, Scorer, joined
 from more_ray.serve.api import NotFiniteError, make_api
+from more_ray.serve.as_vllm import ClassifyRequest, tokens_of
 from more_ray.serve.batches import Batches
 from more_ray.serve.listener import Bounded, Listener
 from more_ray.serve.schemas import Info
 
+logger = logging.getLogger("ray.serve")  # writes the request's id and route beside each line
 ANSWERS_AT_ONCE = 8
 """Answers of one prompt that are computed together for a handle, which may ask for any number."""
+
+SHORT = 2_000
+"""Characters that are tokenised at once: a thread would begin and end later than that takes."""
 
 
 class RewardService:
@@ -39,18 +44,24 @@ class RewardService:
         self._batches: Batches[Answers, Features] = Batches(
             self._compute, config.batch_tokens or SCORING_TOKENS[device]
         )
-        temperature, origin = config.temperature, "given"
-        if temperature is None:
-            temperature, origin = model_temperature(config.model)
+        self._opinions = Opinions(config.model, self._populations, config.temperature)
+        temperature, origin = self._opinions.temperature()
         self.info = Info(
             model=config.model.path,
             revision=config.model.revision,
             max_length=self._scorer.max_length,
             temperature=temperature,
             temperature_from=origin,
+            sources=list(self._opinions.sources),
+            source=self._opinions.whose,
+            uncertainty=self._opinions.know_doubt,
+            label=self._scorer.classifier.config.id2label[0],
         )
         self._answers = metrics.Counter("more_ray_answers_scored", "Answers scored.")
         self._tokens = metrics.Counter("more_ray_tokens_scored", "Tokens computed.")
+        self._not_finite = metrics.Counter(
+            "more_ray_scores_not_finite", "Answers whose score is NaN or infinite."
+        )
         self._batch_tokens = metrics.Histogram(
             "more_ray_batch_tokens",
             "Tokens of a forward pass.",
@@ -73,19 +84,71 @@ class RewardService:
         if self._listener:
             await self._listener.stop()
 
-    async def score(self, prompt: Any, responses: Sequence[str]) -> list[float]:
+    async def score(
+        self, prompt: Any, responses: Sequence[str], source: str | None = None
+    ) -> list[float]:
         """The reward of each answer to a prompt: messages, a transcript, or what a user says.
+
+        Args:
+            source: whose rewards, as in `opinion`.
 
         Raises:
             InvalidRecord: the prompt and answers cannot be scored.
+            UserError: there is no such source.
             NotFiniteError: the model gives an answer no finite score.
         """
-        answers = await asyncio.to_thread(self._scorer.answers, prompt, responses)
-        return await self._rewards([answers])
+        return (await self.opinion(prompt, responses, source)).scores
+
+    async def opinion(
+        self,
+        prompt: Any,
+        responses: Sequence[str],
+        source: str | None = None,
+        preferences: bool = False,
+        uncertainty: bool = False,
+    ) -> Opinion:
+        """What a source thinks of answers, or people never asked ("unknown"), or the model itself.
+
+        Raises:
+            InvalidRecord, NotFiniteError: as `score`.
+            UserError: there is no such source, or it is not known how sure the heads are.
+        """
+        self._opinions.check(source, uncertainty)
+        features = await self._limited([await self._tokenised(prompt, responses)])
+        if source is None and not uncertainty:
+            return self._opinions.of(features, preferences=preferences)
+        # In a thread: with doubt it is a product of large matrices, and it may read a file.
+        return await asyncio.to_thread(
+            self._opinions.of, features, source, preferences, uncertainty
+        )
 
     async def score_texts(self, texts: Sequence[str], prompts: Sequence[str] | None) -> list[float]:
         """The reward of each whole text; neighbours with the same prompt share its computation."""
         return await self._rewards(await asyncio.to_thread(self._scorer.texts, texts, prompts))
+
+    async def score_continued(self, prompt: str | list[dict[str, str]], response: str) -> float:
+        """The reward of a policy's answer, which may end in special tokens.
+
+        Args:
+            prompt: the text that the policy continued, or messages.
+        """
+        if isinstance(prompt, str):
+            text = prompt + response
+        else:
+            (text,) = await asyncio.to_thread(self._scorer.rendered, prompt, [response])
+        (reward,) = await self.score_texts([text], None)
+        return reward
+
+    async def score_as_given(self, request: ClassifyRequest) -> tuple[list[float], int]:
+        """The reward of each text as it is, and how many tokens all have.
+
+        Raises:
+            InvalidRecord, UserError: the texts cannot be scored.
+            NotFiniteError: the model gives one no finite score.
+        """
+        texts = await asyncio.to_thread(tokens_of, request, self._scorer)
+        rewards = await self._rewards([[tokens] for tokens in texts])
+        return rewards, sum(map(len, texts))
 
     def check_health(self) -> None:
         self._batches.check()
@@ -96,7 +159,7 @@ class RewardService:
         Raises:
             InvalidRecord, NotFiniteError: as `score`.
         """
-        answers = await asyncio.to_thread(self._scorer.answers, prompt, responses)
+        answers = await self._tokenised(prompt, responses)
         parts = [
             answers[first : first + ANSWERS_AT_ONCE]
             for first in range(0, len(answers), ANSWERS_AT_ONCE)
@@ -108,23 +171,35 @@ class RewardService:
         found.reward_PA[0] = reward_A  # of `model.source`, if that is set
         return found
 
+    async def _tokenised(self, prompt: Any, responses: Sequence[str]) -> Answers:
+        if len(str(prompt)) * len(responses) + len(str(responses)) <= SHORT:
+            return self._scorer.answers(prompt, responses)
+        return await asyncio.to_thread(self._scorer.answers, prompt, responses)
+
     async def _rewards(self, prompts: list[Answers]) -> list[float]:
-        sizes = [self._scorer.tokens(answers) for answers in prompts]
-        if sum(sizes) > self._config.request_tokens:
-            allowed = f"{sum(sizes)} tokens, {self._config.request_tokens} are allowed"
+        return (await self._limited(prompts))[0].tolist()
+
+    async def _limited(self, prompts: list[Answers]) -> Features:
+        """The features of a request that is not too large."""
+        tokens = sum(map(self._scorer.tokens, prompts))
+        if tokens > self._config.request_tokens:
+            allowed = f"{tokens} tokens, {self._config.request_tokens} are allowed"
             raise InvalidRecord(Reason.TOO_LONG, allowed)
-        return (await self._features(prompts))[0].tolist()
+        return await self._features(prompts)
 
     async def _features(self, prompts: list[Answers]) -> Features:
         """Rewards and last hidden states of all answers, in order."""
         sizes = [self._scorer.tokens(answers) for answers in prompts]
-        found = await asyncio.gather(*map(self._batches.result, prompts, sizes))
-        reward_A = torch.cat([reward_a for reward_a, _ in found])
-        for index, score in enumerate(reward_A.tolist()):
-            if not math.isfinite(score):
-                raise NotFiniteError(f"the score of answer {index} is not finite: {score}")
-        states = [z_aH for _, z_aH in found if z_aH is not None]
-        return reward_A, torch.cat(states) if states else None
+        reward_A, z_AH = joined(await asyncio.gather(*map(self._batches.result, prompts, sizes)))
+        scores = reward_A.tolist()
+        broken = [index for index, score in enumerate(scores) if not math.isfinite(score)]
+        if broken:
+            self._not_finite.inc(len(broken))
+            score = scores[broken[0]]
+            error = NotFiniteError(f"the score of answer {broken[0]} is not finite: {score}")
+            logger.error(f"{error}; {len(broken)} of {len(scores)} are not, by {self.info.model}")
+            raise error
+        return reward_A, z_AH
 
     def _compute(self, prompts: Sequence[Answers]) -> list[Features]:
         tokens = sum(map(self._scorer.tokens, prompts))

@@ -19,7 +19,7 @@ import pytest
 import ray
 import requests
 from ray import serve
-from support import free_ports, processes, wait_for
+from support import free_ports, processes, wait_for, write_broken_model
 
 from more_ray.config import ModelConfig
 from more_ray.config.serve import ServeConfig
@@ -27,7 +27,8 @@ from more_ray.data.reading import pair_id
 from more_ray.data.simulated import Simulator
 from more_ray.errors import UserError
 from more_ray.evaluate.files import read_scores
-from more_ray.serve.app import build_app, serving
+from more_ray.serve.api import NotFiniteError
+from more_ray.serve.app import build_app, scoring, serving
 from more_ray.serve.guard import MAX_BODY, TOKEN_VARIABLE
 
 pytestmark = pytest.mark.integration
@@ -108,7 +109,7 @@ def test_served_scores_are_those_of_training_whatever_the_batch_mates(
 def test_what_is_refused(url: str) -> None:
     assert requests.get(f"{url}/healthz", timeout=10).text == "ok"
     for headers in ({}, {"Authorization": "Bearer another"}, {"Authorization": TOKEN}):
-        for path in ("/score", "/get_reward"):
+        for path in ("/score", "/get_reward", "/classify", "/pooling"):
             answer = requests.post(url + path, json=QUESTION, headers=headers, timeout=10)
             assert answer.status_code == 401
         assert requests.get(f"{url}/info", headers=headers, timeout=10).status_code == 401
@@ -207,6 +208,22 @@ def read_counter(name: str) -> float:
     return sum(float(one.rpartition(" ")[2]) for one in lines if one.startswith(f"ray_{name}"))
 
 
+def test_a_score_that_is_not_finite_is_counted_and_an_error_of_a_handle(
+    url: str, tmp_path: Path
+) -> None:
+    counted = "more_ray_scores_not_finite"
+    before = read_counter(counted)
+    write_broken_model(tmp_path)
+    with scoring(ModelConfig(path=str(tmp_path)), str(tmp_path), gpus=0) as name:
+        handle = serve.get_app_handle(name)
+        for method in (handle.score, handle.by_population):
+            asked = method.remote(prompt="Why?", responses=["No.", "~", "~"])
+            with pytest.raises(NotFiniteError, match="the score of answer 1 is not finite: nan"):
+                asked.result(timeout_s=60)
+        assert handle.score.remote(prompt="Why?", responses=["No."]).result(timeout_s=60)
+        wait_for(lambda: read_counter(counted) == before + 4, 60, "4 scores", every=0.5)
+
+
 def test_killing_one_of_two_replicas_under_load_leaves_no_request_without_an_answer(
     url: str,
 ) -> None:
@@ -272,7 +289,8 @@ def test_another_address_asks_for_a_token(
 
 def test_no_request_makes_the_service_fail(url: str) -> None:
     schema = requests.get(f"{url}/openapi.json", headers=HEADERS, timeout=10).json()
-    assert {"/score", "/get_reward", "/healthz", "/info"} <= set(schema["paths"])
+    paths = {"/score", "/get_reward", "/classify", "/pooling", "/healthz", "/info"}
+    assert paths == set(schema["paths"])
     found = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json"),

@@ -16,6 +16,7 @@ import torch
 from huggingface_hub import ModelCard
 from support import REPOSITORY, without_cluster
 
+import more_ray
 from more_ray.config import CalibrationConfig, ModelConfig, RunConfig
 from more_ray.config.base import dump
 from more_ray.metrics.evaluation import Evaluation
@@ -26,7 +27,6 @@ from more_ray.model.card import About, write_card
 from more_ray.model.export import export
 from more_ray.model.heads_file import Calibration, Heads
 from more_ray.model.loading import load_classifier, load_policy
-from more_ray.model.scorer import Scorer
 from more_ray.model.tokenizer import training_tokenizer
 from more_ray.run_folder import base_of
 
@@ -113,7 +113,7 @@ def model(home: Path) -> Path:
 
 def test_the_code_in_the_card_gives_our_scores(model: Path) -> None:
     plain, ours = code_in(model / "README.md")
-    scorer = Scorer(ModelConfig(path=str(model)))
+    scorer = more_ray.load(model)
     scores = scorer.score("How are plants watered?", ANSWERS)
     assert abs(scores[0] - scores[1]) > 1e-3
     assert float(printed(plain, model)[-1]) == pytest.approx(scores[0], abs=1e-5)

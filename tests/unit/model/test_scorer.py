@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -29,10 +28,8 @@ def test_a_request_counts_with_what_its_model_computes(model: str) -> None:
     assert packed.scores([answers])[0] == pytest.approx(padded.scores([answers])[0], abs=1e-5)
 
 
-def test_answers_are_scored_preferred_and_ranked(
-    model: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scorer = Scorer(ModelConfig(path=model), temperature=0.5)
+def test_answers_are_scored_in_any_number(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    scorer = Scorer(ModelConfig(path=model))
     answers = ["With water.", "No.", "At the roots, in the morning."]
     scores = scorer.score("How are plants watered?", answers)
     alone = [
@@ -42,11 +39,6 @@ def test_answers_are_scored_preferred_and_ranked(
     assert scores == pytest.approx([score for [score] in alone], abs=1e-5)
     monkeypatch.setitem(SCORING_TOKENS, "cpu", 16)  # a forward pass for each answer
     assert scorer.score("How are plants watered?", answers) == pytest.approx(scores, abs=1e-5)
-
-    ranked = scorer.rank("How are plants watered?", answers)
-    assert ranked == [answer for _, answer in sorted(zip(scores, answers, strict=True))[::-1]]
-    preference = scorer.preference("How are plants watered?", *answers[:2])
-    assert preference == pytest.approx(1 / (1 + math.exp((scores[1] - scores[0]) / 0.5)), abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -2,58 +2,68 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-import torch
-import uvicorn
-from support import free_ports, wait_for
+from support import listening, write_broken_model
 
 from more_ray.config import ModelConfig
 from more_ray.config.serve import ServeConfig
-from more_ray.model.loading import load_classifier, load_tokenizer
+from more_ray.serve.api import NotFiniteError
 from more_ray.serve.service import RewardService
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    tokenizer = load_tokenizer(ModelConfig(), 512)
-    model = load_classifier(ModelConfig(), tokenizer, torch.float32, seed=1)
-    words = model.get_input_embeddings().weight
-    (broken,) = tokenizer("~")["input_ids"][-1:]
-    with torch.no_grad():
-        words[broken] = torch.nan
-    model.save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    return tmp_path
+def service(tmp_path: Path) -> RewardService:
+    write_broken_model(tmp_path)
+    return RewardService(ServeConfig(model=ModelConfig(path=str(tmp_path))), digest=None)
 
 
-def test_a_score_that_is_not_finite_is_an_error_of_its_request_only(folder: Path) -> None:
-    service = RewardService(ServeConfig(model=ModelConfig(path=str(folder))), digest=None)
-    (port,) = free_ports(1)
-    app = service.__serve_build_asgi_app__()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
-    threading.Thread(target=server.run, daemon=True).start()
-    wait_for(lambda: server.started, 30, "server")
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    logging.getLogger("ray.serve").addHandler(caplog.handler)  # it does not propagate
+    return caplog
 
-    def post(path: str, body: dict[str, Any]) -> requests.Response:
-        return requests.post(f"http://127.0.0.1:{port}{path}", json=body, timeout=30)
 
-    def score(*responses: str) -> requests.Response:
-        return post("/score", {"prompt": "Why?", "responses": responses, "calibrated": True})
+def test_a_score_that_is_not_finite_is_an_error_of_its_request_only(
+    service: RewardService, log: pytest.LogCaptureFixture
+) -> None:
+    bad = {
+        "/score": {"prompt": "Why?", "responses": ["No.", "~", "~"], "calibrated": True},
+        "/get_reward": {"query": ["No.", "~"]},
+        "/classify": {"input": ["No.", "~"]},
+        "/pooling": {"input": ["No.", "~"]},
+    }
+    with listening(service.__serve_build_asgi_app__()) as url, ThreadPoolExecutor(6) as pool:
 
-    with ThreadPoolExecutor(3) as pool:
-        asked = [
-            pool.submit(score, "No.", "~"),
-            pool.submit(score, "No."),
-            pool.submit(post, "/get_reward", {"query": ["~"]}),
-        ]
-        bad, good, whole = (one.result() for one in asked)
-    server.should_exit = True
-    assert (bad.status_code, good.status_code, whole.status_code) == (500, 200, 500)
-    assert bad.json() == {"detail": "the score of answer 1 is not finite: nan"}
-    assert whole.json() == {"detail": "the score of answer 0 is not finite: nan"}
+        def post(path: str, body: dict[str, Any]) -> requests.Response:
+            return requests.post(f"{url}{path}", json=body, timeout=30)
+
+        good = pool.submit(post, "/score", {"prompt": "Why?", "responses": ["No."]})
+        of_slime = pool.submit(post, "/get_reward", {"prompt": "Why?", "response": "~"})
+        asked = {path: pool.submit(post, path, body) for path, body in bad.items()}
+        assert good.result().status_code == 200
+        for one in asked.values():
+            assert one.result().status_code == 500
+            assert one.result().json() == {"detail": "the score of answer 1 is not finite: nan"}
+        assert of_slime.result().status_code == 500
+        assert of_slime.result().json() == {"detail": "the score of answer 0 is not finite: nan"}
+    lines = [record.getMessage() for record in log.records if "not finite" in record.getMessage()]
+    assert len(lines) == 5
+    model = service.info.model
+    assert f"the score of answer 1 is not finite: nan; 2 of 3 are not, by {model}" in lines
+    assert not [line for line in lines if "~" in line or "\n" in line]
+
+
+def test_by_handle_it_is_an_exception(service: RewardService) -> None:
+    async def ask() -> None:
+        for asked in (service.score, service.by_population):
+            with pytest.raises(NotFiniteError, match="the score of answer 0 is not finite: nan"):
+                await asked("Why?", ["~"])
+
+    asyncio.run(ask())

@@ -86,7 +86,7 @@ def test_more_requests_than_allowed_are_refused_and_the_others_answered() -> Non
 
 def test_late_answers_end_with_408() -> None:
     async def test(app: Slow, listener: Listener, url: str, session: aiohttp.ClientSession) -> None:
-        assert await ask(session, url) == (408, "no answer within 0.2 s")
+        assert await ask(session, url) == (408, '{"detail":"no answer within 0.2 s"}')
         assert app.cancelled == 1
         app.go.set()
         assert (await ask(session, url))[0] == 200
