@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from more_ray.metrics.intervals import student
+from more_ray.metrics.intervals import mean_with_interval
 
 Floats = NDArray[np.float64]
 
@@ -25,18 +25,6 @@ def by_prompt(samples: pa.Table, key: str) -> Floats:
     """`[P]`: mean of a column over each prompt's samples that have a value; NaN if none has."""
     means = samples.select(["row", key]).group_by("row").aggregate([(key, "mean")]).sort_by("row")
     return means[f"{key}_mean"].to_numpy().astype(np.float64)
-
-
-def mean_with_interval(value_P: Floats) -> dict[str, Any]:
-    """`mean`, `ci` (Student's 95% interval over prompts) and `n`; values that are NaN are left out.
-
-    With a single value `ci` is None, without any `mean` too.
-    """
-    known_P = value_P[~np.isnan(value_P)]
-    if not len(known_P):
-        return {"mean": None, "ci": None, "n": 0}
-    ci = student(known_P) if len(known_P) > 1 else None
-    return {"mean": float(known_P.mean()), "ci": ci, "n": len(known_P)}
 
 
 def distinct_bigrams(responses: Sequence[str]) -> float | None:

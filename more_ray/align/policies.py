@@ -12,10 +12,11 @@ import torch
 
 from more_ray import storage
 from more_ray.align.divergence import answer_divergence, pack_samples
-from more_ray.align.measures import by_prompt, diversity, mean_with_interval
+from more_ray.align.measures import by_prompt, diversity
 from more_ray.cluster import uses_gpu, worker_options
 from more_ray.config import ModelConfig
 from more_ray.device import use_threads
+from more_ray.metrics.intervals import mean_with_interval
 from more_ray.model.attention import PACKED_ATTENTION
 from more_ray.model.loading import load_policy
 from more_ray.model.tokenizer import training_tokenizer
