@@ -14,9 +14,10 @@ from more_ray import storage
 from more_ray.config.base import dump, read
 from more_ray.config.sample import RejectionSamplingConfig
 from more_ray.errors import UserError
-from more_ray.parquet import read_table, write_tables
+from more_ray.parquet import read_schema, read_table, write_tables
 from more_ray.run_folder import CONFIG, check_same
 from more_ray.sample.prompts import Prompt
+from more_ray.sample.scored import names_of, with_names
 from more_ray.sample.selection import BEST_SCHEMA, SAMPLE_SCHEMA, SCORED_SCHEMA
 
 PARTS_AT_ONCE = 128
@@ -77,7 +78,7 @@ class SamplesFolder:
 
     def write_part(self, samples: pa.Table) -> None:
         """Write the scored samples of a block."""
-        write_tables(self.part(samples["row"][0].as_py()), [samples], SCORED_SCHEMA)
+        write_tables(self.part(samples["row"][0].as_py()), [samples], samples.schema)
 
     def collect(self, prompts: int, samples: int) -> pa.Table:
         """Write `samples.parquet` and `best.parquet` from all parts.
@@ -86,7 +87,8 @@ class SamplesFolder:
             All samples, without their texts.
         """
         whole = storage.join(self.path, "samples.parquet")
-        write_tables(whole, self._parts(prompts), SCORED_SCHEMA)
+        schema = with_names(SCORED_SCHEMA, self._names(prompts))
+        write_tables(whole, self._parts(prompts), schema)
         best = (
             part.filter(part["selected"]).select(BEST_SCHEMA.names) for part in self._parts(prompts)
         )
@@ -100,7 +102,20 @@ class SamplesFolder:
         step = PARTS_AT_ONCE * self.block
         for first in range(0, prompts, step):
             rows = range(first, min(first + step, prompts), self.block)
-            yield pa.concat_tables([read_table(self.part(row)) for row in rows])
+            yield pa.concat_tables([with_all_columns(read_table(self.part(row))) for row in rows])
+
+    def _names(self, prompts: int) -> tuple[str, ...]:
+        """The sources of the first part that has any: one without answers does not name them."""
+        parts = map(self.part, range(0, prompts, self.block))
+        return next(filter(None, (names_of(read_schema(part)) for part in parts)), ())
+
+
+def with_all_columns(scored: pa.Table) -> pa.Table:
+    """Samples with all columns of `SCORED_SCHEMA`; earlier versions wrote fewer."""
+    for field in SCORED_SCHEMA:
+        if field.name not in scored.column_names:
+            scored = scored.append_column(field, pa.nulls(len(scored), field.type))
+    return scored.select(SCORED_SCHEMA.names)
 
 
 def _digest(prompts: Sequence[Prompt]) -> str:
