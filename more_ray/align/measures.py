@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from more_ray.metrics.intervals import mean_with_interval
+from more_ray.sample.scored import names_of
 
 Floats = NDArray[np.float64]
 
@@ -25,6 +27,16 @@ def by_prompt(samples: pa.Table, key: str) -> Floats:
     """`[P]`: mean of a column over each prompt's samples that have a value; NaN if none has."""
     means = samples.select(["row", key]).group_by("row").aggregate([(key, "mean")]).sort_by("row")
     return means[f"{key}_mean"].to_numpy().astype(np.float64)
+
+
+def by_source(samples: pa.Table) -> dict[str, Floats]:
+    """The same of the rewards by each source; none of a model with one head."""
+    row, rewards = samples["row"], samples["rewards"]
+    columns = {
+        name: pa.table({"row": row, "reward": pc.list_element(rewards, place)})
+        for place, name in enumerate(names_of(samples.schema))
+    }
+    return {name: by_prompt(table, "reward") for name, table in columns.items()}
 
 
 def distinct_bigrams(responses: Sequence[str]) -> float | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from more_ray.config import RejectionSamplingConfig
+from more_ray.config import AlignConfig, RejectionSamplingConfig
 from more_ray.config.reading import settings
 from more_ray.errors import UserError
 
@@ -39,3 +39,16 @@ def test_a_source_is_named_in_one_way(changes: dict[str, Any]) -> None:
     sampling(**{"reward.source": "helpful"})
     with pytest.raises(UserError, match=r"^reward\.source: helpful given, .* either reward"):
         sampling(**{"reward.source": "helpful"}, **changes)
+
+
+def test_choices_of_align_need_heads() -> None:
+    given = {"prompts": "FILE", "eval_prompts": "FILE"}
+    choices = {"choices": ["shared", "worst", "source=helpful"]}
+    with pytest.raises(
+        UserError, match=r"^choices: worst needs reward\.model\.heads=shared\+drift"
+    ):
+        settings(AlignConfig, given, choices)
+    with pytest.raises(UserError, match=r"^choices: got 'best', allowed: shared, source=NAME"):
+        settings(AlignConfig, given, {"choices": ["shared", "best"]})
+    heads = {"reward.model.heads": "shared+drift"}
+    assert settings(AlignConfig, given, {**choices, **heads}).choices == choices["choices"]
