@@ -137,11 +137,13 @@ class _Chain:
         config = self._config
         policies = {self._folder(BEST): config.policy}
         self._sample(policies, config.prompts, config.limit, config.sampling)
-        for policy, (reward, choice) in self.made_by.items():
-            if not storage.exists(self._best(policy)):
-                scored = select_again(self._samples(BEST)[reward], SelectConfig(by=choice))
-                best = scored.filter(scored["selected"]).select(BEST_SCHEMA.names)
-                write_tables(self._best(policy), [best], BEST_SCHEMA)
+        waiting = [name for name in self.made_by if not storage.exists(self._best(name))]
+        samples = self._samples(BEST) if waiting else {}
+        for policy in waiting:
+            reward, choice = self.made_by[policy]
+            scored = select_again(samples[reward], SelectConfig(by=choice))
+            best = scored.filter(scored["selected"]).select(BEST_SCHEMA.names)
+            write_tables(self._best(policy), [best], BEST_SCHEMA)
 
     def best_of(self) -> dict[str, dict[str, Any]]:
         """For each policy, what the best of n samples gains as n grows."""
