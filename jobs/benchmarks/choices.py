@@ -179,38 +179,35 @@ def _measures(gain_NP: Floats) -> dict[str, float]:
 
 
 def cautions_compared(config: ChoicesBenchmark, worlds: list[World]) -> list[dict[str, Any]]:
-    """A row per rule, caution and number of samples: true gains, and those without caution off."""
+    """A row per caution and number of samples: true gains, also less those without caution."""
     from more_ray.sample.choice import best_of, doubling, gains, worth
 
     size_N = doubling(config.most_samples)
-    found: dict[tuple[str, float], list[Floats]] = {}
+    found: dict[float, list[Floats]] = {}
     for world in worlds:
-        of_world: dict[tuple[str, float], list[Floats]] = {}
+        of_world: dict[float, list[Floats]] = {}
         for _ in range(config.prompts):
             said, true_PA = world.prompt(config.most_samples)
             assert said.deviation_PA is not None
             gain_PA, said_PA = gains(true_PA), gains(said.reward_PA)
-            value_QA = np.stack(
-                [gain_PA[0], gain_PA[1:].mean(axis=0), gain_PA[1:].min(axis=0), said_PA[0]]
-            )
-            for by in ("shared", "worst"):
-                for caution in config.cautions:
-                    worth_A = worth(by, said.names, said.reward_PA, caution * said.deviation_PA)
-                    gain_NQ = best_of(worth_A, value_QA, config.most_samples, size_N)
-                    of_world.setdefault((by, caution), []).append(gain_NQ)
-        for way, several in of_world.items():
-            found.setdefault(way, []).append(np.mean(several, axis=0))
-    names = ("everybody", "mean of sources", "least, by prompt", "everybody, as the heads say")
+            value_QA = np.stack([gain_PA[0], gain_PA[1:].mean(axis=0), said_PA[0]])
+            for caution in config.cautions:
+                doubt_PA = caution * said.deviation_PA
+                worth_A = worth("shared", said.names, said.reward_PA, doubt_PA)
+                gain_NQ = best_of(worth_A, value_QA, config.most_samples, size_N)
+                of_world.setdefault(caution, []).append(gain_NQ)
+        for caution, several in of_world.items():
+            found.setdefault(caution, []).append(np.mean(several, axis=0))
     rows = []
-    for (by, caution), several in found.items():
-        gain_DNQ, plain_DNQ = np.stack(several), np.stack(found[by, config.cautions[0]])
+    for caution, several in found.items():
+        gain_DNQ, plain_DNQ = np.stack(several), np.stack(found[config.cautions[0]])
         for at, size in enumerate(size_N):
-            row: dict[str, Any] = {"best by": by, "caution": caution, "samples": size}
-            for place, name in enumerate(names):
-                row[name] = _written(gain_DNQ[:, at, place])
-            for place, name in enumerate(names[:3]):
-                less_D = gain_DNQ[:, at, place] - plain_DNQ[:, at, place]
-                row[f"{name}, less without"] = _written(less_D)
+            row: dict[str, Any] = {"caution": caution, "samples": size}
+            for place, name in enumerate(("everybody", "mean of sources")):
+                gain_D = gain_DNQ[:, at, place]
+                row[name] = _written(gain_D)
+                row[f"{name}, less without"] = _written(gain_D - plain_DNQ[:, at, place])
+            row["everybody, as the heads say"] = _written(gain_DNQ[:, at, -1])
             rows.append(row)
     return rows
 
