@@ -212,7 +212,10 @@ def sample(
     from more_ray.cluster import session, shared_gpus
 
     with session(sampling.workers, sampling.verbose):
+        from more_ray import storage
         from more_ray.bars import SamplingProgress
+        from more_ray.report.sample_page import render_page
+        from more_ray.run_folder import REPORT
         from more_ray.sample.run import check_inputs, sample_and_select
         from more_ray.sample.service_scoring import score_by_service
         from more_ray.serve.app import scoring
@@ -224,7 +227,10 @@ def sample(
             SamplingProgress(verb) as progress,
             scoring(sampling.reward, sampling.output_dir, gpus) as app,
         ):
-            return sample_and_select(sampling, partial(score_by_service, app), progress.show)
+            summary = sample_and_select(sampling, partial(score_by_service, app), progress.show)
+    page = render_page(summary, dump(sampling))
+    storage.write_text(storage.join(sampling.output_dir, REPORT), page)
+    return summary
 
 
 def finetune(config: Given[configs.FineTuneConfig] = None, /, **changes: Any) -> Evaluation:

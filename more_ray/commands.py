@@ -168,10 +168,11 @@ def sample(config: configs.RejectionSamplingConfig) -> None:
     """
     summary = api.sample(config)
     from more_ray.bars import console
-    from more_ray.terminal import samples_table
+    from more_ray.run_folder import REPORT
+    from more_ray.terminal import choices_tables, samples_table
 
-    console.print(samples_table(summary))
-    console.print(f"Results in {config.output_dir}")
+    console.print(samples_table(summary), *choices_tables(summary))
+    console.print(f"Results in {config.output_dir}, with figures in {config.output_dir}/{REPORT}")
 
 
 def finetune(config: configs.FineTuneConfig) -> None:

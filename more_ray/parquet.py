@@ -16,6 +16,11 @@ def read_table(uri: str, columns: list[str] | None = None) -> pa.Table:
     return pq.read_table(path, columns=columns, filesystem=filesystem)
 
 
+def read_schema(uri: str) -> pa.Schema:
+    filesystem, path = storage.locate(uri)
+    return pq.read_schema(path, filesystem=filesystem)
+
+
 def write_tables(uri: str, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
     """Write under another name, then rename: readers see a complete file or none."""
     filesystem, path = storage.locate(uri)

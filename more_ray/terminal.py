@@ -20,6 +20,7 @@ from more_ray.data.audit_tables import (
 from more_ray.data.prepared import Prepared
 from more_ray.judge.summary import DECIDED
 from more_ray.metrics.benchmark_rows import benchmark_notes, benchmark_rows
+from more_ray.metrics.choice_rows import ABOUT_CHOICES, choice_rows
 from more_ray.metrics.evaluation import Evaluation, Measured, SourceMeasures
 from more_ray.metrics.measures import MEASURES, Measure, drawn, ranked
 from more_ray.metrics.written import interval_text, plus_minus, with_interval
@@ -240,6 +241,18 @@ def samples_table(summary: Mapping[str, Any]) -> Table:
         f"{summary['mean_tokens']:.0f} tokens on average."
     )
     return table
+
+
+def choices_tables(summary: Mapping[str, Any]) -> list[Table]:
+    """What each population gains by each rule of choosing, where the model has several heads."""
+    rows = choice_rows(summary)
+    if not rows:
+        return []
+    table = _table(*rows[0], wrap=True)
+    for row in rows:
+        table.add_row(*row.values())
+    table.caption = ABOUT_CHOICES
+    return [table]
 
 
 def perplexity_table(evaluations: Mapping[str, Evaluation]) -> Table:

@@ -1,7 +1,7 @@
 """The second half of the paper as one chain, each stage of which resumes where it stopped.
 
-Preferences -> reward models -> for each the best of S answers -> a policy fine-tuned on these ->
-answers of all policies, measured and judged.
+Preferences -> reward models -> for each, and each choice, the best of S answers -> a policy
+fine-tuned on these -> answers of all policies, measured and judged.
 """
 
 from __future__ import annotations
@@ -16,21 +16,33 @@ import pyarrow.compute as pc
 
 from more_ray import storage
 from more_ray.align.measures import BASE
+from more_ray.align.over_optimisation import best_of_curves
 from more_ray.align.policies import divergence, measure
 from more_ray.bars import SamplingProgress
 from more_ray.cluster import shared_gpus
 from more_ray.config import ModelConfig, RunConfig
 from more_ray.config.align import AlignConfig
 from more_ray.config.judge import JudgeConfig, JudgeEndpoint
-from more_ray.config.sample import PolicyConfig, RejectionSamplingConfig, SamplingConfig
+from more_ray.config.sample import (
+    OF_SOURCE,
+    PolicyConfig,
+    RejectionSamplingConfig,
+    SamplingConfig,
+    SelectConfig,
+)
+from more_ray.data.prepare import source_names
 from more_ray.environment import environment
+from more_ray.errors import UserError
 from more_ray.judge.cache import AnswerCache
 from more_ray.judge.run import estimate, judge, make_plan
 from more_ray.metrics.evaluation import Evaluation
-from more_ray.parquet import read_table, write_table
+from more_ray.parquet import read_table, write_table, write_tables
 from more_ray.run_folder import evaluation_of, model_of
+from more_ray.sample.folder import complete
 from more_ray.sample.prompts import read_prompts
 from more_ray.sample.run import sample_and_select
+from more_ray.sample.scored import scored_prompts
+from more_ray.sample.selection import BEST_SCHEMA, SCORED_SCHEMA, select_again
 from more_ray.sample.service_scoring import score_by_service
 from more_ray.serve.app import scoring
 from more_ray.train.comparison import train_all
@@ -47,9 +59,10 @@ def align(config: AlignConfig, stage: Callable[[str], None], judge_bar: JudgeBar
     """Run the chain; returns the content of `align.json`.
 
     `reward_models`: by scheme, the `mean` of its `eval.json`. `policies`: for the base and one
-    policy per reward model, the result of `measure`, and `perplexity` of held-out answers by
-    source. `judgements`: the results of `judge`, with the names of the two policies, for each
-    criterion.
+    policy per reward model and choice, the result of `measure`, `perplexity` of held-out answers by
+    source, and the `reward_model` and the `choice` it was made by (None for the base). `best_of`:
+    for each policy but the base, what the best of n samples gains. `judgements`: the results of
+    `judge`, with the names of the two policies, for each criterion.
 
     Args:
         stage: called with the title of each stage that begins.
@@ -75,10 +88,13 @@ def align(config: AlignConfig, stage: Callable[[str], None], judge_bar: JudgeBar
         measures[name]["perplexity"] = {
             source: numbers for source, numbers in sources if source != BEST
         }
+        reward, choice = chain.made_by.get(name, (None, None))
+        measures[name] |= {"reward_model": reward, "choice": choice}
     result = {
         "environment": environment(),
         "reward_models": {name: evaluation["mean"] for name, evaluation in rewards.items()},
         "policies": measures,
+        "best_of": chain.best_of(),
         "judgements": judgements,
     }
     storage.write_json(storage.join(config.output_dir, "align.json"), result)
@@ -86,20 +102,29 @@ def align(config: AlignConfig, stage: Callable[[str], None], judge_bar: JudgeBar
 
 
 class _Chain:
-    """The stages of the chain and their folders; a policy has the name of its reward model."""
+    """The stages of the chain and their folders.
+
+    A policy has the name of its reward model, and of the choice where that is not shared.
+    """
 
     def __init__(self, config: AlignConfig) -> None:
         self._config = config
         reward = config.reward
         self._names = list(dict.fromkeys([reward.objective.scheme, *reward.compare]))
         self._rewards: dict[str, ModelConfig] = {}
+        self.made_by = {
+            name if choice == "shared" else f"{name}-{choice}": (name, choice)
+            for name in self._names
+            for choice in config.choices
+        }
         self._policies: dict[str, PolicyConfig] = {
             BASE: config.policy,
             **{
                 name: config.policy.at(model_of(self._folder("policies", name)))
-                for name in self._names
+                for name in self.made_by
             },
         }
+        _check_sources(config)
         read_prompts(config.prompts, config.limit)
         read_prompts(config.eval_prompts, config.eval_limit)
 
@@ -116,12 +141,31 @@ class _Chain:
         config = self._config
         policies = {self._folder(BEST): config.policy}
         self._sample(policies, config.prompts, config.limit, config.sampling)
+        waiting = [name for name in self.made_by if not storage.exists(self._best(name))]
+        samples = self._samples(BEST) if waiting else {}
+        for policy in waiting:
+            reward, choice = self.made_by[policy]
+            scored = select_again(samples[reward], SelectConfig(by=choice))
+            best = scored.filter(scored["selected"]).select(BEST_SCHEMA.names)
+            write_tables(self._best(policy), [best], BEST_SCHEMA)
+
+    def best_of(self) -> dict[str, dict[str, Any]]:
+        """For each policy, what the best of n samples gains as n grows."""
+        samples = self._samples(BEST)
+        prompts = {name: list(scored_prompts(table)) for name, table in samples.items()}
+        return {
+            policy: best_of_curves(prompts, reward, choice)
+            for policy, (reward, choice) in self.made_by.items()
+        }
+
+    def _best(self, policy: str) -> str:
+        return self._folder(BEST, policy, "best.parquet")
 
     def finetune(self) -> dict[str, Evaluation]:
-        """Fine-tune a policy per reward model; returns the evaluations of these and of the base."""
-        first = self._names[0]
+        """Fine-tune the policies; returns the evaluations of these and of the base."""
+        first = next(iter(self.made_by))
         evaluations = {BASE: run(self._finetuning(BASE, first, max_steps=0))}
-        return evaluations | {name: run(self._finetuning(name, name)) for name in self._names}
+        return evaluations | {name: run(self._finetuning(name, name)) for name in self.made_by}
 
     def evaluate(self) -> dict[str, dict[str, Any]]:
         """The measures of each policy's answers to the evaluation prompts."""
@@ -131,10 +175,10 @@ class _Chain:
         }
         sampling = config.sampling.changed(samples=config.eval_samples)
         self._sample(policies, config.eval_prompts, config.eval_limit, sampling)
-        base = self._samples(BASE)
+        base = self._samples("answers", BASE)
         measures = {}
         for name, policy in self._policies.items():
-            samples = self._samples(name)
+            samples = self._samples("answers", name)
             scored = samples[self._names[0]]
             _write_first_answers(scored, self._answers(name))
             if name == BASE:
@@ -148,8 +192,9 @@ class _Chain:
 
     def judge(self, endpoint: JudgeEndpoint, judge_bar: JudgeBar) -> list[dict[str, Any]]:
         """Each policy against the base, and the first against the others, by each criterion."""
-        pairs = [(name, BASE) for name in self._names]
-        pairs += [(self._names[0], other) for other in self._names[1:]]
+        first, *others = self.made_by
+        pairs = [(name, BASE) for name in self.made_by]
+        pairs += [(first, other) for other in others]
         judgements = []
         for ours, theirs in pairs:
             for criterion in self._config.criteria:
@@ -171,10 +216,10 @@ class _Chain:
     def _answers(self, name: str) -> str:
         return self._folder("answers", name, "answers.parquet")
 
-    def _samples(self, name: str) -> dict[str, pa.Table]:
+    def _samples(self, *folder: str) -> dict[str, pa.Table]:
         """A policy's samples, by the reward model that scored them."""
         return {
-            by: read_table(self._folder("answers", name, by, "samples.parquet"))
+            by: complete(read_table(self._folder(*folder, by, "samples.parquet")), SCORED_SCHEMA)
             for by in self._names
         }
 
@@ -207,10 +252,9 @@ class _Chain:
                         )
 
     def _finetuning(self, name: str, best_by: str, **train: Any) -> RunConfig:
-        """The run that fine-tunes a policy on the answers that a reward model found best."""
+        """The run that fine-tunes a policy on the best answers, as chosen for a policy."""
         tuning = self._config.finetune
-        best = self._folder(BEST, best_by, "best.parquet")
-        sources = [f"{BEST}={best}", *tuning.data.sources]
+        sources = [f"{BEST}={self._best(best_by)}", *tuning.data.sources]
         data = tuning.data.changed(sources=sources, train_on=[BEST])
         return tuning.changed(
             output_dir=self._folder("policies", name),
@@ -218,6 +262,17 @@ class _Chain:
             data=data,
             train=tuning.train.changed(**train),
         )
+
+
+def _check_sources(config: AlignConfig) -> None:
+    """Check that the reward models will have heads of the sources that choices name."""
+    named = [by.removeprefix(OF_SOURCE) for by in config.choices if by.startswith(OF_SOURCE)]
+    names = (config.reward.data.train_on or source_names(config.reward.data)) if named else []
+    for name in named:
+        if name not in names:
+            raise UserError(
+                f"choices: {OF_SOURCE}{name} given; the reward models learn from {', '.join(names)}"
+            )
 
 
 def _model(run_folder: str) -> ModelConfig:

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from more_ray.metrics.intervals import student
+from more_ray.metrics.intervals import mean_with_interval
+from more_ray.sample.scored import names_of
 
 Floats = NDArray[np.float64]
 
@@ -27,16 +29,14 @@ def by_prompt(samples: pa.Table, key: str) -> Floats:
     return means[f"{key}_mean"].to_numpy().astype(np.float64)
 
 
-def mean_with_interval(value_P: Floats) -> dict[str, Any]:
-    """`mean`, `ci` (Student's 95% interval over prompts) and `n`; values that are NaN are left out.
-
-    With a single value `ci` is None, without any `mean` too.
-    """
-    known_P = value_P[~np.isnan(value_P)]
-    if not len(known_P):
-        return {"mean": None, "ci": None, "n": 0}
-    ci = student(known_P) if len(known_P) > 1 else None
-    return {"mean": float(known_P.mean()), "ci": ci, "n": len(known_P)}
+def by_source(samples: pa.Table) -> dict[str, Floats]:
+    """The same of the rewards by each source; none of a model with one head."""
+    row, rewards = samples["row"], samples["rewards"]
+    columns = {
+        name: pa.table({"row": row, "reward": pc.list_element(rewards, place)})
+        for place, name in enumerate(names_of(samples.schema))
+    }
+    return {name: by_prompt(table, "reward") for name, table in columns.items()}
 
 
 def distinct_bigrams(responses: Sequence[str]) -> float | None:

@@ -12,10 +12,11 @@ import torch
 
 from more_ray import storage
 from more_ray.align.divergence import answer_divergence, pack_samples
-from more_ray.align.measures import by_prompt, diversity, mean_with_interval
+from more_ray.align.measures import by_prompt, by_source, diversity
 from more_ray.cluster import uses_gpu, worker_options
 from more_ray.config import ModelConfig
 from more_ray.device import use_threads
+from more_ray.metrics.intervals import mean_with_interval
 from more_ray.model.attention import PACKED_ATTENTION
 from more_ray.model.loading import load_policy
 from more_ray.model.tokenizer import training_tokenizer
@@ -28,7 +29,8 @@ def measure(
     """Means over prompts with intervals, except `unfinished`, a share of all samples.
 
     `tokens`, `distinct_bigrams`; by reward model `reward`, and `gain` over the base on the same
-    prompts; `kl` to the base in nats per answer, None for the base itself.
+    prompts, `gain_of_sources` the same by the head of each source; `kl` to the base in nats per
+    answer, None for the base itself.
 
     Args:
         samples: the policy's samples, by the reward model that scored them.
@@ -45,6 +47,13 @@ def measure(
         "gain": {
             name: mean_with_interval(reward_P - by_prompt(base[name], "score"))
             for name, reward_P in rewards.items()
+        },
+        "gain_of_sources": {
+            name: {
+                source: mean_with_interval(reward_P - by_source(base[name])[source])
+                for source, reward_P in by_source(table).items()
+            }
+            for name, table in samples.items()
         },
         "kl": None if divergence is None else mean_with_interval(by_prompt(divergence, "kl")),
     }

@@ -11,7 +11,12 @@ from more_ray.config.model import LoraConfig, ModelConfig
 from more_ray.config.objective import ObjectiveConfig
 from more_ray.config.report import ReportConfig
 from more_ray.config.run import LogConfig, PairsRunConfig, RunConfig
-from more_ray.config.sample import PolicyConfig, RejectionSamplingConfig, SamplingConfig
+from more_ray.config.sample import (
+    PolicyConfig,
+    RejectionSamplingConfig,
+    SamplingConfig,
+    SelectConfig,
+)
 from more_ray.config.serve import ServeConfig
 from more_ray.config.sweep import SweepConfig
 from more_ray.config.train import OptimizerConfig, TrainConfig
@@ -36,6 +41,7 @@ __all__ = [
     "RunConfig",
     "SamplingConfig",
     "Section",
+    "SelectConfig",
     "ServeConfig",
     "SimulatorConfig",
     "SweepConfig",

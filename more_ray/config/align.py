@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from more_ray.config.base import Section
 from more_ray.config.finetune import FineTuneConfig
 from more_ray.config.judge import Criterion, JudgeEndpoint
 from more_ray.config.run import WITHOUT_WEIGHTS, RunConfig
-from more_ray.config.sample import PolicyConfig, SamplingConfig
+from more_ray.config.sample import PolicyConfig, Rule, SamplingConfig
 from more_ray.objective.losses import LOSSES
 
 
@@ -27,6 +27,10 @@ class AlignConfig(Section):
     """Use only the first prompts of the file."""
     sampling: SamplingConfig = SamplingConfig()
     """How the policy answers."""
+    choices: list[Rule] = Field(["shared"], min_length=1)
+    """Whom the best answers are to please, as `select.by` in `rejection_sampling.py`. Each of these
+    gives a policy for each reward model: `more`, `more-worst` ... All but shared need
+    reward.model.heads=shared+drift."""
     finetune: FineTuneConfig = FineTuneConfig()
     """How the policy learns the best answers. The test answers of `finetune.data.sources` are what
     perplexity is measured on; `model` and `output_dir` are set by the chain."""
@@ -61,3 +65,13 @@ class AlignConfig(Section):
             allowed = ", ".join(name for name, loss in LOSSES.items() if not loss.trains_policy)
             raise ValueError(f"objective.loss: {allowed} is allowed here")
         return reward
+
+    @model_validator(mode="after")
+    def _populations_have_heads(self) -> AlignConfig:
+        for by in self.choices:
+            if by != "shared" and self.reward.model.heads == "shared":
+                raise ValueError(
+                    f"choices: {by} needs reward.model.heads=shared+drift; with "
+                    "reward.model.heads=shared allowed: shared"
+                )
+        return self

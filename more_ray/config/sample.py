@@ -2,14 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 from typing_extensions import Self
 
 from more_ray.config.base import MayChange, Section
 from more_ray.config.endpoint import RequestConfig
 from more_ray.config.model import ModelConfig
+
+OF_SOURCE = "source="
+RULES = ("shared", f"{OF_SOURCE}NAME", "worst", "mean", "nash")
+
+
+def _is_rule(by: str) -> str:
+    named = by.startswith(OF_SOURCE) and by != OF_SOURCE
+    if named or by in RULES:
+        return by
+    raise ValueError(f"got {by!r}, allowed: {', '.join(RULES)}")
+
+
+Rule = Annotated[str, AfterValidator(_is_rule)]
+"""Whom the choice among answers is to please."""
+
+
+class SelectConfig(Section):
+    by: Rule = "shared"
+    """Whom the best answer is to please, by a model with several heads. shared: everybody, by the
+    model's own score. source=NAME: one source. worst: the source that it pleases least. mean: all
+    sources alike. nash: all at once; the product of their gains is largest. A gain is a reward less
+    its mean over the prompt's answers."""
+    caution: float = Field(0.0, ge=0)
+    """Posterior standard deviations to subtract from each reward before choosing: how unsure a head
+    is of an answer, against the mean of the prompt's answers. Needs a calibrated model."""
 
 
 class PolicyConfig(RequestConfig, ModelConfig):
@@ -74,8 +99,8 @@ class SamplingConfig(Section):
 
 class RejectionSamplingConfig(Section):
     output_dir: MayChange[str] = "outputs/rejection_sampling"
-    """Where `samples.parquet` and `best.parquet` go: a path, or any URI that pyarrow's filesystems
-    open."""
+    """Where `samples.parquet`, `best.parquet` and `report.html` go: a path, or any URI that
+    pyarrow's filesystems open."""
     prompts: str
     """Path or URI of a .parquet, .jsonl, .jsonl.gz, .json or .csv file with a column `prompt`: an
     instruction, a transcript "Human: ... Assistant:", or a list of messages."""
@@ -88,9 +113,11 @@ class RejectionSamplingConfig(Section):
     reward: ModelConfig
     """The reward model: `reward.path` is a run's `model` folder, or any sequence classifier in a
     folder or on the hub."""
+    select: SelectConfig = SelectConfig()
+    """Which answer of each prompt is kept."""
     samples_from: str | None = None
     """Folder of an earlier sampling, whose answers are scored instead of new ones: the
-    same prompts, policy and `sampling`, another reward model."""
+    same prompts, policy and `sampling`, another reward model or `select`."""
     workers: MayChange[int] = Field(1, ge=1)
     """Processes that sample; one asks the endpoint where there is one."""
     use_gpu: MayChange[bool | None] = None
@@ -98,3 +125,12 @@ class RejectionSamplingConfig(Section):
     enough."""
     verbose: MayChange[bool] = False
     """Show the logs of Ray and the workers."""
+
+    @model_validator(mode="after")
+    def _one_way_to_name_a_source(self) -> RejectionSamplingConfig:
+        if self.reward.source and self.select != SelectConfig():
+            raise ValueError(
+                f"reward.source: {self.reward.source} given, with select.by={self.select.by} and "
+                f"select.caution={self.select.caution:g}; allowed: either reward.source or select"
+            )
+        return self

@@ -41,6 +41,18 @@ def student(value_N: Floats) -> list[float]:
     return [mean - half, mean + half]
 
 
+def mean_with_interval(value_N: Floats) -> dict[str, Any]:
+    """`mean`, `ci` (Student's 95% interval) and `n`; values that are NaN are left out.
+
+    With a single value `ci` is None, without any `mean` too.
+    """
+    known_N = value_N[~np.isnan(value_N)]
+    if not len(known_N):
+        return {"mean": None, "ci": None, "n": 0}
+    ci = student(known_N) if len(known_N) > 1 else None
+    return {"mean": float(known_N.mean()), "ci": ci, "n": len(known_N)}
+
+
 def replicates(
     measures: Mapping[str, Function],
     arrays: tuple[NDArray[Any], ...],

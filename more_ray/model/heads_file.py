@@ -152,6 +152,12 @@ def sources_of(path: Path) -> tuple[str, ...]:
         return tuple(json.loads(metadata["sources"]))
 
 
+def has_posterior(path: Path) -> bool:
+    """Whether calibration has fitted the heads; raises as `read_heads` does."""
+    with _opened(path) as (_, file):
+        return "ridge" in file.keys()  # noqa: SIM118
+
+
 def read_heads(path: Path, trunk: str, hidden_size: int) -> Calibration:
     """The inverse of `write_heads`.
 

@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from more_ray.align.measures import BASE
+from more_ray.report.choice_figures import Gains, best_of_n
 from more_ray.report.drawing import INK, Figure, Rows, colour, legend, marker, panels, svg
 
 BARS = ". Bars are 95% intervals."
@@ -24,12 +25,24 @@ def make_figures(result: Result) -> Iterator[Figure]:
         if judgement["other"] == BASE and judgement["win_rate"] is not None
     ]
     if against_base:
-        yield ece_and_win_rate(result["reward_models"], against_base)
+        rewards = {
+            name: result["reward_models"][policy["reward_model"]]
+            for name, policy in result["policies"].items()
+            if name != BASE
+        }
+        yield ece_and_win_rate(rewards, against_base)
     yield reward_and_divergence(result)
+    for name, curves in result["best_of"].items():
+        gains = {**curves["reward_models"], **_of_sources(curves["sources"])}
+        yield best_of_n(f"Best of n as for {name}", curves["n"], gains)
 
 
 def ece_and_win_rate(rewards: Mapping[str, Any], judgements: Sequence[Result]) -> Figure:
-    """ECE of each reward model against the win rate of its policy (the paper's Figure 7)."""
+    """ECE of each reward model against the win rate of its policy (the paper's Figure 7).
+
+    Args:
+        rewards: by policy, the measures of its reward model.
+    """
     rows: Rows = []
     criteria = list(dict.fromkeys(judgement["criterion"] for judgement in judgements))
     with panels(3.4) as (canvas, (axes,)):
@@ -49,7 +62,7 @@ def ece_and_win_rate(rewards: Mapping[str, Any], judgements: Sequence[Result]) -
                     )
                     rows.append(
                         {
-                            "reward model": judgement["policy"],
+                            "policy": judgement["policy"],
                             "ECE": reward["ece"],
                             "more": criterion,
                             "win rate": judgement["win_rate"],
@@ -62,8 +75,7 @@ def ece_and_win_rate(rewards: Mapping[str, Any], judgements: Sequence[Result]) -
         axes.set_ylabel("win rate against the base")
         legend(canvas, axes)
     text = "ECE of each reward model against the win rate of the policy made with it: " + "; ".join(
-        f"{row['reward model']}, {row['more']}: "
-        f"ECE {row['ECE']:.3f}, win rate {row['win rate']:.2f}"
+        f"{row['policy']}, {row['more']}: ECE {row['ECE']:.3f}, win rate {row['win rate']:.2f}"
         for row in rows
     )
     return Figure("ECE and win rate", svg(canvas, text), text + BARS, rows)
@@ -90,6 +102,10 @@ def reward_and_divergence(result: Result) -> Figure:
         for row in rows
     )
     return Figure("Reward and divergence", svg(canvas, text), text + BARS, rows)
+
+
+def _of_sources(gains: Gains) -> Gains:
+    return {f"source {name}": gain_N for name, gain_N in gains.items()}
 
 
 def _point(

@@ -33,7 +33,8 @@ def render_page(result: Result, settings: str) -> str:
 def verdict(result: Result) -> str:
     """The page's first sentences: what the results support."""
     sentences = [
-        f"The policy aligned with {name} gained {_gain(policy['gain'][name])} by that reward model."
+        f"The policy aligned with {name} gained {_gain(policy['gain'][policy['reward_model']])} by "
+        "its reward model."
         for name, policy in result["policies"].items()
         if name != BASE
     ]
@@ -78,6 +79,11 @@ def measure_rows(result: Result) -> Rows:
             **{
                 f"gain by {by}": "" if name == BASE else _gain(gain)
                 for by, gain in policy["gain"].items()
+            },
+            **{
+                f"gain by {by}, {source}": "" if name == BASE else _gain(gain)
+                for by, of_sources in policy["gain_of_sources"].items()
+                for source, gain in of_sources.items()
             },
             "KL, nats": _mean(policy["kl"]),
             "tokens": _mean(policy["tokens"], digits=0),

@@ -14,10 +14,11 @@ from more_ray import storage
 from more_ray.config.base import dump, read
 from more_ray.config.sample import RejectionSamplingConfig
 from more_ray.errors import UserError
-from more_ray.parquet import read_table, write_tables
+from more_ray.parquet import read_schema, read_table, write_tables
 from more_ray.run_folder import CONFIG, check_same
 from more_ray.sample.engines.protocol import EngineRecord
 from more_ray.sample.prompts import Prompt
+from more_ray.sample.scored import names_of, with_names
 from more_ray.sample.selection import BEST_SCHEMA, SAMPLE_SCHEMA, SCORED_SCHEMA
 
 ENGINES = "more_ray.engines"
@@ -76,11 +77,11 @@ class SamplesFolder:
 
     def read_samples(self, row: int) -> pa.Table:
         """The samples of a block, as they were drawn."""
-        return _complete(read_table(self.part(row)), SAMPLE_SCHEMA)
+        return complete(read_table(self.part(row)), SAMPLE_SCHEMA)
 
     def write_part(self, samples: pa.Table) -> None:
         """Write the scored samples of a block."""
-        write_tables(self.part(samples["row"][0].as_py()), [samples], SCORED_SCHEMA)
+        write_tables(self.part(samples["row"][0].as_py()), [samples], samples.schema)
 
     def note_engines(self, records: Sequence[EngineRecord]) -> None:
         """Keep what drew samples here, in the order in which it began."""
@@ -107,13 +108,15 @@ class SamplesFolder:
             All samples, without their texts.
         """
         whole = storage.join(self.path, "samples.parquet")
-        engines = {ENGINES: json.dumps(self.engines())}
-        write_tables(whole, self._parts(prompts), SCORED_SCHEMA.with_metadata(engines))
+        about = {ENGINES: json.dumps(self.engines())}
+        named = with_names(SCORED_SCHEMA, self._names(prompts)).metadata or {}
+        schema = SCORED_SCHEMA.with_metadata({**named, **about})
+        write_tables(whole, self._parts(prompts), schema)
         best = (
             part.filter(part["selected"]).select(BEST_SCHEMA.names) for part in self._parts(prompts)
         )
         write_tables(
-            storage.join(self.path, "best.parquet"), best, BEST_SCHEMA.with_metadata(engines)
+            storage.join(self.path, "best.parquet"), best, BEST_SCHEMA.with_metadata(about)
         )
         texts = ("prompt", "response")
         table = read_table(whole, [name for name in SCORED_SCHEMA.names if name not in texts])
@@ -124,18 +127,23 @@ class SamplesFolder:
         step = PARTS_AT_ONCE * self.block
         for first in range(0, prompts, step):
             rows = range(first, min(first + step, prompts), self.block)
-            parts = [_complete(read_table(self.part(row)), SCORED_SCHEMA) for row in rows]
+            parts = [complete(read_table(self.part(row)), SCORED_SCHEMA) for row in rows]
             yield pa.concat_tables(parts)
 
+    def _names(self, prompts: int) -> tuple[str, ...]:
+        """The sources of the first part that has any: one without answers does not name them."""
+        parts = map(self.part, range(0, prompts, self.block))
+        return next(filter(None, (names_of(read_schema(part)) for part in parts)), ())
 
-def _complete(part: pa.Table, schema: pa.Schema) -> pa.Table:
+
+def complete(part: pa.Table, schema: pa.Schema) -> pa.Table:
     """The columns of `schema`; null where a part of an earlier version lacks one."""
     there = part.column_names
     columns = [
         part[field.name] if field.name in there else pa.nulls(len(part), field.type)
         for field in schema
     ]
-    return pa.Table.from_arrays(columns, schema=schema)
+    return pa.Table.from_arrays(columns, schema=schema.with_metadata(part.schema.metadata))
 
 
 def _digest(prompts: Sequence[Prompt]) -> str:

@@ -17,7 +17,7 @@ import ray
 
 from more_ray import storage
 from more_ray.cluster import RETRIES, shared_gpus
-from more_ray.config.sample import RejectionSamplingConfig
+from more_ray.config.sample import RejectionSamplingConfig, SelectConfig
 from more_ray.data.formatting import render_prompt
 from more_ray.data.rejects import Reason
 from more_ray.device import begun_on_gpu
@@ -25,9 +25,10 @@ from more_ray.errors import DataError, ModelError
 from more_ray.model.loading import check_model, check_reward_model
 from more_ray.model.tokenizer import load_tokenizer
 from more_ray.run_folder import DEVICE
+from more_ray.sample.compared import compare_choices
 from more_ray.sample.folder import SamplesFolder
 from more_ray.sample.prompts import Prompt, read_prompts
-from more_ray.sample.selection import PROMPT_SCHEMA, Score, select, summarise
+from more_ray.sample.selection import PROMPT_SCHEMA, Score, check_select, select, summarise
 from more_ray.sample.workers import SampleBlock, map_options, ray_errors, record_on_worker
 
 SCORER_CPUS = 0.5
@@ -77,7 +78,8 @@ def sample_and_select(
     for part in _run(config, folder, waiting, make_score, gpus):
         done, tokens = done + part["prompts"], tokens + part["tokens"]
         progress(done, len(prompts), tokens)
-    summary = summarise(folder.collect(len(prompts), config.sampling.samples))
+    samples = folder.collect(len(prompts), config.sampling.samples)
+    summary = summarise(samples) | compare_choices(samples, config.select)
     summary["engines"] = folder.engines()
     storage.write_json(summary_path, summary)
     return summary
@@ -87,6 +89,7 @@ def check_inputs(config: RejectionSamplingConfig) -> list[Prompt]:
     """The prompts; raises DataError and ModelError for what would fail later, in a worker."""
     prompts = read_prompts(config.prompts, config.limit)
     check_reward_model(config.reward)
+    check_select(config)
     if config.policy.engine != "openai":
         _check_policy(config, prompts)
     return prompts
@@ -131,7 +134,7 @@ def _run(
         samples = samples.map_batches(SampleBlock, **map_options(config, gpus), **whole)
     written = samples.map_batches(
         SelectAndWrite,
-        fn_constructor_args=(folder, make_score),
+        fn_constructor_args=(folder, make_score, config.select),
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=config.workers),
         num_cpus=SCORER_CPUS,
         ray_remote_args_fn=lambda: RETRIES,
@@ -154,12 +157,14 @@ def _gpus(config: RejectionSamplingConfig, folder: SamplesFolder) -> float:
 class SelectAndWrite:
     """A Ray Data actor that scores a block, selects from it and writes it."""
 
-    def __init__(self, folder: SamplesFolder, make_score: Callable[[], Score]) -> None:
-        self._folder = folder
+    def __init__(
+        self, folder: SamplesFolder, make_score: Callable[[], Score], choice: SelectConfig
+    ) -> None:
+        self._folder, self._choice = folder, choice
         self._score = make_score()
 
     def __call__(self, samples: pa.Table) -> pa.Table:
-        scored = select(samples, self._score)
+        scored = select(samples, self._score, self._choice)
         self._folder.write_part(scored)
         prompts, tokens = len(scored["row"].unique()), pc.sum(scored["tokens"]).as_py()
         return pa.table({"prompts": [prompts], "tokens": [tokens]})

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError
 from ray.serve.handle import DeploymentHandle
 
+from more_ray.calibrate.populations import ByPopulation
 from more_ray.data.messages import Message
 from more_ray.errors import UserError
 from more_ray.sample.selection import Score
 
 LONGEST_WAIT = 5.0
 """Seconds between two tries, at most."""
-ANSWERS_AT_ONCE = 8
-"""Answers per request, so that no number of samples exceeds what the service takes."""
 
 
 def score_by_handle(
@@ -25,8 +25,10 @@ def score_by_handle(
     prompt: Sequence[Message],
     responses: Sequence[str],
     deadline: float = 600.0,
-) -> list[float]:
-    """The rewards of answers; asks again while the service is full or after a replica has died.
+) -> ByPopulation:
+    """What every population thinks of any number of answers to a prompt.
+
+    Asks again while the service is full or after a replica has died.
 
     Args:
         deadline: seconds after which it gives up.
@@ -36,7 +38,7 @@ def score_by_handle(
     """
     give_up, wait = time.monotonic() + deadline, 0.1
     while True:
-        asked = handle.score.remote(prompt=list(prompt), responses=list(responses))
+        asked = handle.by_population.remote(prompt=list(prompt), responses=list(responses))
         try:
             return asked.result(timeout_s=max(0.0, give_up - time.monotonic()))
         except (BackPressureError, RayActorError, TimeoutError) as error:
@@ -53,13 +55,4 @@ def score_by_service(app: str) -> Score:
     """A function that asks the Serve application `app`, in any process of its cluster."""
     handle = serve.get_app_handle(app)
 
-    def score(prompt: Sequence[Message], responses: Sequence[str]) -> list[float]:
-        return [
-            reward
-            for first in range(0, len(responses), ANSWERS_AT_ONCE)
-            for reward in score_by_handle(
-                handle, prompt, responses[first : first + ANSWERS_AT_ONCE]
-            )
-        ]
-
-    return score
+    return partial(score_by_handle, handle)

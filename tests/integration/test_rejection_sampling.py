@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from ray import serve
 from support import (
@@ -25,14 +26,19 @@ from support import (
     wait_for,
 )
 
+from more_ray.calibrate.populations import ByPopulation
 from more_ray.data.simulated import PROMPTS
 from more_ray.errors import UserError
 from more_ray.sample.run import sample_and_select
-from more_ray.sample.service_scoring import ANSWERS_AT_ONCE, score_by_handle, score_by_service
+from more_ray.sample.service_scoring import score_by_handle, score_by_service
 from more_ray.serve.app import scoring
 
 pytestmark = pytest.mark.integration
 PROMPT = [{"role": "user", "content": "Why?"}]
+
+
+def everybody(rewards: Sequence[float]) -> ByPopulation:
+    return ByPopulation((), np.array([rewards]))
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +99,9 @@ def test_the_same_samples_are_scored_by_another_reward_model(
     undisturbed: Path, small_sampling: MakeSampling, tmp_path: Path
 ) -> None:
     config = small_sampling(tmp_path, samples_from=str(undisturbed))
-    sample_and_select(config, lambda: lambda _, responses: [-float(len(one)) for one in responses])
+    sample_and_select(
+        config, lambda: lambda _, responses: everybody([-float(len(one)) for one in responses])
+    )
     drawn, again = sampled(undisturbed)[0], sampled(tmp_path)[0]
     assert [one["response"] for one in again] == [one["response"] for one in drawn]
     assert all(one["score"] == -len(one["response"]) for one in again if one["response"])
@@ -102,8 +110,9 @@ def test_the_same_samples_are_scored_by_another_reward_model(
 def test_scores_that_are_not_finite_end_it(
     undisturbed: Path, small_sampling: MakeSampling, tmp_path: Path
 ) -> None:
-    def score(prompt: Sequence[Any], responses: Sequence[str]) -> list[float]:
-        return [math.nan if prompt[0]["content"] == first else 0.0] * len(responses)
+    def score(prompt: Sequence[Any], responses: Sequence[str]) -> ByPopulation:
+        reward = math.nan if prompt[0]["content"] == first else 0.0
+        return everybody([reward] * len(responses))
 
     first = PROMPTS["train"][0][0]
     config = small_sampling(tmp_path, samples_from=str(undisturbed))
@@ -121,7 +130,7 @@ def deploy(serving: None) -> Iterator[Deploy]:
 
     def deploy(score: Callable[..., Any]) -> serve.handle.DeploymentHandle:
         class Reward:
-            def score(self, prompt: Sequence[Any], responses: Sequence[str]) -> Any:
+            def by_population(self, prompt: Sequence[Any], responses: Sequence[str]) -> Any:
                 return score(prompt, responses)
 
         deployment = serve.deployment(
@@ -141,33 +150,36 @@ def deploy(serving: None) -> Iterator[Deploy]:
 def test_the_service_scores_samples(
     undisturbed: Path, deploy: Deploy, small_sampling: MakeSampling, tmp_path: Path
 ) -> None:
-    def score(prompt: Sequence[Any], responses: Sequence[str]) -> list[float]:
-        assert len(responses) <= ANSWERS_AT_ONCE
-        return [float(len(response)) for response in responses]
+    def score(prompt: Sequence[Any], responses: Sequence[str]) -> ByPopulation:
+        length_A = np.array([float(len(response)) for response in responses])
+        return ByPopulation(("short", "long"), np.stack([length_A, -length_A, length_A]))
 
-    assert SAMPLES > ANSWERS_AT_ONCE
     deploy(score)
     config = small_sampling(tmp_path, samples_from=str(undisturbed))
-    sample_and_select(config, partial(score_by_service, "reward"))
+    summary = sample_and_select(config, partial(score_by_service, "reward"))
     samples, best = sampled(tmp_path)
     assert len(best) == ROWS
     assert all(one["score"] == len(one["response"]) for one in samples)
+    assert all(one["rewards"] == [-one["score"], one["score"]] for one in samples)
+    (shared,) = [one for one in summary["choices"] if one["by"] == "shared"]
+    assert shared["sources"]["short"]["mean"] == pytest.approx(-shared["shared"]["mean"])
 
 
 def test_a_full_service_and_a_dead_replica_are_asked_again(deploy: Deploy, tmp_path: Path) -> None:
     marker = tmp_path / "died"
 
-    def score(prompt: Sequence[Any], responses: Sequence[str]) -> list[float]:
+    def score(prompt: Sequence[Any], responses: Sequence[str]) -> ByPopulation:
         if not marker.exists():
             marker.touch()
             os._exit(1)
         time.sleep(0.05)
-        return [float(response) for response in responses]
+        return everybody([float(response) for response in responses])
 
     handle = deploy(score)
     with ThreadPoolExecutor(8) as threads:
         asked = [threads.submit(score_by_handle, handle, PROMPT, [str(n)]) for n in range(24)]
-        assert [one.result() for one in asked] == [[float(n)] for n in range(24)]
+        found = [one.result().reward_PA.tolist() for one in asked]
+    assert found == [[[float(n)]] for n in range(24)]
     assert marker.exists()
 
 

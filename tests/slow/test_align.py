@@ -19,38 +19,74 @@ pytestmark = pytest.mark.integration
 EVAL_PROMPTS = 4
 
 
-def test_the_chain_goes_to_its_table_and_a_rerun_does_nothing_again(
-    small_config: MakeConfig, small_judge: dict[str, Any], tmp_path: Path
-) -> None:
+def chain(
+    small_config: MakeConfig, folder: Path, reward: dict[str, Any], **changes: Any
+) -> tuple[list[str], Path]:
+    """The command that aligns a tiny policy, and its folder."""
     for name, split, count in (("prompts", "train", 16), ("eval", "test", EVAL_PROMPTS)):
         prompts = [{"prompt": question} for question, _ in PROMPTS[split][:count]]
-        write_lines(tmp_path / f"{name}.jsonl", prompts)
+        write_lines(folder / f"{name}.jsonl", prompts)
     held_out = Simulator(1).pairs("population_1", "test", 0, 12)
     answers = [{"prompt": list(one.prompt), "response": one.chosen} for one in held_out]
-    write_lines(tmp_path / "held.jsonl", answers)
-    out = tmp_path / "out"
-    reward = small_config(out / "reward", compare=["proportional"], train={"max_steps": 2})
-    file = tmp_path / "config.yaml"
+    write_lines(folder / "held.jsonl", answers)
+    out = folder / "out"
+    run = small_config(out / "reward", train={"max_steps": 2}, **reward)
     values = {
         "output_dir": str(out),
-        "reward": reward.model_dump(mode="json"),
-        "prompts": str(tmp_path / "prompts.jsonl"),
+        "reward": run.model_dump(mode="json"),
+        "prompts": str(folder / "prompts.jsonl"),
         "sampling": {"samples": 3, "max_new_tokens": 16},
         "finetune": {
             "data": {
-                "sources": [f"held={tmp_path / 'held.jsonl'}"],
-                "prepared": reward.data.prepared,
+                "sources": [f"held={folder / 'held.jsonl'}"],
+                "prepared": run.data.prepared,
                 "test_fraction": 0.2,
             },
             "optimizer": {"lr": 1e-3},
             "train": {"pairs_per_source": 4, "accumulation": 1},
         },
-        "eval_prompts": str(tmp_path / "eval.jsonl"),
-        "judge": {**small_judge, "cache": str(tmp_path / "cache")},
-        "criteria": ["helpful"],
+        "eval_prompts": str(folder / "eval.jsonl"),
+        **changes,
     }
+    file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(values))
-    command = job_command("align", "--config", str(file))
+    return job_command("align", "--config", str(file)), out
+
+
+def test_policies_are_compared_by_whom_their_answers_were_to_please(
+    small_config: MakeConfig, tmp_path: Path
+) -> None:
+    reward = {"model": {"heads": "shared+drift"}, "optimizer": {"lr": 1e-2}}
+    command, out = chain(small_config, tmp_path, reward, choices=["shared", "worst"])
+    subprocess.run(command, env=without_cluster(), check=True, timeout=900)
+    result = json.loads((out / "align.json").read_text())
+    made_by = [(one["reward_model"], one["choice"]) for one in result["policies"].values()]
+    assert list(result["policies"]) == ["base", "more", "more-worst"]
+    assert made_by == [(None, None), ("more", "shared"), ("more", "worst")]
+    best, fair = (
+        pq.read_table(out / "best" / name / "best.parquet") for name in list(result["policies"])[1:]
+    )
+    assert best.schema.equals(fair.schema)
+    assert best["row"].equals(fair["row"])
+    assert not best["response"].equals(fair["response"])
+    sources = {"population_1", "population_2", "population_3"}
+    for name in ("more", "more-worst"):
+        assert result["policies"][name]["gain_of_sources"]["more"].keys() == sources
+        assert result["best_of"][name]["sources"].keys() == sources
+        assert f"Best of n as for {name}" in (out / "report.html").read_text()
+
+
+def test_the_chain_goes_to_its_table_and_a_rerun_does_nothing_again(
+    small_config: MakeConfig, small_judge: dict[str, Any], tmp_path: Path
+) -> None:
+    judge = {**small_judge, "cache": str(tmp_path / "cache")}
+    command, out = chain(
+        small_config,
+        tmp_path,
+        {"compare": ["proportional"]},
+        judge=judge,
+        criteria=["helpful"],
+    )
     shown = subprocess.run(
         command, env=without_cluster(), check=True, timeout=900, capture_output=True, text=True
     ).stdout

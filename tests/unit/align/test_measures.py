@@ -11,8 +11,8 @@ from more_ray.align.measures import (
     by_prompt,
     distinct_bigrams,
     diversity,
-    mean_with_interval,
 )
+from more_ray.metrics.intervals import mean_with_interval
 
 
 def test_means_are_of_prompts_and_leave_out_what_has_no_value() -> None:

@@ -16,7 +16,9 @@ def one(mean: float, half: float = 0.1) -> dict[str, Any]:
     return {"mean": mean, "ci": [mean - half, mean + half], "n": 10}
 
 
-def policy(gain: float, kl: dict[str, Any] | None) -> dict[str, Any]:
+def policy(
+    gain: float, kl: dict[str, Any] | None, reward_model: str | None = None, choice: str = "shared"
+) -> dict[str, Any]:
     perplexity = {"perplexity": 8.0, "perplexity_ci": [7.0, 9.0], "answer_perplexity": 9.5}
     return {
         "tokens": one(50, 5),
@@ -24,6 +26,9 @@ def policy(gain: float, kl: dict[str, Any] | None) -> dict[str, Any]:
         "distinct_bigrams": one(0.9),
         "reward": {"more": one(gain), "proportional": one(gain)},
         "gain": {"more": one(gain), "proportional": one(gain)},
+        "gain_of_sources": {"more": {"ours": one(gain / 2)}, "proportional": {}},
+        "reward_model": reward_model,
+        "choice": choice,
         "kl": kl,
         "perplexity": {"helpful": {**perplexity, "median_perplexity": 8, "outliers": 1, "n": 20}},
     }
@@ -44,10 +49,23 @@ def result() -> dict[str, Any]:
         "reward_models": {"more": measures, "proportional": {**measures, "ece": 0.08}},
         "policies": {
             "base": policy(0.0, None),
-            "more": policy(0.3, one(2.0)),
-            "proportional": policy(-0.2, one(1.0)),
+            "more": policy(0.3, one(2.0), "more"),
+            "more-worst": policy(0.1, one(1.5), "more", "worst"),
+            "proportional": policy(-0.2, one(1.0), "proportional"),
         },
-        "judgements": [judged("more", "base", 30, 2), judged("more", "proportional", 9, 8)],
+        "best_of": {
+            name: {
+                "n": [1, 2, 4],
+                "reward_models": {"more": [one(0.0), one(0.2), one(0.3)]},
+                "sources": {"ours": [one(0.0), one(0.1), one(0.05)]},
+            }
+            for name in ("more", "more-worst")
+        },
+        "judgements": [
+            judged("more", "base", 30, 2),
+            judged("more-worst", "base", 20, 12),
+            judged("more", "proportional", 9, 8),
+        ],
     }
 
 
@@ -55,17 +73,21 @@ def test_the_verdict_says_what_is_told_apart(result: dict[str, Any]) -> None:
     text = verdict(result)
     assert "For being helpful the judge prefers more to base (win rate 0.89" in text
     assert "For being helpful the judge does not distinguish more from proportional" in text
-    assert "aligned with more gained +0.300 (+0.200 to +0.400) by that" in text
+    assert "aligned with more gained +0.300 (+0.200 to +0.400) by its" in text
+    assert "aligned with more-worst gained +0.100 (+0.000 to +0.200) by its" in text
 
 
 def test_tables(result: dict[str, Any]) -> None:
-    assert [row["decided"] for row in judged_rows(result)] == [36, 21]
+    assert [row["decided"] for row in judged_rows(result)] == [36, 36, 21]
     rows = measure_rows(result)
     assert [row["gain by more"] for row in rows] == [
         "",
         "+0.300 (+0.200 to +0.400)",
+        "+0.100 (+0.000 to +0.200)",
         "-0.200 (-0.300 to -0.100)",
     ]
+    assert rows[0]["gain by more, ours"] == ""
+    assert rows[1]["gain by more, ours"] == "+0.150 (+0.050 to +0.250)"
     assert rows[0]["KL, nats"] == "-"
 
 
@@ -75,7 +97,7 @@ def test_the_terminal_has_room_for_all(result: dict[str, Any]) -> None:
     shown = console.file.getvalue()
     assert "…" not in shown
     assert "0.89 (0." in shown
-    assert "+0.300 (+0.200 to" in shown
+    assert "+0.300" in shown
 
 
 def test_the_page_needs_nothing_but_itself(result: dict[str, Any]) -> None:
@@ -85,6 +107,8 @@ def test_the_page_needs_nothing_but_itself(result: dict[str, Any]) -> None:
     assert "ECE and win rate" in page
     assert "Reward and divergence" in page
     assert "7.00-9.00" in page
+    assert "Best of n as for more-worst" in page
+    assert "By source ours the best of 2 is better than that of more" in page
 
 
 def test_without_a_judge_and_without_verdicts(result: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from more_ray.errors import UserError
 from more_ray.sample.engines.protocol import EngineRecord
 from more_ray.sample.folder import ENGINES, SamplesFolder
 from more_ray.sample.prompts import Prompt
+from more_ray.sample.scored import names_of, with_names
 from more_ray.sample.selection import SAMPLE_SCHEMA, SCORED_SCHEMA
 
 PROMPTS: list[Prompt] = [({"role": "user", "content": f"question {row}"},) for row in range(5)]
@@ -41,11 +42,13 @@ def scored(rows: range) -> pa.Table:
                 "score": float(sample),
                 "duplicate": False,
                 "selected": sample == 1 and row != 3,
+                "rewards": [1.0, 2.0],
+                "deviations": None,
             }
             for row in rows
             for sample in range(2)
         ],
-        SCORED_SCHEMA,
+        with_names(SCORED_SCHEMA, ("ours", "theirs") if 0 not in rows else ()),
     )
 
 
@@ -57,7 +60,9 @@ def test_the_whole_is_the_parts_in_order(tmp_path: Path) -> None:
     assert names == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
     without_texts = folder.collect(prompts=5, samples=2)
     assert "response" not in without_texts.column_names
-    assert pq.read_table(tmp_path / "samples.parquet").equals(scored(range(5)))
+    samples = pq.read_table(tmp_path / "samples.parquet")
+    assert samples.equals(scored(range(5)))
+    assert names_of(samples.schema) == ("ours", "theirs")
     best = pq.read_table(tmp_path / "best.parquet").to_pylist()
     assert [one["row"] for one in best] == [0, 1, 2, 4]
     assert best[3] == {
@@ -104,6 +109,15 @@ def test_parts_of_an_earlier_version_have_no_log_likelihoods(tmp_path: Path) -> 
     table = pq.read_table(tmp_path / "samples.parquet")
     assert table["log_likelihood"].to_pylist() == [None] * 4 + [-1.5] * 6
     assert folder.engines() == []
+
+
+def test_parts_of_an_earlier_version_are_taken_over(tmp_path: Path) -> None:
+    folder = SamplesFolder(str(tmp_path), block=2)
+    folder.write_part(scored(range(2)).drop_columns(["rewards", "deviations"]))
+    folder.write_part(scored(range(2, 4)))
+    table = folder.collect(prompts=4, samples=2)
+    assert table["rewards"].to_pylist() == [None] * 4 + [[1.0, 2.0]] * 4
+    assert len(pq.read_table(tmp_path / "best.parquet")) == 3
 
 
 def test_a_folder_belongs_to_its_config_and_prompts(tmp_path: Path) -> None:
