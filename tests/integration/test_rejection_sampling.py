@@ -37,10 +37,6 @@ pytestmark = pytest.mark.integration
 PROMPT = [{"role": "user", "content": "Why?"}]
 
 
-def everybody(rewards: Sequence[float]) -> ByPopulation:
-    return ByPopulation((), np.array([rewards]))
-
-
 @pytest.fixture(scope="module")
 def serving(cluster: None) -> Iterator[None]:
     """Serve, for the applications of all tests here."""
@@ -99,9 +95,11 @@ def test_the_same_samples_are_scored_by_another_reward_model(
     undisturbed: Path, small_sampling: MakeSampling, tmp_path: Path
 ) -> None:
     config = small_sampling(tmp_path, samples_from=str(undisturbed))
-    sample_and_select(
-        config, lambda: lambda _, responses: everybody([-float(len(one)) for one in responses])
-    )
+
+    def score(_: Sequence[Any], responses: Sequence[str]) -> ByPopulation:
+        return ByPopulation((), np.array([[-float(len(one)) for one in responses]]))
+
+    sample_and_select(config, lambda: score)
     drawn, again = sampled(undisturbed)[0], sampled(tmp_path)[0]
     assert [one["response"] for one in again] == [one["response"] for one in drawn]
     assert all(one["score"] == -len(one["response"]) for one in again if one["response"])
@@ -112,7 +110,7 @@ def test_scores_that_are_not_finite_end_it(
 ) -> None:
     def score(prompt: Sequence[Any], responses: Sequence[str]) -> ByPopulation:
         reward = math.nan if prompt[0]["content"] == first else 0.0
-        return everybody([reward] * len(responses))
+        return ByPopulation((), np.array([[reward] * len(responses)]))
 
     first = PROMPTS["train"][0][0]
     config = small_sampling(tmp_path, samples_from=str(undisturbed))
@@ -173,7 +171,7 @@ def test_a_full_service_and_a_dead_replica_are_asked_again(deploy: Deploy, tmp_p
             marker.touch()
             os._exit(1)
         time.sleep(0.05)
-        return everybody([float(response) for response in responses])
+        return ByPopulation((), np.array([[float(response) for response in responses]]))
 
     handle = deploy(score)
     with ThreadPoolExecutor(8) as threads:

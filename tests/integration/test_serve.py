@@ -115,8 +115,9 @@ def test_what_is_refused(url: str) -> None:
         assert requests.get(f"{url}/info", headers=headers, timeout=10).status_code == 401
     assert post(url, "/score", {"prompt": "x" * MAX_BODY, "responses": ["y"]}).status_code == 413
     chunks = (b"x" * 2**16 for _ in range(MAX_BODY // 2**16 + 1))  # of no declared length
+    as_json = HEADERS | {"Content-Type": "application/json"}
     assert (
-        requests.post(f"{url}/score", data=chunks, headers=HEADERS, timeout=30).status_code == 413
+        requests.post(f"{url}/score", data=chunks, headers=as_json, timeout=30).status_code == 413
     )
     assert post(url, "/score", {"prompt": "x", "responses": ["y"] * 1_000}).status_code == 422
     long = {"prompt": "x", "responses": [f"{number} " * 1_000 for number in range(100)]}
