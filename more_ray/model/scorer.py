@@ -1,7 +1,4 @@
-"""Score texts as in training, with the same messages, tokens and model.
-
-Legend: A answers.
-"""
+"""Score texts as in training, with the same messages, tokens and model."""
 
 from __future__ import annotations
 
@@ -12,25 +9,23 @@ from typing import Any
 
 import jinja2
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from more_ray.config import ModelConfig
-from more_ray.data.formatting import encode, render, rerender, shared_prefix
+from more_ray.data.formatting import encode, render, render_prompt, rerender, shared_prefix
 from more_ray.data.messages import to_prompt
-from more_ray.data.packing import pack_answers
+from more_ray.data.packing import packed_tokens
 from more_ray.data.rejects import InvalidRecord, Reason, text
 from more_ray.device import SCORING_TOKENS
 from more_ray.errors import ModelError, UserError
 from more_ray.metrics.calibration import sigmoid
 from more_ray.model.architecture import most_positions
 from more_ray.model.loading import load_reward_model, load_reward_tokenizer
+from more_ray.model.prompt_cache import PromptCache
+from more_ray.model.scoring_batch import Answers, Features, ScoringBatch, Work
 
-Answers = list[list[int]]
-"""Token ids of a prompt with each of its answers."""
-Features = tuple[Tensor, Tensor | None]
-"""Rewards `[A]` of answers and their last hidden states `[A, H]`, in fp32 on the CPU; None
-instead of these where the classifier's head is not a plain one."""
+END = -1
+"""No token."""
 
 
 class Scorer:
@@ -41,6 +36,8 @@ class Scorer:
             the model's tokenizer says, which is as it was trained.
         device: "cpu" or "cuda".
         temperature: what reward differences are divided by for `preference`.
+        prompt_cache_mib: memory for what attention reads of prompts, so that further answers to
+            them are computed alone. Models that do not read it use none.
     """
 
     def __init__(
@@ -49,6 +46,7 @@ class Scorer:
         max_length: int | None = None,
         device: str = "cpu",
         temperature: float = 1.0,
+        prompt_cache_mib: int = 0,
     ) -> None:
         self._device = device
         self._tokenizer = load_reward_tokenizer(model, max_length)
@@ -56,6 +54,10 @@ class Scorer:
         positions = most_positions(self._model.classifier)
         self.max_length: int = min(self._tokenizer.model_max_length, positions or 2**20)
         self.temperature = temperature
+        keeps_prompts = getattr(self._model, "keeps_prompts", False)
+        self.prompt_cache = PromptCache(prompt_cache_mib * 2**20 if keeps_prompts else 0)
+        self.work = Work(0, 0, 0)
+        """What the last batch took."""
 
     def score(self, prompt: Any, answers: Sequence[str]) -> list[float]:
         """The reward of each answer to a prompt: chat messages, a transcript, or what a user says.
@@ -72,8 +74,8 @@ class Scorer:
             raise UserError(" ".join(str(error).split())) from error
         scores: list[float] = []
         at_once = max(1, SCORING_TOKENS[self._device] // max(map(len, tokens)))
-        for first in range(0, len(tokens), at_once):
-            scores += self.scores([tokens[first : first + at_once]])[0]
+        for part in tokens.parts(at_once):
+            scores += self.scores([part])[0]
         for position, score in enumerate(scores):
             if not math.isfinite(score):
                 raise ModelError(f"the score of answer {position} is not finite: {score}")
@@ -105,25 +107,43 @@ class Scorer:
             ]
         except jinja2.TemplateError as error:
             raise InvalidRecord(Reason.TEMPLATE, str(error)) from error
-        return encode(self._tokenizer, texts, self.max_length)
+        rows = encode(self._tokenizer, texts, self.max_length)
+        try:
+            return self._answers(rows, render_prompt(self._tokenizer, context))
+        except jinja2.TemplateError:  # a template may render whole conversations only
+            return Answers(rows)
 
     def texts(self, texts: Sequence[str], prompts: Sequence[str] | None) -> list[Answers]:
         """Tokens of rendered texts; neighbours with the same prompt are grouped as its answers."""
         rendered = [rerender(self._tokenizer, text(query, "query")) for query in texts]
         tokens = iter(encode(self._tokenizer, rendered, self.max_length))
-        keys = range(len(texts)) if prompts is None else prompts
-        return [[next(tokens) for _ in same] for _, same in groupby(keys)]
+        if prompts is None:
+            return [Answers([row]) for row in tokens]
+        return [
+            self._answers([next(tokens) for _ in same], rerender(self._tokenizer, prompt))
+            for prompt, same in groupby(prompts)
+        ]
+
+    def _answers(self, rows: list[list[int]], prompt: str) -> Answers:
+        """Answers to a prompt, whose tokens are those that the rendered prompt and all rows begin
+        with: the tokenizer may merge where an answer begins, and rows may lack their beginning."""
+        if not self._packed:
+            return Answers(rows)
+        (alone,) = encode(self._tokenizer, [prompt], self.max_length)
+        return Answers(rows, shared_prefix([*alone, END], *rows))
 
     def tokens(self, answers: Answers) -> int:
         """How many tokens are computed: packed answers count their shared beginning once, padded
         answers all count as the longest."""
-        if not getattr(self._model, "packed", False):
-            return len(answers) * max(map(len, answers))
-        return sum(map(len, answers)) - (len(answers) - 1) * shared_prefix(*answers)
+        return packed_tokens(answers) if self._packed else len(answers) * max(map(len, answers))
 
     def scores(self, prompts: Sequence[Answers]) -> list[list[float]]:
         """The reward of each answer to each prompt."""
         return [rewards.tolist() for rewards, _ in self.features(prompts)]
+
+    @property
+    def _packed(self) -> bool:
+        return getattr(self._model, "packed", False)
 
     @property
     def classifier(self) -> PreTrainedModel:
@@ -131,9 +151,11 @@ class Scorer:
 
     @torch.no_grad()
     def features(self, prompts: Sequence[Answers]) -> list[Features]:
-        """The features of each prompt's answers."""
-        reward_A, z_AH = self._model.score(pack_answers(prompts).to(self._device))
-        sizes = [len(answers) for answers in prompts]
-        reward_s = reward_A.cpu().split(sizes)
-        z_s = [None] * len(sizes) if z_AH is None else z_AH.float().cpu().split(sizes)
-        return list(zip(reward_s, z_s, strict=True))
+        """The features of each prompt's answers, from one forward pass."""
+        batch = ScoringBatch(prompts, self.prompt_cache)
+        reward_A, z_AH = self._model.score(batch.packed.to(self._device), batch.beginnings)
+        batch.keep(self.prompt_cache)
+        self.work = batch.work
+        if not self._packed:
+            self.work = batch.work._replace(computed=sum(map(self.tokens, prompts)))
+        return batch.by_request(reward_A.cpu(), None if z_AH is None else z_AH.float().cpu())
