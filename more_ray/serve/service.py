@@ -32,7 +32,9 @@ class RewardService:
         use_threads(config.max_replicas, config.threads)
         self._config = config
         self._digest = digest
-        self._scorer = Scorer(config.model, config.max_length, device)
+        self._scorer = Scorer(
+            config.model, config.max_length, device, prompt_cache_mib=config.prompt_cache_mib
+        )
         self._populations = populations_of(config.model, self._scorer.classifier)
         self._batches: Batches[Answers, Features] = Batches(
             self._compute, config.batch_tokens or SCORING_TOKENS[device]
@@ -49,6 +51,13 @@ class RewardService:
         )
         self._answers = metrics.Counter("more_ray_answers_scored", "Answers scored.")
         self._tokens = metrics.Counter("more_ray_tokens_scored", "Tokens computed.")
+        self._prompts_computed = metrics.Counter(
+            "more_ray_prompt_tokens_computed", "Tokens of prompts computed."
+        )
+        self._prompts_reused = metrics.Counter(
+            "more_ray_prompt_tokens_reused",
+            "Tokens of prompts that were computed before.",
+        )
         self._batch_tokens = metrics.Histogram(
             "more_ray_batch_tokens",
             "Tokens of a forward pass.",
@@ -82,11 +91,7 @@ class RewardService:
             InvalidRecord, NotFiniteError: as `score`.
         """
         answers = await asyncio.to_thread(self._scorer.answers, prompt, responses)
-        parts = [
-            answers[first : first + ANSWERS_AT_ONCE]
-            for first in range(0, len(answers), ANSWERS_AT_ONCE)
-        ]
-        reward_A, z_AH = await self._features(parts)
+        reward_A, z_AH = await self._features(answers.parts(ANSWERS_AT_ONCE))
         if self._populations is None or z_AH is None:
             return ByPopulation((), reward_A[None].double().numpy())
         found = self._populations.by_population(z_AH.double().numpy())
@@ -112,8 +117,15 @@ class RewardService:
         return reward_A, torch.cat(states) if states else None
 
     def _compute(self, prompts: Sequence[Answers]) -> list[Features]:
-        tokens = sum(map(self._scorer.tokens, prompts))
+        features = self._scorer.features(prompts)
+        work = self._scorer.work
         self._answers.inc(sum(map(len, prompts)))
-        self._tokens.inc(tokens)
-        self._batch_tokens.observe(tokens)
-        return self._scorer.features(prompts)
+        self._batch_tokens.observe(work.computed)
+        for counter, tokens in (
+            (self._tokens, work.computed),
+            (self._prompts_computed, work.prompts_computed),
+            (self._prompts_reused, work.prompts_reused),
+        ):
+            if tokens:  # Ray refuses to add 0
+                counter.inc(tokens)
+        return features
