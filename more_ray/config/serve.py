@@ -33,6 +33,10 @@ class ServeConfig(Section):
     batch_tokens: int | None = Field(None, ge=1)
     """Most tokens of one forward pass over several requests. Unset: 8,192, on a GPU
     32,768."""
+    prompt_cache_mib: int = Field(512, ge=0)
+    """Memory of a replica for prompts that come again with other answers, as from best-of-n
+    clients that send one answer a request: what attention reads of them is kept and only the
+    answers are computed. Once it is full, the prompts that were used longest ago go. 0: off."""
     request_tokens: int = Field(32_768, ge=1)
     """Most tokens of a request; longer requests are refused."""
     max_ongoing: int = Field(64, ge=1)

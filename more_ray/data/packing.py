@@ -165,6 +165,11 @@ class PackedBatch(PackedAnswers):
         return value_A.unflatten(0, (-1, 2)) if self.pair_N2 is None else value_A[self.pair_N2]
 
 
+def packed_tokens(answers: Sequence[Sequence[int]]) -> int:
+    """How many tokens a prompt's answers have in a batch, where their beginning counts once."""
+    return sum(map(len, answers)) - (len(answers) - 1) * shared_prefix(*answers)
+
+
 def pack_answers(prompts: Sequence[Sequence[Sequence[int]]]) -> PackedAnswers:
     """A batch from the token lists of each prompt's answers, each beginning with the prompt."""
     tokens: list[int] = []

@@ -9,7 +9,9 @@ its attention interface can run them.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from functools import partial
+from itertools import zip_longest
 from typing import Any, cast
 
 import torch
@@ -20,6 +22,7 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from more_ray.data.layout import Layout
 from more_ray.data.packing import PackedAnswers
+from more_ray.model.prompt_cache import Beginning
 
 # cuDNN prepares a kernel for every new shape, and nearly every prompt has a new shape.
 torch.backends.cuda.enable_cudnn_sdp(False)
@@ -46,9 +49,13 @@ def packed_attention(
     dropout: float = 0.0,
     *,
     packed: Layout,
+    beginnings: Sequence[Beginning] = (),
     **kwargs: object,
 ) -> tuple[Tensor, None]:
     """Attention of each answer in `[1, heads, T, head_dim]`; returns `[1, T, heads, head_dim]`.
+
+    Args:
+        beginnings: how each segment begins; empty where no prompt is kept.
 
     Raises:
         ValueError: the model's attention has a window, a soft cap or sinks.
@@ -64,6 +71,13 @@ def packed_attention(
         dropout_p=dropout,
         enable_gqa=query.shape[1] != key.shape[1],
     )
+
+    def attend_last(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """Of the last tokens only; every key may be that of an earlier token."""
+        own, seen = query.shape[2], key.shape[2]
+        visible = torch.ones(own, seen, dtype=torch.bool, device=query.device)
+        return attend(query, key, value, attn_mask=visible.tril(seen - own))
+
     # Split once: the backward of a slice fills a tensor of the whole batch, that of a split not.
     cuts = [
         tokens
@@ -72,20 +86,20 @@ def packed_attention(
     ]
     parts = zip(*(tensor.split(cuts, dim=2) for tensor in (query, key, value)), strict=True)
     outputs = []
-    for shared, (_, *further) in packed.segments:
+    for (shared, (_, *further)), beginning in zip_longest(packed.segments, beginnings):
         first_query, first_key, first_value = next(parts)
-        outputs.append(attend(first_query, first_key, first_value, is_causal=True))
-        for own in further:
+        if beginning is not None:
+            first_key, first_value = beginning.seen(first_key, first_value)
+            shared += beginning.before
+        if first_query.shape[2] == first_key.shape[2]:
+            outputs.append(attend(first_query, first_key, first_value, is_causal=True))
+        else:
+            outputs.append(attend_last(first_query, first_key, first_value))
+        for _ in further:
             own_query, own_key, own_value = next(parts)
-            visible = torch.ones(own, shared + own, dtype=torch.bool, device=query.device)
-            outputs.append(
-                attend(
-                    own_query,
-                    torch.cat([first_key[:, :, :shared], own_key], dim=2),
-                    torch.cat([first_value[:, :, :shared], own_value], dim=2),
-                    attn_mask=visible.tril(shared),
-                )
-            )
+            seen_key = torch.cat([first_key[:, :, :shared], own_key], dim=2)
+            seen_value = torch.cat([first_value[:, :, :shared], own_value], dim=2)
+            outputs.append(attend_last(own_query, seen_key, seen_value))
     return torch.cat(outputs, dim=2).to(dtype).transpose(1, 2).contiguous(), None
 
 
@@ -162,11 +176,26 @@ AttentionInterface.register(PACKED_ATTENTION, packed_attention)
 AttentionInterface.register(VARLEN_ATTENTION, varlen_attention)
 
 
-def packed_hidden_states(model: PreTrainedModel, batch: PackedAnswers) -> Tensor:
-    """`[T, H]` last hidden states of a model with one of these attentions."""
+def packed_hidden_states(
+    model: PreTrainedModel, batch: PackedAnswers, beginnings: Sequence[Beginning] = ()
+) -> Tensor:
+    """`[T, H]` last hidden states of a model with one of these attentions.
+
+    Args:
+        beginnings: as in `packed_attention`, which alone can read and keep prompts. The batch has
+            no tokens of a prompt that is continued.
+    """
+    position_ids_T = batch.position_ids_T
+    if beginnings:
+        before_P = torch.tensor([one.before if one else 0 for one in beginnings])
+        tokens_P = torch.tensor([sum(segment.parts) for segment in batch.segments])
+        position_ids_T = position_ids_T + before_P.repeat_interleave(tokens_P).to(
+            position_ids_T.device
+        )
     return model.base_model(
         input_ids=batch.input_ids_T[None],
-        position_ids=batch.position_ids_T[None],
+        position_ids=position_ids_T[None],
         use_cache=False,
         packed=batch.layout,
+        beginnings=beginnings,
     ).last_hidden_state[0]

@@ -5,6 +5,9 @@ Legend: N pairs, A answers, T tokens, H hidden size, L tokens of a padded row.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +17,7 @@ from more_ray.data.packing import PackedAnswers, PackedBatch
 from more_ray.model.architecture import short_positions
 from more_ray.model.attention import PACKED_ATTENTION, VARLEN_ATTENTION, packed_hidden_states
 from more_ray.model.batch_format import choose_attention
+from more_ray.model.prompt_cache import Beginning
 from more_ray.objective.ranking import head_gradient_sums
 
 
@@ -44,12 +48,28 @@ class RewardModel(nn.Module):
         reward_A, z_AH = self.score(batch)
         return batch.by_pair(reward_A), batch.by_pair(z_AH)
 
-    def score(self, batch: PackedAnswers) -> tuple[Tensor, Tensor]:
-        """Rewards `[A]` in fp32 and last hidden states `[A, H]` of any number of answers."""
-        z_AH = batch.map_by_length(
-            self._short_positions, self._packed if self.packed else self._padded
-        )
+    def score(
+        self, batch: PackedAnswers, beginnings: Sequence[Beginning] = ()
+    ) -> tuple[Tensor, Tensor]:
+        """Rewards `[A]` in fp32 and last hidden states `[A, H]` of any number of answers.
+
+        Args:
+            beginnings: as in `packed_hidden_states`, of a model that `keeps_prompts`.
+        """
+        packed = partial(self._packed, beginnings=beginnings)
+        z_AH = batch.map_by_length(self._short_positions, packed if self.packed else self._padded)
         return self.classifier.score(z_AH).squeeze(-1), z_AH
+
+    @property
+    def keeps_prompts(self) -> bool:
+        """Whether a prompt's keys and values are the same for every answer and can be read.
+
+        LongRoPE's depend on the answer's length. On a GPU in half precision, the kernel for all
+        answers reads one tensor of keys, into which kept ones would first have to be copied; that
+        nobody has measured.
+        """
+        attention = self.classifier.config._attn_implementation
+        return attention == PACKED_ATTENTION and self._short_positions is None
 
     @property
     def score_head(self) -> nn.Linear:
@@ -72,12 +92,12 @@ class RewardModel(nn.Module):
         self._last = None
         self.classifier.set_attn_implementation(packed or self._own_attention)
 
-    def _packed(self, batch: PackedAnswers) -> Tensor:
+    def _packed(self, batch: PackedAnswers, beginnings: Sequence[Beginning]) -> Tensor:
         last_A = batch.last_A
         # Blocks that are computed again in the backward pass must meet the same `_last`.
         self._last = last_A if self._short_positions is None else None
         self._tokens = len(batch.input_ids_T)
-        return packed_hidden_states(self.classifier, batch)[last_A]
+        return packed_hidden_states(self.classifier, batch, beginnings)[last_A]
 
     def _padded(self, batch: PackedAnswers) -> Tensor:
         input_ids, mask = batch.padded()
@@ -122,8 +142,10 @@ class PaddedClassifier(nn.Module):
         """Rewards `[N, 2]` (chosen, rejected) in fp32."""
         return self.score(batch)[0].unflatten(0, (-1, 2)), None
 
-    def score(self, batch: PackedAnswers) -> tuple[Tensor, None]:
-        """Rewards `[A]` in fp32."""
+    def score(
+        self, batch: PackedAnswers, beginnings: Sequence[Beginning] = ()
+    ) -> tuple[Tensor, None]:
+        """Rewards `[A]` in fp32. Padded rows have all their tokens, so no prompt is kept."""
         return batch.map_by_length(self._short_positions, self._padded), None
 
     def _padded(self, batch: PackedAnswers) -> Tensor:

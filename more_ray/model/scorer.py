@@ -1,7 +1,4 @@
-"""Score texts as in training, with the same messages, tokens and model.
-
-Legend: A answers.
-"""
+"""Score texts as in training, with the same messages, tokens and model."""
 
 from __future__ import annotations
 
@@ -12,24 +9,22 @@ from typing import Any
 
 import jinja2
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from more_ray.config import ModelConfig
-from more_ray.data.formatting import encode, render, rerender, shared_prefix
+from more_ray.data.formatting import encode, render, render_prompt, rerender, shared_prefix
 from more_ray.data.messages import to_prompt
-from more_ray.data.packing import pack_answers
+from more_ray.data.packing import packed_tokens
 from more_ray.data.rejects import InvalidRecord, Reason, text
 from more_ray.device import SCORING_TOKENS
 from more_ray.errors import ModelError, UserError
 from more_ray.model.architecture import most_positions
 from more_ray.model.loading import load_reward_model, load_reward_tokenizer
+from more_ray.model.prompt_cache import PromptCache
+from more_ray.model.scoring_batch import Answers, Features, ScoringBatch, Work
 
-Answers = list[list[int]]
-"""Token ids of a prompt with each of its answers."""
-Features = tuple[Tensor, Tensor | None]
-"""Rewards `[A]` of answers and their last hidden states `[A, H]`, in fp32 on the CPU; None
-instead of these where the classifier's head is not a plain one."""
+END = -1
+"""No token."""
 
 
 class Scorer:
@@ -39,6 +34,8 @@ class Scorer:
         max_length: tokens of a prompt and its answer; longer ones lose their beginning. Unset: as
             the model's tokenizer says, which is as it was trained.
         device: "cpu" or "cuda".
+        prompt_cache_mib: memory for what attention reads of prompts, so that further answers to
+            them are computed alone. Models that do not read it use none.
     """
 
     def __init__(
@@ -46,12 +43,17 @@ class Scorer:
         model: ModelConfig,
         max_length: int | None = None,
         device: str = "cpu",
+        prompt_cache_mib: int = 0,
     ) -> None:
         self._device = device
         self._tokenizer = load_reward_tokenizer(model, max_length)
         self._model = load_reward_model(model, self._tokenizer, device)
         positions = most_positions(self._model.classifier)
         self.max_length: int = min(self._tokenizer.model_max_length, positions or 2**20)
+        keeps_prompts = getattr(self._model, "keeps_prompts", False)
+        self.prompt_cache = PromptCache(prompt_cache_mib * 2**20 if keeps_prompts else 0)
+        self.work = Work(0, 0, 0)
+        """What the last batch took."""
 
     def score(self, prompt: Any, answers: Sequence[str]) -> list[float]:
         """The reward of each answer to a prompt: chat messages, a transcript, or what a user says.
@@ -71,11 +73,7 @@ class Scorer:
         except InvalidRecord as error:
             raise UserError(" ".join(str(error).split())) from error
         at_once = max(1, SCORING_TOKENS[self._device] // max(map(len, tokens)))
-        parts = [
-            self.features([tokens[first : first + at_once]])[0]
-            for first in range(0, len(tokens), at_once)
-        ]
-        reward_A, z_AH = joined(parts)
+        reward_A, z_AH = joined([self.features([part])[0] for part in tokens.parts(at_once)])
         for position, score in enumerate(reward_A.tolist()):
             if not math.isfinite(score):
                 raise ModelError(f"the score of answer {position} is not finite: {score}")
@@ -88,7 +86,12 @@ class Scorer:
             InvalidRecord: a prompt that does not end with a user's turn, or that the chat template
                 refuses.
         """
-        return encode(self._tokenizer, self.rendered(prompt, responses), self.max_length)
+        rows = encode(self._tokenizer, self.rendered(prompt, responses), self.max_length)
+        context = to_prompt(prompt, tools=True)
+        try:
+            return self._answers(rows, render_prompt(self._tokenizer, context))
+        except jinja2.TemplateError:  # a template may render whole conversations only
+            return Answers(rows)
 
     def rendered(self, prompt: Any, responses: Sequence[str]) -> list[str]:
         """The text of each answer with its prompt; raises as `answers` does."""
@@ -105,15 +108,25 @@ class Scorer:
         """Tokens of rendered texts; neighbours with the same prompt are grouped as its answers."""
         rendered = [rerender(self._tokenizer, text(query, "query")) for query in texts]
         tokens = iter(encode(self._tokenizer, rendered, self.max_length))
-        keys = range(len(texts)) if prompts is None else prompts
-        return [[next(tokens) for _ in same] for _, same in groupby(keys)]
+        if prompts is None:
+            return [Answers([row]) for row in tokens]
+        return [
+            self._answers([next(tokens) for _ in same], rerender(self._tokenizer, prompt))
+            for prompt, same in groupby(prompts)
+        ]
+
+    def _answers(self, rows: list[list[int]], prompt: str) -> Answers:
+        """Answers to a prompt, whose tokens are those that the rendered prompt and all rows begin
+        with: the tokenizer may merge where an answer begins, and rows may lack their beginning."""
+        if not self._packed:
+            return Answers(rows)
+        (alone,) = encode(self._tokenizer, [prompt], self.max_length)
+        return Answers(rows, shared_prefix([*alone, END], *rows))
 
     def tokens(self, answers: Answers) -> int:
         """How many tokens are computed: packed answers count their shared beginning once, padded
         answers all count as the longest."""
-        if not getattr(self._model, "packed", False):
-            return len(answers) * max(map(len, answers))
-        return sum(map(len, answers)) - (len(answers) - 1) * shared_prefix(*answers)
+        return packed_tokens(answers) if self._packed else len(answers) * max(map(len, answers))
 
     def scores(self, prompts: Sequence[Answers]) -> list[list[float]]:
         """The reward of each answer to each prompt."""
@@ -124,17 +137,23 @@ class Scorer:
         return self._tokenizer
 
     @property
+    def _packed(self) -> bool:
+        return getattr(self._model, "packed", False)
+
+    @property
     def classifier(self) -> PreTrainedModel:
         return self._model.classifier
 
     @torch.no_grad()
     def features(self, prompts: Sequence[Answers]) -> list[Features]:
-        """The features of each prompt's answers."""
-        reward_A, z_AH = self._model.score(pack_answers(prompts).to(self._device))
-        sizes = [len(answers) for answers in prompts]
-        reward_s = reward_A.cpu().split(sizes)
-        z_s = [None] * len(sizes) if z_AH is None else z_AH.float().cpu().split(sizes)
-        return list(zip(reward_s, z_s, strict=True))
+        """The features of each prompt's answers, from one forward pass."""
+        batch = ScoringBatch(prompts, self.prompt_cache)
+        reward_A, z_AH = self._model.score(batch.packed.to(self._device), batch.beginnings)
+        batch.keep(self.prompt_cache)
+        self.work = batch.work
+        if not self._packed:
+            self.work = batch.work._replace(computed=sum(map(self.tokens, prompts)))
+        return batch.by_request(reward_A.cpu(), None if z_AH is None else z_AH.float().cpu())
 
 
 def joined(parts: Sequence[Features]) -> Features:

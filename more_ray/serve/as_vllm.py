@@ -20,7 +20,7 @@ from more_ray.data.formatting import NO_LIMIT, encode
 from more_ray.data.rejects import text
 from more_ray.errors import UserError
 from more_ray.metrics.calibration import sigmoid
-from more_ray.model.scorer import Answers, Scorer
+from more_ray.model.scorer import Scorer
 from more_ray.serve.schemas import MAX_ANSWERS, ChatMessage, Info, check_answered, turns
 
 
@@ -114,7 +114,7 @@ class PoolingResponse(_Response):
     usage: Usage
 
 
-def tokens_of(request: ClassifyRequest, scorer: Scorer) -> Answers:
+def tokens_of(request: ClassifyRequest, scorer: Scorer) -> list[list[int]]:
     """The token ids of each text.
 
     Raises:
@@ -135,7 +135,7 @@ def tokens_of(request: ClassifyRequest, scorer: Scorer) -> Answers:
     return [_fitting(f"input {index}", row, request, scorer) for index, row in enumerate(rows)]
 
 
-def _check_known(rows: Answers, vocabulary: int) -> None:
+def _check_known(rows: list[list[int]], vocabulary: int) -> None:
     for index, tokens in enumerate(rows):
         for token in tokens:
             if not 0 <= token < vocabulary:

@@ -39,7 +39,7 @@ class RewardService:
         self._config = config
         self._digest = digest
         self._listener: Listener | None = None
-        self._scorer = Scorer(config.model, config.max_length, device)
+        self._scorer = Scorer(config.model, config.max_length, device, config.prompt_cache_mib)
         self._populations = populations_of(config.model, self._scorer.classifier)
         self._batches: Batches[Answers, Features] = Batches(
             self._compute, config.batch_tokens or SCORING_TOKENS[device]
@@ -59,6 +59,12 @@ class RewardService:
         )
         self._answers = metrics.Counter("more_ray_answers_scored", "Answers scored.")
         self._tokens = metrics.Counter("more_ray_tokens_scored", "Tokens computed.")
+        self._prompts_computed = metrics.Counter(
+            "more_ray_prompt_tokens_computed", "Tokens of prompts computed."
+        )
+        self._prompts_reused = metrics.Counter(
+            "more_ray_prompt_tokens_reused", "Tokens of prompts that were computed before."
+        )
         self._not_finite = metrics.Counter(
             "more_ray_scores_not_finite", "Answers whose score is NaN or infinite."
         )
@@ -147,7 +153,7 @@ class RewardService:
             NotFiniteError: the model gives one no finite score.
         """
         texts = await asyncio.to_thread(tokens_of, request, self._scorer)
-        rewards = await self._rewards([[tokens] for tokens in texts])
+        rewards = await self._rewards([Answers([tokens]) for tokens in texts])
         return rewards, sum(map(len, texts))
 
     def check_health(self) -> None:
@@ -160,11 +166,7 @@ class RewardService:
             InvalidRecord, NotFiniteError: as `score`.
         """
         answers = await self._tokenised(prompt, responses)
-        parts = [
-            answers[first : first + ANSWERS_AT_ONCE]
-            for first in range(0, len(answers), ANSWERS_AT_ONCE)
-        ]
-        reward_A, z_AH = await self._features(parts)
+        reward_A, z_AH = await self._features(answers.parts(ANSWERS_AT_ONCE))
         if self._populations is None or z_AH is None:
             return ByPopulation((), reward_A[None].double().numpy())
         found = self._populations.by_population(z_AH.double().numpy())
@@ -202,8 +204,15 @@ class RewardService:
         return reward_A, z_AH
 
     def _compute(self, prompts: Sequence[Answers]) -> list[Features]:
-        tokens = sum(map(self._scorer.tokens, prompts))
+        features = self._scorer.features(prompts)
+        work = self._scorer.work
         self._answers.inc(sum(map(len, prompts)))
-        self._tokens.inc(tokens)
-        self._batch_tokens.observe(tokens)
-        return self._scorer.features(prompts)
+        self._batch_tokens.observe(work.computed)
+        for counter, tokens in (
+            (self._tokens, work.computed),
+            (self._prompts_computed, work.prompts_computed),
+            (self._prompts_reused, work.prompts_reused),
+        ):
+            if tokens:  # Ray refuses to add 0
+                counter.inc(tokens)
+        return features

@@ -8,7 +8,7 @@ from support import write_reward_model
 from more_ray.config import ModelConfig
 from more_ray.device import SCORING_TOKENS
 from more_ray.errors import UserError
-from more_ray.model.scorer import Scorer
+from more_ray.model.scorer import Answers, Scorer
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_a_request_counts_with_what_its_model_computes(model: str) -> None:
     """Packed, a shared beginning counts once; padded, each answer is as long as the longest."""
-    answers = [[5] * 100 + own for own in ([6], [7, 8], [9] * 50)]
+    answers = Answers([5] * 100 + own for own in ([6], [7, 8], [9] * 50))
     packed = Scorer(ModelConfig(path=model))
     padded = Scorer(ModelConfig(path=model, batch_format="padded"))
     assert packed.tokens(answers) == 100 + 1 + 2 + 50
@@ -57,3 +57,46 @@ def test_what_cannot_be_scored_is_one_line(
     with pytest.raises(UserError, match=message) as error:
         Scorer(ModelConfig(path=model)).score(prompt, answers)
     assert "\n" not in str(error.value)
+
+
+QUESTION = "How are plants watered where it never rains, and what if the well is dry as well?"
+ANSWERS = ["With water.", "No.", "At the roots, in the morning."]
+
+
+def test_a_prompt_that_comes_again_is_not_computed_again(model: str) -> None:
+    scorer = Scorer(ModelConfig(path=model), prompt_cache_mib=1)
+    expected = Scorer(ModelConfig(path=model)).score(QUESTION, ANSWERS)
+    assert [scorer.score(QUESTION, [ANSWERS[0]])[0]] == pytest.approx(expected[:1], abs=1e-5)
+    prompt = scorer.work.prompts_computed
+    assert prompt >= len(QUESTION.split())
+    assert scorer.score(QUESTION, ANSWERS[1:]) == pytest.approx(expected[1:], abs=1e-5)
+    assert scorer.work[1:] == (0, prompt)
+
+    text = f"Human: {QUESTION} Assistant: "
+    first, again = (
+        scorer.texts([text + answer for answer in answers], [text] * len(answers))
+        for answers in (ANSWERS[:1], ANSWERS[1:])
+    )
+    assert first[0].prompt_tokens() == again[0].prompt_tokens()
+    assert len(first[0].prompt_tokens()) >= len(QUESTION.split())
+
+
+def test_requests_to_one_prompt_are_computed_together_and_answered_in_order(model: str) -> None:
+    scorer = Scorer(ModelConfig(path=model))
+    ask = [
+        scorer.answers(question, [answer])
+        for answer in ANSWERS
+        for question in (QUESTION, "What is rain?")
+    ]
+    alone = [scorer.scores([one])[0] for one in ask]
+    together = scorer.scores(ask)
+    assert together == [pytest.approx(score, abs=1e-5) for score in alone]
+    assert scorer.work.computed < sum(map(scorer.tokens, ask))
+
+
+def test_a_text_that_lost_its_beginning_has_no_prompt_to_keep(model: str) -> None:
+    scorer = Scorer(ModelConfig(path=model), max_length=40, prompt_cache_mib=1)
+    assert not scorer.answers(QUESTION * 3, ["Yes."]).prompt_tokens()
+    padded = Scorer(ModelConfig(path=model, batch_format="padded"), prompt_cache_mib=1)
+    assert not padded.answers(QUESTION, ["Yes."]).prompt_tokens()
+    assert padded.prompt_cache.limit == 0

@@ -75,15 +75,16 @@ def test_a_population_s_rewards_doubt_and_preferences(url: str, source: str | No
     assert plain["preferences"] is plain["deviations"] is None
     sure = post(url, "/score", asked | {"calibrated": True})
     doubtful = post(url, "/score", asked | {"calibrated": True, "uncertainty": True})
-    assert sure["scores"] == doubtful["scores"] == plain["scores"]
+    for again in (sure, doubtful):  # by the kept prompt, which changes the last digits
+        assert again["scores"] == pytest.approx(plain["scores"], abs=1e-5)
     assert sure["deviations"] is None
     one, other = doubtful["deviations"]
     assert one == pytest.approx(other)  # two answers lie as far from their mean
     preference = sigmoid(np.subtract(*plain["scores"]))
     doubt = sigmoid(np.subtract(*plain["scores"]) / np.sqrt(1 + np.pi / 8 * (one + other) ** 2))
-    assert doubtful["preferences"][0][1] == pytest.approx(doubt)
+    assert doubtful["preferences"][0][1] == pytest.approx(doubt, abs=1e-5)
     wanted = doubt if source == "unknown" else preference
-    assert sure["preferences"][0][1] == pytest.approx(wanted)
+    assert sure["preferences"][0][1] == pytest.approx(wanted, abs=1e-5)
     assert post(url, "/score", asked | {"uncertainty": True})["preferences"] is None
 
 
