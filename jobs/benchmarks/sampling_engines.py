@@ -12,13 +12,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from pydantic import Field
+from vllm_process import ENVIRONMENT, vllm_server
 
 from more_ray.cli import load_config
 from more_ray.config import ModelConfig, PolicyConfig, Section
@@ -26,13 +25,6 @@ from more_ray.config.sample import SamplingConfig
 
 WORDS = 40
 """Of a prompt."""
-ENVIRONMENT = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "VLLM_NO_USAGE_STATS": "1",
-    "HF_HUB_OFFLINE": "1",
-}
 
 
 class EnginesBenchmark(Section):
@@ -71,7 +63,12 @@ def main() -> None:
             said = subprocess.run(
                 [python, __file__, "--engine"],
                 input=json.dumps(asked),
-                env={**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": str(config.threads)},
+                env={
+                    **os.environ,
+                    **ENVIRONMENT,
+                    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+                    "OMP_NUM_THREADS": str(config.threads),
+                },
                 stdout=subprocess.PIPE,
                 check=True,
                 text=True,
@@ -97,35 +94,11 @@ def ways(config: EnginesBenchmark, folder: str) -> Iterator[tuple[str, str, dict
         yield f"transformers, {dtype}", sys.executable, {"path": folder, "dtype": dtype}
     in_vllm = {"path": folder, "engine": "vllm", "dtype": "bfloat16"}
     yield "vLLM in this process, bfloat16", config.vllm, in_vllm
-    with vllm_server(config, folder) as url:
-        policy = {"engine": "openai", "base_url": url, "name": folder, "timeout": 600}
-        yield "vLLM's server, bfloat16", sys.executable, policy
-
-
-@contextmanager
-def vllm_server(config: EnginesBenchmark, folder: str) -> Iterator[str]:
-    url = f"http://127.0.0.1:{config.port}"
     length = config.sampling.max_prompt_tokens + config.sampling.max_new_tokens
-    command = [
-        *(config.vllm, "-m", "vllm.entrypoints.openai.api_server", "--model", folder),
-        *("--host", "127.0.0.1", "--port", str(config.port), "--dtype", "bfloat16"),
-        *("--enforce-eager", "--max-model-len", str(length)),
-    ]
-    environment = {**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": str(config.threads)}
-    environment["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
-    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    try:
-        while True:
-            assert server.poll() is None, "the server ended"
-            try:
-                urllib.request.urlopen(f"{url}/health", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(1)
-        yield f"{url}/v1"
-    finally:
-        server.terminate()
-        server.wait()
+    options = ["--dtype", "bfloat16", "--enforce-eager", "--max-model-len", str(length)]
+    with vllm_server(config.vllm, folder, config.port, options, config.threads) as url:
+        policy = {"engine": "openai", "base_url": f"{url}/v1", "name": folder, "timeout": 600}
+        yield "vLLM's server, bfloat16", sys.executable, policy
 
 
 def run_engine(asked: dict[str, Any]) -> None:
