@@ -4,6 +4,7 @@ make vllm
 python jobs/benchmarks/serving.py model.path=outputs/mine/model data.root=FOLDER
 
 All over loopback, with one replica and this machine's cores for it and for the clients together.
+A machine's speed drifts within a minute, so each server is measured in turn with the direct loop.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import aiohttp
@@ -25,7 +27,6 @@ from more_ray.config import DataConfig, ModelConfig, Section
 from more_ray.device import SCORING_TOKENS
 
 Request = dict[str, Any]
-SERVICE, DIRECT = "service", "direct loop in full batches"
 
 
 class ServingBenchmark(Section):
@@ -33,12 +34,12 @@ class ServingBenchmark(Section):
     """The reward model: a run's `model` folder."""
     data: DataConfig = DataConfig()
     """Whose test pairs are the requests: a prompt with both answers."""
-    requests: int = Field(200, ge=1)
-    """Pairs."""
+    requests: int = Field(100, ge=1)
+    """Pairs of a round."""
     clients: int = Field(64, ge=1)
     """Requests under way at a time."""
-    rounds: int = Field(3, ge=1)
-    """Measurements of each kind, in turn; the median counts."""
+    rounds: int = Field(7, ge=1)
+    """Measurements of each server, each beside one of the direct loop; the median counts."""
     port: int = 8_765
     """Where each server listens in turn."""
     vllm: str | None = ".venv-vllm/bin/python"
@@ -52,34 +53,97 @@ def main() -> None:
     from more_ray.cluster import session
 
     pairs = read_requests(config.data, config.requests)
-    seconds: dict[str, list[list[float]]] = {}
     with user_errors(), session(2, verbose=False):
-        for _ in range(config.rounds):
-            for name, each in a_round(config, pairs):
-                seconds.setdefault(name, []).append(each)
-    record("serving", config.model_dump(mode="json"), rows(seconds, 2 * len(pairs)))
+        direct = make_direct(config.model)
+        rows = [
+            row(name, 2 * len(pairs), *measure(config, direct, pairs, *server))
+            for name, *server in servers(config, pairs)
+        ]
+    record("serving", config.model_dump(mode="json"), rows)
 
 
-def a_round(
-    config: ServingBenchmark, pairs: Sequence[Request]
-) -> Iterator[tuple[str, list[float]]]:
-    """Each way to score, with the seconds of the whole and then of each request."""
+Server = tuple[str, AbstractContextManager[str], str, Sequence[Request]]
+"""Its name, how it runs, the path of its requests, and these."""
+
+
+def servers(config: ServingBenchmark, pairs: Sequence[Request]) -> Iterator[Server]:
     from more_ray.config.serve import ServeConfig
+    from more_ray.serve.app import serving
 
     served = ServeConfig(model=config.model, port=config.port, max_queued=10_000)
-    alone = served.changed(batch_tokens=1)
+    yield "service", serving(served), "/score", pairs
+    yield "service behind Serve's proxy", serving(served.changed(direct=False)), "/score", pairs
+    if config.vllm:
+        yield vllm(config, pairs)
+    alone = served.changed(batch_tokens=1, prompt_cache_mib=0)
+    yield "one request at a time", serving(alone), "/score", pairs
     singles = [
         {"prompt": pair["prompt"], "responses": [one]}
         for pair in pairs
         for one in pair["responses"]
     ]
-    yield SERVICE, load(served, pairs, config.clients)
-    yield DIRECT, in_batches(served, pairs)
-    yield "service behind Serve's proxy", load(served.changed(direct=False), pairs, config.clients)
-    if config.vllm:
-        yield "vLLM's server", by_vllm(config, pairs)
-    yield "a server that scores one request at a time", load(alone, pairs, config.clients)
-    yield "a server that scores one answer at a time", load(alone, singles, config.clients)
+    yield "one answer at a time", serving(alone), "/score", singles
+
+
+def vllm(config: ServingBenchmark, pairs: Sequence[Request]) -> Server:
+    """vLLM's pooling server, asked for the same texts."""
+    from vllm_process import vllm_server
+
+    from more_ray.data.formatting import render
+    from more_ray.model.loading import load_reward_tokenizer
+
+    tokenizer = load_reward_tokenizer(config.model, None)
+    path = os.path.abspath(config.model.path)
+    requests = [
+        {
+            "model": path,
+            "input": [render(tokenizer, one["prompt"], text) for text in one["responses"]],
+            "use_activation": False,
+        }
+        for one in pairs
+    ]
+    options = ["--runner", "pooling", "--dtype", "float32", "--enforce-eager"]
+    assert config.vllm
+    server = vllm_server(config.vllm, path, config.port, options)
+    return "vLLM's pooling server", server, "/classify", requests
+
+
+def measure(
+    config: ServingBenchmark,
+    direct: Any,
+    pairs: Sequence[Request],
+    server: AbstractContextManager[str],
+    path: str,
+    requests: Sequence[Request],
+) -> tuple[list[list[float]], list[float]]:
+    """Of each round: the seconds of the whole and of each request, and those of the direct loop."""
+    import ray
+
+    served, directly = [], []
+    with server as url:
+        asyncio.run(ask(url + path, requests[:8], config.clients))  # warm
+        for _ in range(config.rounds):
+            started = time.perf_counter()
+            each = asyncio.run(ask(url + path, requests, config.clients))
+            served.append([time.perf_counter() - started, *each])
+            directly.append(ray.get(direct.seconds_of_batches.remote(pairs)))
+    return served, directly
+
+
+def row(
+    name: str, answers: int, served: list[list[float]], directly: list[float]
+) -> dict[str, Any]:
+    seconds_R, direct_R = np.array([one[0] for one in served]), np.array(directly)
+    share_R = direct_R / seconds_R
+    return {
+        "server": name,
+        "answers/s": float(np.median(answers / seconds_R)),
+        "of the direct loop": float(np.median(share_R)),
+        "least": float(share_R.min()),
+        "most": float(share_R.max()),
+        "median ms": float(1e3 * np.median([one[1:] for one in served])),
+        "direct, answers/s": float(np.median(answers / direct_R)),
+    }
 
 
 def read_requests(data: DataConfig, requests: int) -> list[Request]:
@@ -98,24 +162,6 @@ def read_requests(data: DataConfig, requests: int) -> list[Request]:
         {"prompt": list(pair.prompt), "responses": [pair.chosen, pair.rejected]}
         for pair in mixed[:requests]
     ]
-
-
-def load(service: Any, requests: Sequence[Request], clients: int) -> list[float]:
-    """Seconds of the whole, then of each request, through a service that is started for it."""
-    from more_ray.serve.app import serving
-
-    with serving(service) as url:
-        return measured(url, requests, clients)
-
-
-def measured(
-    url: str, requests: Sequence[Request], clients: int, path: str = "/score"
-) -> list[float]:
-    """Seconds of the whole, then of each request."""
-    asyncio.run(ask(url + path, requests[:8], clients))  # warm
-    started = time.perf_counter()
-    each = asyncio.run(ask(url + path, requests, clients))
-    return [time.perf_counter() - started, *each]
 
 
 async def ask(url: str, requests: Sequence[Request], clients: int) -> list[float]:
@@ -141,56 +187,24 @@ async def post(
     return time.perf_counter() - started
 
 
-def in_batches(service: Any, requests: Sequence[Request]) -> list[float]:
-    """Seconds of the whole, then of each batch as full as the service's."""
-    import ray
-
-    direct = make_direct(service)
-    each = ray.get(direct.seconds_of_batches.remote(requests, SCORING_TOKENS["cpu"]))
-    ray.kill(direct)
-    return [sum(each), *each]
-
-
-def by_vllm(config: ServingBenchmark, requests: Sequence[Request]) -> list[float]:
-    """As `load`, by vLLM's pooling server, of the same texts."""
-    from vllm_process import vllm_server
-
-    from more_ray.data.formatting import render
-    from more_ray.model.loading import load_reward_tokenizer
-
-    tokenizer = load_reward_tokenizer(config.model, None)
-    path = os.path.abspath(config.model.path)
-    bodies = [
-        {
-            "model": path,
-            "input": [render(tokenizer, one["prompt"], text) for text in one["responses"]],
-            "use_activation": False,
-        }
-        for one in requests
-    ]
-    options = ["--runner", "pooling", "--dtype", "float32", "--enforce-eager"]
-    with vllm_server(config.vllm, path, config.port, options) as url:
-        return measured(url, bodies, config.clients, "/classify")
-
-
-def make_direct(service: Any) -> Any:
+def make_direct(model: ModelConfig) -> Any:
     """A process like a replica's, without the service."""
     import ray
 
     from more_ray.cluster import WORKER_ENVIRONMENT
 
     environment = {"env_vars": WORKER_ENVIRONMENT}
-    return ray.remote(Direct).options(num_cpus=1, runtime_env=environment).remote(service)
+    return ray.remote(Direct).options(num_cpus=1, runtime_env=environment).remote(model)
 
 
 class Direct:
     """Scores without a service."""
 
-    def __init__(self, service: Any) -> None:
+    def __init__(self, model: ModelConfig) -> None:
         from more_ray.model.scorer import Scorer
 
         torch.set_num_threads(os.cpu_count() or 1)
-        self._scorer = Scorer(service.model)
+        self._scorer = Scorer(model)
 
     def seconds(self, requests: Sequence[Request]) -> float:
         """Seconds of a batch."""
@@ -198,36 +212,18 @@ class Direct:
         self._scorer.scores([self._scorer.answers(**request) for request in requests])
         return time.perf_counter() - started
 
-    def seconds_of_batches(self, requests: Sequence[Request], limit: int) -> list[float]:
-        """Seconds of all requests in batches of at most `limit` tokens."""
+    def seconds_of_batches(self, requests: Sequence[Request]) -> float:
+        """Seconds of all requests in batches as full as the service's."""
         batches: list[list[Request]] = [[]]
         tokens = 0
         for request in requests:
             size = self._scorer.tokens(self._scorer.answers(**request))
-            if batches[-1] and tokens + size > limit:
+            if batches[-1] and tokens + size > SCORING_TOKENS["cpu"]:
                 batches.append([])
                 tokens = 0
             batches[-1].append(request)
             tokens += size
-        self.seconds(batches[0])  # warm
-        return [self.seconds(batch) for batch in batches]
-
-
-def rows(seconds: dict[str, list[list[float]]], answers: int) -> list[dict[str, Any]]:
-    """A row a way of scoring; ratios within a round, then their median."""
-    whole = {name: np.array([one[0] for one in rounds]) for name, rounds in seconds.items()}
-    return [
-        {
-            "scoring": name,
-            "answers/s": float(np.median(answers / whole[name])),
-            "of the direct loop": float(np.median(whole[DIRECT] / whole[name])),
-            "the service's times this": float(np.median(whole[name] / whole[SERVICE])),
-            "least": float(min(whole[name] / whole[SERVICE])),
-            "most": float(max(whole[name] / whole[SERVICE])),
-            "median ms": float(1e3 * np.median([one[1:] for one in rounds])),
-        }
-        for name, rounds in seconds.items()
-    ]
+        return sum(map(self.seconds, batches))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def main() -> None:
     ways = {"service": served, "service behind Serve's proxy": served.changed(direct=False)}
     lasted: dict[str, list[np.ndarray]] = {}
     with user_errors(), session(2, verbose=False):
-        direct = make_direct(served)
+        direct = make_direct(config.model)
         for _ in range(config.rounds):
             for name, service in ways.items():
                 lasted.setdefault(name, []).append(in_turn(service, direct, pairs))
