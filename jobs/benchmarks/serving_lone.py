@@ -2,7 +2,8 @@
 
 python jobs/benchmarks/serving_lone.py model.path=outputs/mine/model data.root=FOLDER
 
-Over loopback; each request in turn with the same scored directly, and with one that is refused.
+Over loopback; each request in turn with the same scored directly, first or second, and with one that
+is refused. Before each is a pause, as what follows at once finds the processor warm.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from serving import Request, make_direct, post, read_requests
 
 from more_ray.cli import load_config, user_errors
 from more_ray.config import DataConfig, ModelConfig, Section
+
+PAUSE = 0.05
+"""Seconds."""
 
 
 class LoneBenchmark(Section):
@@ -77,14 +81,24 @@ def in_turn(service: Any, direct: Any, pairs: Sequence[Request]) -> np.ndarray:
 
     async def ask(url: str) -> list[tuple[float, float, float]]:
         async with aiohttp.ClientSession() as session:
-            return [
-                (
-                    await post(session, url, pair),
-                    ray.get(direct.seconds.remote([pair])),
-                    await post(session, url, {**pair, "responses": []}, 422),
-                )
-                for pair in [*pairs[:8], *pairs]
-            ]
+
+            async def served(pair: Request) -> float:
+                await asyncio.sleep(PAUSE)
+                return await post(session, url, pair)
+
+            async def scored(pair: Request) -> float:
+                await asyncio.sleep(PAUSE)
+                return ray.get(direct.seconds.remote([pair]))
+
+            lasted = []
+            for number, pair in enumerate([*pairs[:8], *pairs]):
+                if number % 2:
+                    both = await served(pair), await scored(pair)
+                else:
+                    both = (await scored(pair), await served(pair))[::-1]
+                refused = await post(session, url, {**pair, "responses": []}, 422)
+                lasted.append((*both, refused))
+            return lasted
 
     with serving(service) as url:
         return np.array(asyncio.run(ask(f"{url}/score"))[8:])  # the first warm it up
