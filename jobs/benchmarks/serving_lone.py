@@ -2,8 +2,8 @@
 
 python jobs/benchmarks/serving_lone.py model.path=outputs/mine/model data.root=FOLDER
 
-Over loopback; each request in turn with the same scored directly, first or second, and with one that
-is refused. Before each is a pause, as what follows at once finds the processor warm.
+Over loopback; each request in turn with the same scored directly, first or second, and with one
+that is refused. Before each is a pause, as what follows at once finds the processor warm.
 """
 
 from __future__ import annotations
