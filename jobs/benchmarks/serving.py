@@ -35,7 +35,7 @@ class ServingBenchmark(Section):
     data: DataConfig = DataConfig()
     """Whose test pairs are the requests: a prompt with both answers."""
     requests: int = Field(100, ge=1)
-    """Pairs of a round."""
+    """Pairs of a round; every round has others, so that no prompt comes again."""
     clients: int = Field(64, ge=1)
     """Requests under way at a time."""
     rounds: int = Field(7, ge=1)
@@ -52,11 +52,11 @@ def main() -> None:
 
     from more_ray.cluster import session
 
-    pairs = read_requests(config.data, config.requests)
+    pairs = read_requests(config.data, config.requests * config.rounds)
     with user_errors(), session(2, verbose=False):
         direct = make_direct(config.model)
         rows = [
-            row(name, 2 * len(pairs), *measure(config, direct, pairs, *server))
+            row(name, 2 * config.requests, *measure(config, direct, pairs, *server))
             for name, *server in servers(config, pairs)
         ]
     record("serving", config.model_dump(mode="json"), rows)
@@ -120,13 +120,17 @@ def measure(
     import ray
 
     served, directly = [], []
+    each_round = len(requests) // config.rounds
     with server as url:
         asyncio.run(ask(url + path, requests[:8], config.clients))  # warm
-        for _ in range(config.rounds):
+        for number in range(config.rounds):
+            some = requests[number * each_round : (number + 1) * each_round]
             started = time.perf_counter()
-            each = asyncio.run(ask(url + path, requests, config.clients))
+            each = asyncio.run(ask(url + path, some, config.clients))
             served.append([time.perf_counter() - started, *each])
-            directly.append(ray.get(direct.seconds_of_batches.remote(pairs)))
+            first = number * config.requests
+            same = pairs[first : first + config.requests]
+            directly.append(ray.get(direct.seconds_of_batches.remote(same)))
     return served, directly
 
 
