@@ -14,7 +14,16 @@ from typing import Any
 
 from more_ray.config.sample import PolicyConfig, SamplingConfig
 from more_ray.data.messages import Message
-from more_ray.endpoint import FAILED, REFUSED, Pace, api_key, complete, explain, open_client
+from more_ray.endpoint import (
+    FAILED,
+    REFUSED,
+    Pace,
+    api_key,
+    complete,
+    explain,
+    open_client,
+    reason,
+)
 from more_ray.errors import UserError
 from more_ray.sample.engines.protocol import EngineRecord, Sample, cut, request_seed
 
@@ -101,10 +110,13 @@ class Asker:
                     elif n > 1:
                         self._takes_n = False
                     else:
-                        line = explain(client, error)
-                        raise UserError(f"prompt {seed} was refused by {line}") from error
+                        line = f"prompt {seed} was refused by {reason(client, error)}"
+                        raise UserError(line) from error
                 except FAILED as error:
-                    raise UserError(explain(client, error)) from error
+                    # llama.cpp said 500 to several answers until the end of 2025.
+                    if n == 1 or getattr(error, "status_code", None) != 500:
+                        raise UserError(explain(client, error)) from error
+                    self._takes_n = False
 
     def _request(self, prompt: Sequence[Message], seed: int) -> dict[str, Any]:
         sampling = self._sampling
@@ -126,7 +138,7 @@ def _read(completion: Any, stops: Sequence[str]) -> list[Sample]:
     share by its length.
     """
     texts = [choice.message.content or "" for choice in completion.choices]
-    tokens = completion.usage.completion_tokens if completion.usage else 0
+    tokens = (completion.usage and completion.usage.completion_tokens) or 0
     characters = sum(map(len, texts)) + len(texts)
     samples = []
     for text, choice in zip(texts, completion.choices, strict=True):

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from own_endpoint import TOKENS, Endpoint, Reply, question_of, says
+from own_endpoint import NO_COMPLETIONS, TOKENS, Endpoint, Reply, question_of, says
 
 from more_ray.config.sample import PolicyConfig, SamplingConfig
 from more_ray.data.messages import Message
@@ -33,10 +33,11 @@ def one_at_a_time(_: int, request: dict[str, Any]) -> Reply:
     return says(answer(request, 0))
 
 
-def refusing(*keys: str) -> Any:
+def refusing(*keys: str, status: int = 400) -> Any:
     def reply(number: int, request: dict[str, Any]) -> Reply:
         if refused := [key for key in keys if key in request]:
-            return 400, {}, json.dumps({"error": {"message": f"no {refused[0]} here"}})
+            body = json.dumps({"error": {"message": f"no {refused[0]} here"}})
+            return status, {"retry-after-ms": "1"}, body
         return all_at_once(number, request)
 
     return reply
@@ -90,6 +91,7 @@ def test_a_request_says_all_that_the_settings_say(endpoint: Endpoint) -> None:
     [
         (one_at_a_time, False),
         (refusing("n"), True),
+        (refusing("n", status=500), True),
         (refusing("n", "logprobs"), False),
         (refusing("logprobs"), False),
     ],
@@ -108,7 +110,8 @@ def test_an_endpoint_that_gives_less_is_asked_again(
         assert {sample.log_likelihood for sample in samples} == {-1.5 if logprobs else None}
     asked = len(endpoint.requests)
     assert make_engine(endpoint, concurrency=1).sample(PROMPTS, range(4)) == sampled
-    assert len(endpoint.requests) - asked <= 4 * SAMPLES + 2  # what is refused is asked for once
+    # What is refused is asked for once, or, with status 500, once more.
+    assert len(endpoint.requests) - asked <= 4 * SAMPLES + 2
 
 
 def test_without_log_probabilities_tokens_are_shared_by_length(endpoint: Endpoint) -> None:
@@ -140,7 +143,7 @@ def test_how_an_answer_ends(
 
 def test_a_refused_prompt_is_named(endpoint: Endpoint) -> None:
     endpoint.reply = lambda _, request: (400, {}, '{"error": {"message": "too long"}}')
-    with pytest.raises(UserError, match=r"prompt 5 was refused by http.*HTTP 400.*too long"):
+    with pytest.raises(UserError, match=r"^prompt 5 was refused by http.*HTTP 400.*too long$"):
         make_engine(endpoint).sample(PROMPTS[:1], [5])
 
 
@@ -154,9 +157,20 @@ def test_a_failure_is_tried_again_and_then_explained(endpoint: Endpoint) -> None
     endpoint.reply = lambda _, request: (503, {"retry-after-ms": "1"}, "busy")
     with pytest.raises(UserError, match=r"HTTP 503.*a rerun asks for the rest"):
         make_engine(endpoint).sample(PROMPTS[:1], [0])
-    endpoint.reply = lambda _, request: (200, {}, '{"choices": []}')
+
+
+@pytest.mark.parametrize("body", NO_COMPLETIONS)
+def test_what_is_no_completion_is_explained(endpoint: Endpoint, body: str) -> None:
+    endpoint.reply = lambda _, request: (200, {}, body)
     with pytest.raises(UserError, match="no chat completion"):
         make_engine(endpoint).sample(PROMPTS[:1], [0])
+
+
+def test_tokens_need_not_be_counted(endpoint: Endpoint) -> None:
+    body = {"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}], "usage": {}}
+    endpoint.reply = lambda _, request: (200, {}, json.dumps(body))
+    (samples,) = make_engine(endpoint).sample(PROMPTS[:1], [0])
+    assert samples == [Sample("Yes.", 0, True, None)] * SAMPLES
 
 
 def test_endpoints_take_turns_and_their_number_of_requests_is_kept(endpoint: Endpoint) -> None:
