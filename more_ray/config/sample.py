@@ -58,7 +58,8 @@ class PolicyConfig(RequestConfig, ModelConfig):
     """With vllm: the Python of an environment that has vLLM, Ray and this package, on every node;
     `make vllm` makes `.venv-vllm/bin/python`. Unset: the Python of the other workers."""
     engine_args: dict[str, JsonValue] = Field({})
-    """With vllm: further arguments of `vllm.LLM`, such as `tensor_parallel_size`."""
+    """With vllm: further arguments of `vllm.LLM`, such as `quantization`. A worker has one GPU at
+    most: serve a model that needs several, and use openai."""
 
     @model_validator(mode="after")
     def _has_an_endpoint(self) -> Self:
