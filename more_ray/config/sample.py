@@ -42,7 +42,8 @@ class PolicyConfig(RequestConfig, ModelConfig):
     """What samples from the model at `path`. transformers: this package's workers, with any model
     that it loads. vllm: workers that each hold a vLLM; the faster choice with dtype=bfloat16, on a
     GPU or a CPU. openai: any endpoint with OpenAI's chat completions (vLLM, SGLang, TGI, llama.cpp,
-    `transformers serve`, Ray Serve LLM), whose own model answers: `path` is not read."""
+    `transformers serve`, Ray Serve LLM), whose own model answers: `path` is not read, and
+    `chat_template_kwargs` go with each request."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """The precision of transformers and vllm. auto: bfloat16 on a GPU, float32 on a CPU, where
     bfloat16 is faster with a processor that has instructions for it."""

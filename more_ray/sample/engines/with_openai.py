@@ -54,6 +54,7 @@ class Asker:
         self._clients = cycle([open_client(url, key, policy, pace) for url in urls])
         self._model = policy.name
         self._sampling = sampling
+        self._template = policy.chat_template_kwargs
         self._room = asyncio.Semaphore(policy.concurrency)
         self._gives_logprobs = self._takes_n = True
         self._loop = asyncio.new_event_loop()
@@ -120,7 +121,7 @@ class Asker:
 
     def _request(self, prompt: Sequence[Message], seed: int) -> dict[str, Any]:
         sampling = self._sampling
-        request = {
+        request: dict[str, Any] = {
             "model": self._model,
             "messages": list(prompt),
             "max_tokens": sampling.max_new_tokens,
@@ -128,7 +129,10 @@ class Asker:
             "top_p": sampling.top_p,
             "seed": seed,
         }
-        return request | ({"stop": sampling.stop} if sampling.stop else {})
+        request |= {"stop": sampling.stop} if sampling.stop else {}
+        # Not of OpenAI's own; vLLM, SGLang and llama.cpp take it.
+        template = {"chat_template_kwargs": self._template}
+        return request | ({"extra_body": template} if self._template else {})
 
 
 def _read(completion: Any, stops: Sequence[str]) -> list[Sample]:

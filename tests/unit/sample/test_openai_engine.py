@@ -86,6 +86,12 @@ def test_a_request_says_all_that_the_settings_say(endpoint: Endpoint) -> None:
     }
 
 
+def test_the_variables_of_the_chat_template_go_with_a_request(endpoint: Endpoint) -> None:
+    variables = {"enable_thinking": False}
+    make_engine(endpoint, chat_template_kwargs=variables).sample(PROMPTS[:1], [0])
+    assert endpoint.requests[0]["chat_template_kwargs"] == variables
+
+
 @pytest.mark.parametrize(
     ("reply", "logprobs"),
     [
