@@ -49,7 +49,7 @@ class PolicyConfig(RequestConfig, ModelConfig):
     bfloat16 is faster with a processor that has instructions for it."""
     base_url: MayChange[str | list[str] | None] = None
     """With openai: the endpoint, such as `http://localhost:8000/v1`; of several, each gets a
-    request in turn."""
+    request in turn, and the next one where one fails after its `retries`."""
     name: str | None = None
     """With openai: the model, by the name that the endpoint knows it under."""
     api_key_env: MayChange[str | None] = None

@@ -51,7 +51,8 @@ class Asker:
     def __init__(self, policy: PolicyConfig, sampling: SamplingConfig) -> None:
         urls = [policy.base_url] if isinstance(policy.base_url, str) else policy.base_url or []
         pace, key = Pace(policy.requests_per_minute), api_key(policy.api_key_env)
-        self._clients = cycle([open_client(url, key, policy, pace) for url in urls])
+        self._clients = [open_client(url, key, policy, pace) for url in urls]
+        self._turns = cycle(range(len(urls)))
         self._model = policy.name
         self._sampling = sampling
         self._template = policy.chat_template_kwargs
@@ -66,7 +67,8 @@ class Asker:
         """S samples of each prompt, with seeds made of the prompt's.
 
         Raises:
-            UserError: a request failed after all retries, or the endpoint refused a prompt.
+            UserError: a request failed at every endpoint after all retries, or one refused a
+                prompt.
         """
         return asyncio.run_coroutine_threadsafe(self._sample(prompts, seeds), self._loop).result()
 
@@ -92,14 +94,18 @@ class Asker:
     async def _ask(
         self, prompt: Sequence[Message], seed: int, number: int, samples: int
     ) -> list[Sample]:
-        """At least one sample, at most as many as asked for; `number` is that of the first."""
+        """At least one sample, at most as many as asked for; `number` is that of the first.
+
+        The next endpoint is asked where one fails.
+        """
+        turn, failed = next(self._turns), 0
         while True:
             async with self._room:
                 logprobs, n = self._gives_logprobs, samples if self._takes_n else 1
                 request = self._request(prompt, request_seed(self._sampling.seed, seed, number))
                 request |= {"logprobs": True} if logprobs else {}
                 request |= {"n": n} if n > 1 else {}
-                client = next(self._clients)
+                client = self._clients[(turn + failed) % len(self._clients)]
                 try:
                     completion = await complete(client, **request)
                     return _read(completion, self._sampling.stop)[:n]
@@ -115,9 +121,12 @@ class Asker:
                         raise UserError(line) from error
                 except FAILED as error:
                     # llama.cpp said 500 to several answers until the end of 2025.
-                    if n == 1 or getattr(error, "status_code", None) != 500:
+                    if n > 1 and getattr(error, "status_code", None) == 500:
+                        self._takes_n = False
+                        continue
+                    failed += 1
+                    if failed == len(self._clients):
                         raise UserError(explain(client, error)) from error
-                    self._takes_n = False
 
     def _request(self, prompt: Sequence[Message], seed: int) -> dict[str, Any]:
         sampling = self._sampling

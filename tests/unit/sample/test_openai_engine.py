@@ -194,6 +194,21 @@ def test_endpoints_take_turns_and_their_number_of_requests_is_kept(endpoint: End
         other.close()
 
 
+def test_the_next_endpoint_is_asked_where_one_fails(endpoint: Endpoint) -> None:
+    other = Endpoint(lambda _, request: (404, {}, '{"error": {"message": "no model m"}}'))
+    expected = make_engine(endpoint).sample(PROMPTS, range(4))
+    try:
+        assert make_engine(other, endpoint).sample(PROMPTS, range(4)) == expected
+        assert len(other.requests) == 2
+        with pytest.raises(UserError, match="no model m"):
+            make_engine(other, other).sample(PROMPTS[:1], [0])
+        assert len(other.requests) == 4
+    finally:
+        other.close()
+    # Nobody listens there any more.
+    assert make_engine(other, endpoint).sample(PROMPTS, range(4)) == expected
+
+
 def test_no_key(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("POLICY_KEY", raising=False)
     with pytest.raises(UserError, match="POLICY_KEY holds no API key"):
