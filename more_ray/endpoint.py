@@ -67,20 +67,32 @@ def open_client(base_url: str, key: str, config: RequestConfig, pace: Pace) -> A
 
 
 async def complete(client: AsyncOpenAI, **request: Any) -> Any:
-    """A chat completion with at least one choice; raises one of `FAILED` where there is none."""
+    """A chat completion with at least one choice, each with a text or None for its message's
+    content; raises one of `FAILED` where there is none.
+
+    The client passes on whatever JSON comes with status 200.
+    """
     completion = await client.chat.completions.create(**request)
-    if isinstance(completion, str) or not completion.choices:
+    choices = getattr(completion, "choices", None)
+    messages = [getattr(choice, "message", None) for choice in choices or ()]
+    if not messages or not all(
+        isinstance(getattr(message, "content", 0), str | None) for message in messages
+    ):
         raise ValueError("no chat completion")
     return completion
 
 
 def explain(client: AsyncOpenAI, error: Exception) -> str:
     """A line for one of `FAILED`, for work that a rerun goes on with."""
+    return f"{reason(client, error)}; the answers so far are kept; a rerun asks for the rest"
+
+
+def reason(client: AsyncOpenAI, error: Exception) -> str:
+    """What the endpoint said, in one line."""
     if isinstance(error, APIStatusError):
-        reason = f"HTTP {error.status_code}: {error.message}"
+        said = f"HTTP {error.status_code}: {error.message}"
     elif isinstance(error, APIConnectionError):
-        reason = f"{error.message} {error.__cause__ or ''}".strip()
+        said = f"{error.message} {error.__cause__ or ''}".strip()
     else:
-        reason = f"not a chat completion: {error}"
-    text = " ".join(reason.split())[:300]
-    return f"{client.base_url}: {text}; the answers so far are kept; a rerun asks for the rest"
+        said = f"not a chat completion: {error}"
+    return f"{client.base_url}: {' '.join(said.split())[:300]}"

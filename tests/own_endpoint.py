@@ -15,6 +15,18 @@ Reply = tuple[int, dict[str, str], str]
 Answering = Callable[[int, dict[str, Any]], Reply]
 TOKENS = 10
 """What every answer is said to have."""
+NO_COMPLETIONS = (
+    '{"choices": []}',
+    '{"error": "full"}',
+    "[1]",
+    "null",
+    '"text"',
+    '{"choices": "text"}',
+    '{"choices": [{"text": "of another API"}]}',
+    '{"choices": [{"message": null}]}',
+    '{"choices": [{"message": {"content": [{"type": "text", "text": "in parts"}]}}]}',
+)
+"""Bodies that come with status 200."""
 
 
 def says(*texts: str, finish_reason: str = "stop", logprobs: list[float] | None = None) -> Reply:

@@ -40,7 +40,7 @@ from more_ray.parquet import read_table, write_table, write_tables
 from more_ray.run_folder import evaluation_of, model_of
 from more_ray.sample.folder import complete
 from more_ray.sample.prompts import read_prompts
-from more_ray.sample.run import sample_and_select
+from more_ray.sample.run import check_engine, sample_and_select
 from more_ray.sample.scored import scored_prompts
 from more_ray.sample.selection import BEST_SCHEMA, SCORED_SCHEMA, select_again
 from more_ray.sample.service_scoring import score_by_service
@@ -124,6 +124,7 @@ class _Chain:
                 for name in self.made_by
             },
         }
+        check_engine(config.policy)
         _check_sources(config)
         read_prompts(config.prompts, config.limit)
         read_prompts(config.eval_prompts, config.eval_limit)

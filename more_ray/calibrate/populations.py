@@ -123,9 +123,9 @@ class Populations:
             covariance_AA += variance * (centred_AH @ centred_AH.T)
         return Rewards(reward_A, covariance_AA)
 
-    def by_population(self, z_AH: Floats) -> ByPopulation:
-        """The rewards by everybody and by each source."""
-        each = [self.rewards(name, z_AH) for name in (None, *self.names)]
+    def by_population(self, z_AH: Floats, whose: str | None = None) -> ByPopulation:
+        """The rewards by everybody, or by the source `whose` in their place, and by each source."""
+        each = [self.rewards(name, z_AH) for name in (whose, *self.names)]
         deviations = [rewards.deviation_A for rewards in each]
         known = [deviation_A for deviation_A in deviations if deviation_A is not None]
         return ByPopulation(

@@ -42,13 +42,14 @@ class PolicyConfig(RequestConfig, ModelConfig):
     """What samples from the model at `path`. transformers: this package's workers, with any model
     that it loads. vllm: workers that each hold a vLLM; the faster choice with dtype=bfloat16, on a
     GPU or a CPU. openai: any endpoint with OpenAI's chat completions (vLLM, SGLang, TGI, llama.cpp,
-    `transformers serve`, Ray Serve LLM), whose own model answers: `path` is not read."""
+    `transformers serve`, Ray Serve LLM), whose own model answers: `path` is not read, and
+    `chat_template_kwargs` go with each request."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """The precision of transformers and vllm. auto: bfloat16 on a GPU, float32 on a CPU, where
     bfloat16 is faster with a processor that has instructions for it."""
     base_url: MayChange[str | list[str] | None] = None
     """With openai: the endpoint, such as `http://localhost:8000/v1`; of several, each gets a
-    request in turn."""
+    request in turn, and the next one where one fails after its `retries`."""
     name: str | None = None
     """With openai: the model, by the name that the endpoint knows it under."""
     api_key_env: MayChange[str | None] = None
@@ -58,7 +59,8 @@ class PolicyConfig(RequestConfig, ModelConfig):
     """With vllm: the Python of an environment that has vLLM, Ray and this package, on every node;
     `make vllm` makes `.venv-vllm/bin/python`. Unset: the Python of the other workers."""
     engine_args: dict[str, JsonValue] = Field({})
-    """With vllm: further arguments of `vllm.LLM`, such as `tensor_parallel_size`."""
+    """With vllm: further arguments of `vllm.LLM`, such as `quantization`. A worker has one GPU at
+    most: serve a model that needs several, and use openai."""
 
     @model_validator(mode="after")
     def _has_an_endpoint(self) -> Self:

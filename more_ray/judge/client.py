@@ -58,6 +58,6 @@ async def _ask(client: AsyncOpenAI, request: dict[str, Any]) -> Answer:
     usage = completion.usage
     return Answer(
         completion.choices[0].message.content or "",
-        usage.prompt_tokens if usage else 0,
-        usage.completion_tokens if usage else 0,
+        (usage and usage.prompt_tokens) or 0,
+        (usage and usage.completion_tokens) or 0,
     )

@@ -45,7 +45,7 @@ def best_of_n(title: str, size_N: Sequence[int], gains: Gains) -> Figure:
     for name, gain_N in gains.items():
         at = int(np.argmax([gain["mean"] for gain in gain_N]))
         if at < len(size_N) - 1:
-            text += f". By {name} the best of {size_N[at]} is better than that of more"
+            text += f". By {name} the mean is largest for the best of {size_N[at]}"
     rows = [
         {"samples": size, **{name: gain_N[at]["mean"] for name, gain_N in gains.items()}}
         for at, size in enumerate(size_N)

@@ -17,7 +17,7 @@ import ray
 
 from more_ray import storage
 from more_ray.cluster import RETRIES, shared_gpus
-from more_ray.config.sample import RejectionSamplingConfig, SelectConfig
+from more_ray.config.sample import PolicyConfig, RejectionSamplingConfig, SelectConfig
 from more_ray.data.formatting import render_prompt
 from more_ray.data.rejects import Reason
 from more_ray.device import begun_on_gpu
@@ -95,14 +95,19 @@ def check_inputs(config: RejectionSamplingConfig) -> list[Prompt]:
     return prompts
 
 
-def _check_policy(config: RejectionSamplingConfig, prompts: Sequence[Prompt]) -> None:
-    policy, sampling = config.policy, config.sampling
+def check_engine(policy: PolicyConfig) -> None:
+    """Raises ModelError for a model that only transformers samples from."""
     made_here = policy.path == "tiny" or policy.path.endswith(".gguf") or policy.layers
     if policy.engine == "vllm" and made_here:
         raise ModelError(
             f"policy.path: vllm takes neither {policy.path} nor the first blocks of a model; "
             "allowed: a folder or hub name of a whole model in safetensors"
         )
+
+
+def _check_policy(config: RejectionSamplingConfig, prompts: Sequence[Prompt]) -> None:
+    policy, sampling = config.policy, config.sampling
+    check_engine(policy)
     check_model(policy, sampling.max_prompt_tokens + sampling.max_new_tokens, policy=True)
     tokenizer = load_tokenizer(policy, sampling.max_prompt_tokens)
     for row, prompt in enumerate(prompts):

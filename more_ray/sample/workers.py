@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -30,6 +32,9 @@ OF_VLLM = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     "VLLM_NO_USAGE_STATS": "1",
 }
+
+
+VERSIONS = "import sys, ray, more_ray; print(ray.__version__, *sys.version_info[:2])"
 
 
 class SampleBlock:
@@ -68,9 +73,33 @@ def record_on_worker(config: RejectionSamplingConfig, gpus: float) -> EngineReco
     Raises:
         UserError: such a process cannot be had, or it lacks what the engine needs.
     """
-    task = ray.remote(max_retries=0)(record).options(**_process(config, 0))
+    once = ray.remote(max_retries=0)
     with ray_errors():
-        return ray.get(task.remote(config.policy, gpus))
+        if config.policy.engine == "vllm" and config.policy.python:
+            ray.get(once(check_python).options(**worker_options(0)).remote(config.policy.python))
+        return ray.get(once(record).options(**_process(config, 0)).remote(config.policy, gpus))
+
+
+def check_python(python: str) -> None:
+    """Check that workers can run under another Python: Ray would start them again for ever.
+
+    Raises:
+        UserError: there is none, it lacks a package, or its versions are others.
+    """
+    allowed = (
+        f"allowed: one with this package, Ray {ray.__version__} and Python "
+        f"{sys.version_info.major}.{sys.version_info.minor}, as `make vllm` makes it"
+    )
+    try:
+        done = subprocess.run([python, "-c", VERSIONS], capture_output=True, text=True)
+    except OSError as error:
+        raise UserError(f"policy.python: cannot run {python}: {error}; {allowed}") from error
+    if done.returncode:
+        said = done.stderr.strip().rpartition("\n")[2]
+        raise UserError(f"policy.python: {python} cannot run workers: {said}; {allowed}")
+    there = done.stdout.strip().rpartition("\n")[2]
+    if there.split() != [ray.__version__, *map(str, sys.version_info[:2])]:
+        raise UserError(f"policy.python: {python} has Ray and Python {there}; {allowed}")
 
 
 @contextmanager

@@ -169,8 +169,8 @@ class RewardService:
         reward_A, z_AH = await self._features(answers.parts(ANSWERS_AT_ONCE))
         if self._populations is None or z_AH is None:
             return ByPopulation((), reward_A[None].double().numpy())
-        found = self._populations.by_population(z_AH.double().numpy())
-        found.reward_PA[0] = reward_A  # of `model.source`, if that is set
+        found = self._populations.by_population(z_AH.double().numpy(), self._opinions.whose)
+        found.reward_PA[0] = reward_A  # as the model itself says
         return found
 
     async def _tokenised(self, prompt: Any, responses: Sequence[str]) -> Answers:

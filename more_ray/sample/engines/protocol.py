@@ -22,8 +22,9 @@ class Sample:
     `response` is stripped, without special tokens, and cut before the first stop string. `tokens`
     counts all that were generated. `finished` is False where `max_new_tokens` cut it off.
     `log_likelihood` is the sum over these tokens, in nats, by the model's own distribution, which
-    is that of temperature 1 and top_p 1; None where an endpoint does not give it. It differs by
-    rounding between batches, and so does not count where samples are compared.
+    is that of temperature 1 and top_p 1; None where an endpoint does not give it. An endpoint's is
+    by what it calls log-probabilities: SGLang's are those of the temperature asked for. It differs
+    by rounding between batches, and so does not count where samples are compared.
     """
 
     response: str

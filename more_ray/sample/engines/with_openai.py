@@ -14,7 +14,16 @@ from typing import Any
 
 from more_ray.config.sample import PolicyConfig, SamplingConfig
 from more_ray.data.messages import Message
-from more_ray.endpoint import FAILED, REFUSED, Pace, api_key, complete, explain, open_client
+from more_ray.endpoint import (
+    FAILED,
+    REFUSED,
+    Pace,
+    api_key,
+    complete,
+    explain,
+    open_client,
+    reason,
+)
 from more_ray.errors import UserError
 from more_ray.sample.engines.protocol import EngineRecord, Sample, cut, request_seed
 
@@ -42,9 +51,11 @@ class Asker:
     def __init__(self, policy: PolicyConfig, sampling: SamplingConfig) -> None:
         urls = [policy.base_url] if isinstance(policy.base_url, str) else policy.base_url or []
         pace, key = Pace(policy.requests_per_minute), api_key(policy.api_key_env)
-        self._clients = cycle([open_client(url, key, policy, pace) for url in urls])
+        self._clients = [open_client(url, key, policy, pace) for url in urls]
+        self._turns = cycle(range(len(urls)))
         self._model = policy.name
         self._sampling = sampling
+        self._template = policy.chat_template_kwargs
         self._room = asyncio.Semaphore(policy.concurrency)
         self._gives_logprobs = self._takes_n = True
         self._loop = asyncio.new_event_loop()
@@ -56,7 +67,8 @@ class Asker:
         """S samples of each prompt, with seeds made of the prompt's.
 
         Raises:
-            UserError: a request failed after all retries, or the endpoint refused a prompt.
+            UserError: a request failed at every endpoint after all retries, or one refused a
+                prompt.
         """
         return asyncio.run_coroutine_threadsafe(self._sample(prompts, seeds), self._loop).result()
 
@@ -82,14 +94,18 @@ class Asker:
     async def _ask(
         self, prompt: Sequence[Message], seed: int, number: int, samples: int
     ) -> list[Sample]:
-        """At least one sample, at most as many as asked for; `number` is that of the first."""
+        """At least one sample, at most as many as asked for; `number` is that of the first.
+
+        The next endpoint is asked where one fails.
+        """
+        turn, failed = next(self._turns), 0
         while True:
             async with self._room:
                 logprobs, n = self._gives_logprobs, samples if self._takes_n else 1
                 request = self._request(prompt, request_seed(self._sampling.seed, seed, number))
                 request |= {"logprobs": True} if logprobs else {}
                 request |= {"n": n} if n > 1 else {}
-                client = next(self._clients)
+                client = self._clients[(turn + failed) % len(self._clients)]
                 try:
                     completion = await complete(client, **request)
                     return _read(completion, self._sampling.stop)[:n]
@@ -101,14 +117,20 @@ class Asker:
                     elif n > 1:
                         self._takes_n = False
                     else:
-                        line = explain(client, error)
-                        raise UserError(f"prompt {seed} was refused by {line}") from error
+                        line = f"prompt {seed} was refused by {reason(client, error)}"
+                        raise UserError(line) from error
                 except FAILED as error:
-                    raise UserError(explain(client, error)) from error
+                    # llama.cpp said 500 to several answers until the end of 2025.
+                    if n > 1 and getattr(error, "status_code", None) == 500:
+                        self._takes_n = False
+                        continue
+                    failed += 1
+                    if failed == len(self._clients):
+                        raise UserError(explain(client, error)) from error
 
     def _request(self, prompt: Sequence[Message], seed: int) -> dict[str, Any]:
         sampling = self._sampling
-        request = {
+        request: dict[str, Any] = {
             "model": self._model,
             "messages": list(prompt),
             "max_tokens": sampling.max_new_tokens,
@@ -116,7 +138,10 @@ class Asker:
             "top_p": sampling.top_p,
             "seed": seed,
         }
-        return request | ({"stop": sampling.stop} if sampling.stop else {})
+        request |= {"stop": sampling.stop} if sampling.stop else {}
+        # Not of OpenAI's own; vLLM, SGLang and llama.cpp take it.
+        template = {"chat_template_kwargs": self._template}
+        return request | ({"extra_body": template} if self._template else {})
 
 
 def _read(completion: Any, stops: Sequence[str]) -> list[Sample]:
@@ -126,7 +151,7 @@ def _read(completion: Any, stops: Sequence[str]) -> list[Sample]:
     share by its length.
     """
     texts = [choice.message.content or "" for choice in completion.choices]
-    tokens = completion.usage.completion_tokens if completion.usage else 0
+    tokens = (completion.usage and completion.usage.completion_tokens) or 0
     characters = sum(map(len, texts)) + len(texts)
     samples = []
     for text, choice in zip(texts, completion.choices, strict=True):

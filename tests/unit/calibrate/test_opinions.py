@@ -149,6 +149,11 @@ def test_a_model_of_one_source_is_as_sure_as_that_source(
     assert np.array(found.preferences) == pytest.approx(np.array(wanted.preferences), abs=1e-4)
 
 
+def test_a_folder_called_models_need_not_be_of_a_run(home: Path) -> None:
+    write_reward_model(home / "models" / "mine")
+    assert opinions(str(home / "models" / "mine")).whose is None
+
+
 def test_a_loaded_model_is_asked_for_a_source(calibrated: str, single: str) -> None:
     model = more_ray.load(calibrated, device="cpu")
     assert model.sources == NAMES

@@ -84,6 +84,15 @@ def test_one_pass_gives_what_each_population_gives(fitted: Calibration, z_AH: np
         assert together.deviation_PA[row] == pytest.approx(alone.deviation_A)
 
 
+def test_a_source_may_stand_in_the_place_of_everybody(
+    fitted: Calibration, z_AH: np.ndarray
+) -> None:
+    found = Populations(fitted).by_population(z_AH, "theirs")
+    assert found.deviation_PA is not None
+    for value_PA in (found.reward_PA, found.deviation_PA):
+        assert value_PA[0] == pytest.approx(value_PA[2])
+
+
 def test_heads_that_training_left_have_rewards_but_no_doubt(
     fitted: Calibration, z_AH: np.ndarray
 ) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from own_endpoint import Answering, Endpoint, Reply, question_of, says
+from own_endpoint import NO_COMPLETIONS, Answering, Endpoint, Reply, question_of, says
 
 import more_ray
 from more_ray.config.judge import JudgeConfig
@@ -125,7 +125,7 @@ def test_failures_that_pass_are_tried_again(
         ((404, {}, '{"error": {"message": "no model m"}}'), 1, "no model m"),
         ((200, {"content-type": "text/html"}, "<html>Log in</html>"), 1, "not a chat completion"),
         ((200, {}, "{"), 1, "not a chat completion"),
-        ((200, {}, '{"ok": true}'), 1, "not a chat completion"),
+        *(((200, {}, body), 1, "not a chat completion") for body in NO_COMPLETIONS),
     ],
 )
 def test_other_failures_end_in_one_line_and_a_rerun_goes_on(

@@ -108,7 +108,7 @@ def test_the_page_needs_nothing_but_itself(result: dict[str, Any]) -> None:
     assert "Reward and divergence" in page
     assert "7.00-9.00" in page
     assert "Best of n as for more-worst" in page
-    assert "By source ours the best of 2 is better than that of more" in page
+    assert "By source ours the mean is largest for the best of 2" in page
 
 
 def test_without_a_judge_and_without_verdicts(result: dict[str, Any]) -> None:

@@ -52,7 +52,7 @@ def test_the_page_says_who_gains_and_who_loses(summary: dict[str, Any]) -> None:
     assert "Who gains by which choice" in page
     assert "-0.25 (-0.35 to -0.15)" in page
     assert "Best of n by worst with caution 0.5" in page
-    assert "By theirs the best of 2 is better than that of more" in page
+    assert "By theirs the mean is largest for the best of 2" in page
     assert "By shared the best" not in page
     assert "<script" not in page
     assert not re.search(r'(src|href)="(?!data:)[^#]', page)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support import write_lines, write_reward_model
 
+from more_ray.align.chain import align
 from more_ray.config import AlignConfig, PolicyConfig, RejectionSamplingConfig
 from more_ray.config.reading import build
 from more_ray.errors import ModelError, UserError
@@ -75,6 +76,12 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_vllm_takes_whole_models_in_folders(inputs: Path, policy: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match=r"^policy\.path: vllm takes neither"):
         check_inputs(sampling({"engine": "vllm", **policy}, inputs))
+
+
+def test_align_says_so_before_it_trains_anything() -> None:
+    values = {"prompts": "a", "eval_prompts": "b", "policy": {"engine": "vllm"}}
+    with pytest.raises(ModelError, match=r"^policy\.path: vllm takes neither tiny"):
+        align(build(AlignConfig, [values]), stage=pytest.fail, judge_bar=pytest.fail)
 
 
 def test_an_environment_without_vllm_is_named() -> None:

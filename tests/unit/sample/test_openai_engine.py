@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from own_endpoint import TOKENS, Endpoint, Reply, question_of, says
+from own_endpoint import NO_COMPLETIONS, TOKENS, Endpoint, Reply, question_of, says
 
 from more_ray.config.sample import PolicyConfig, SamplingConfig
 from more_ray.data.messages import Message
@@ -33,10 +33,11 @@ def one_at_a_time(_: int, request: dict[str, Any]) -> Reply:
     return says(answer(request, 0))
 
 
-def refusing(*keys: str) -> Any:
+def refusing(*keys: str, status: int = 400) -> Any:
     def reply(number: int, request: dict[str, Any]) -> Reply:
         if refused := [key for key in keys if key in request]:
-            return 400, {}, json.dumps({"error": {"message": f"no {refused[0]} here"}})
+            body = json.dumps({"error": {"message": f"no {refused[0]} here"}})
+            return status, {"retry-after-ms": "1"}, body
         return all_at_once(number, request)
 
     return reply
@@ -85,11 +86,18 @@ def test_a_request_says_all_that_the_settings_say(endpoint: Endpoint) -> None:
     }
 
 
+def test_the_variables_of_the_chat_template_go_with_a_request(endpoint: Endpoint) -> None:
+    variables = {"enable_thinking": False}
+    make_engine(endpoint, chat_template_kwargs=variables).sample(PROMPTS[:1], [0])
+    assert endpoint.requests[0]["chat_template_kwargs"] == variables
+
+
 @pytest.mark.parametrize(
     ("reply", "logprobs"),
     [
         (one_at_a_time, False),
         (refusing("n"), True),
+        (refusing("n", status=500), True),
         (refusing("n", "logprobs"), False),
         (refusing("logprobs"), False),
     ],
@@ -108,7 +116,8 @@ def test_an_endpoint_that_gives_less_is_asked_again(
         assert {sample.log_likelihood for sample in samples} == {-1.5 if logprobs else None}
     asked = len(endpoint.requests)
     assert make_engine(endpoint, concurrency=1).sample(PROMPTS, range(4)) == sampled
-    assert len(endpoint.requests) - asked <= 4 * SAMPLES + 2  # what is refused is asked for once
+    # What is refused is asked for once, or, with status 500, once more.
+    assert len(endpoint.requests) - asked <= 4 * SAMPLES + 2
 
 
 def test_without_log_probabilities_tokens_are_shared_by_length(endpoint: Endpoint) -> None:
@@ -140,7 +149,7 @@ def test_how_an_answer_ends(
 
 def test_a_refused_prompt_is_named(endpoint: Endpoint) -> None:
     endpoint.reply = lambda _, request: (400, {}, '{"error": {"message": "too long"}}')
-    with pytest.raises(UserError, match=r"prompt 5 was refused by http.*HTTP 400.*too long"):
+    with pytest.raises(UserError, match=r"^prompt 5 was refused by http.*HTTP 400.*too long$"):
         make_engine(endpoint).sample(PROMPTS[:1], [5])
 
 
@@ -154,9 +163,20 @@ def test_a_failure_is_tried_again_and_then_explained(endpoint: Endpoint) -> None
     endpoint.reply = lambda _, request: (503, {"retry-after-ms": "1"}, "busy")
     with pytest.raises(UserError, match=r"HTTP 503.*a rerun asks for the rest"):
         make_engine(endpoint).sample(PROMPTS[:1], [0])
-    endpoint.reply = lambda _, request: (200, {}, '{"choices": []}')
+
+
+@pytest.mark.parametrize("body", NO_COMPLETIONS)
+def test_what_is_no_completion_is_explained(endpoint: Endpoint, body: str) -> None:
+    endpoint.reply = lambda _, request: (200, {}, body)
     with pytest.raises(UserError, match="no chat completion"):
         make_engine(endpoint).sample(PROMPTS[:1], [0])
+
+
+def test_tokens_need_not_be_counted(endpoint: Endpoint) -> None:
+    body = {"choices": [{"message": {"content": "Yes."}, "finish_reason": "stop"}], "usage": {}}
+    endpoint.reply = lambda _, request: (200, {}, json.dumps(body))
+    (samples,) = make_engine(endpoint).sample(PROMPTS[:1], [0])
+    assert samples == [Sample("Yes.", 0, True, None)] * SAMPLES
 
 
 def test_endpoints_take_turns_and_their_number_of_requests_is_kept(endpoint: Endpoint) -> None:
@@ -172,6 +192,21 @@ def test_endpoints_take_turns_and_their_number_of_requests_is_kept(endpoint: End
         assert max(endpoint.most_at_once, other.most_at_once) <= 2
     finally:
         other.close()
+
+
+def test_the_next_endpoint_is_asked_where_one_fails(endpoint: Endpoint) -> None:
+    other = Endpoint(lambda _, request: (404, {}, '{"error": {"message": "no model m"}}'))
+    expected = make_engine(endpoint).sample(PROMPTS, range(4))
+    try:
+        assert make_engine(other, endpoint).sample(PROMPTS, range(4)) == expected
+        assert len(other.requests) == 2
+        with pytest.raises(UserError, match="no model m"):
+            make_engine(other, other).sample(PROMPTS[:1], [0])
+        assert len(other.requests) == 4
+    finally:
+        other.close()
+    # Nobody listens there any more.
+    assert make_engine(other, endpoint).sample(PROMPTS, range(4)) == expected
 
 
 def test_no_key(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -315,3 +316,14 @@ def test_a_fault_of_ours_has_that_form_too() -> None:
     with listening(make_api(Faulty(), digest=None)) as address:
         detail = refused(address, "/get_reward", {"query": ["a"]}, 500)
     assert detail == "an error in the service, which its log shows"
+
+
+def test_samples_scored_by_one_source_s_head_get_its_doubt(tmp_path: Path) -> None:
+    write_calibrated_run(tmp_path / "run")
+    model = ModelConfig(path=str(tmp_path / "run" / "model"), source="harmless")
+    service = RewardService(ServeConfig(model=model, max_length=64), digest=None)
+    found = asyncio.run(service.by_population(PROMPT, RESPONSES))
+    assert found.names == NAMES
+    assert found.deviation_PA is not None
+    for value_PA in (found.reward_PA, found.deviation_PA):
+        assert value_PA[0] == pytest.approx(value_PA[1 + NAMES.index("harmless")], rel=1e-4)
