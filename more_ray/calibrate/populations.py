@@ -63,7 +63,8 @@ class ByPopulation:
     names: tuple[str, ...]
     """Of the K sources; none where the model has a single head."""
     reward_PA: Floats
-    """By the shared head, then by each source's."""
+    """By the model's own head, which is the shared one unless it is a source's, then by each
+    source's."""
     deviation_PA: Floats | None = None
     """As `Rewards.deviation_A`."""
 
@@ -123,9 +124,9 @@ class Populations:
             covariance_AA += variance * (centred_AH @ centred_AH.T)
         return Rewards(reward_A, covariance_AA)
 
-    def by_population(self, z_AH: Floats) -> ByPopulation:
-        """The rewards by everybody and by each source."""
-        each = [self.rewards(name, z_AH) for name in (None, *self.names)]
+    def by_population(self, z_AH: Floats, first: str | None = None) -> ByPopulation:
+        """The rewards by everybody, or by the source `first` instead, and by each source."""
+        each = [self.rewards(name, z_AH) for name in (first, *self.names)]
         deviations = [rewards.deviation_A for rewards in each]
         known = [deviation_A for deviation_A in deviations if deviation_A is not None]
         return ByPopulation(

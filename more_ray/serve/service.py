@@ -160,7 +160,7 @@ class RewardService:
         self._batches.check()
 
     async def by_population(self, prompt: Any, responses: Sequence[str]) -> ByPopulation:
-        """What everybody and each source think of any number of answers to a prompt, for handles.
+        """What the model itself and each source think of any number of answers, for handles.
 
         Raises:
             InvalidRecord, NotFiniteError: as `score`.
@@ -169,8 +169,8 @@ class RewardService:
         reward_A, z_AH = await self._features(answers.parts(ANSWERS_AT_ONCE))
         if self._populations is None or z_AH is None:
             return ByPopulation((), reward_A[None].double().numpy())
-        found = self._populations.by_population(z_AH.double().numpy())
-        found.reward_PA[0] = reward_A  # of `model.source`, if that is set
+        found = self._populations.by_population(z_AH.double().numpy(), self._opinions.whose)
+        found.reward_PA[0] = reward_A  # to the last digit what `score` gives
         return found
 
     async def _tokenised(self, prompt: Any, responses: Sequence[str]) -> Answers:

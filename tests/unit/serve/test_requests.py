@@ -18,6 +18,7 @@ import requests
 from several_heads import NAMES, write_calibrated_run
 from support import listening
 
+from more_ray.calibrate.populations import ByPopulation
 from more_ray.config import ModelConfig
 from more_ray.config.serve import ServeConfig
 from more_ray.metrics.calibration import sigmoid
@@ -107,6 +108,25 @@ def test_a_handle_asks_for_a_source(service: RewardService, url: str) -> None:
 
     wanted = post(url, "/score", QUESTION | {"source": "harmless"})["scores"]
     assert asyncio.run(ask()) == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_the_model_of_one_source_is_as_sure_as_that_source(
+    service: RewardService, exported: bool
+) -> None:
+    shared = service._config.model.path
+    path = shared.removesuffix("model") + "models/helpful" if exported else shared
+    model = ModelConfig(path=path, source=None if exported else "helpful")
+
+    async def ask() -> ByPopulation:
+        own = RewardService(ServeConfig(model=model, max_length=64), digest=None)
+        return await own.by_population(PROMPT, [*RESPONSES, "At the roots."])
+
+    found = asyncio.run(ask())
+    assert found.names == NAMES
+    assert found.deviation_PA is not None
+    for value_PA in (found.reward_PA, found.deviation_PA):
+        assert value_PA[0] == pytest.approx(value_PA[1 + NAMES.index("helpful")], abs=1e-5)
 
 
 def classify(url: str, texts: Any, **settings: Any) -> list[list[float]]:
