@@ -47,7 +47,8 @@ class Opinions:
         self._populations = populations
         self._given = temperature
         self._temperatures: dict[str | None, tuple[float, str]] = {}
-        self.whose = model.source or exported_for(model.path)
+        exported = exported_for(model.path)
+        self.whose = model.source or (exported if exported in self.sources else None)
         """The source whose head the model itself has; None for the shared one."""
 
     @property
