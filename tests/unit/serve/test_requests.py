@@ -292,6 +292,13 @@ def test_openrlhf_and_slime_get_our_rewards(url: str, scores: list[float]) -> No
         ("/score", QUESTION | {"source": "x"}, "source: x given; allowed: helpful, harmless, unk"),
         ("/score", {"prompt": "", "responses": ["x"]}, "empty field: prompt"),
         ("/score", {"prompt": "x", "responses": [1, 2, 3, 4, 5]}, "; and 2 more"),
+        ("/score", {"prompt": [1] * 2_000}, "2001 mistakes"),
+        ("/score", QUESTION | {"a\nb" * 100: 1}, "a ba ba b"),
+        (
+            "/classify",
+            {"input": [{}] * 1_000},
+            "input.str: Input should be a valid string; input.li",
+        ),
         ("/get_reward", {}, "either query, or prompt and response are allowed"),
         ("/get_reward", {"query": ["a"], "prompt": "b", "response": "c"}, "either query, or"),
         ("/get_reward", {"prompt": "b"}, "either query, or prompt and response are allowed"),
@@ -299,7 +306,9 @@ def test_openrlhf_and_slime_get_our_rewards(url: str, scores: list[float]) -> No
     ],
 )
 def test_every_mistake_is_one_line(url: str, path: str, body: Any, message: str) -> None:
-    assert message in refused(url, path, body)
+    detail = refused(url, path, body)
+    assert message in detail
+    assert len(detail) < 300
 
 
 def test_errors_have_one_form(url: str) -> None:
