@@ -139,10 +139,11 @@ class RewardService:
             prompt: the text that the policy continued, or messages.
         """
         if isinstance(prompt, str):
-            text = prompt + response
+            begun, text = prompt, prompt + response
         else:
             (text,) = await asyncio.to_thread(self._scorer.rendered, prompt, [response])
-        (reward,) = await self.score_texts([text], None)
+            begun = text.rpartition(response.strip())[0]
+        (reward,) = await self.score_texts([text], [begun])
         return reward
 
     async def score_as_given(self, request: ClassifyRequest) -> tuple[list[float], int]:

@@ -22,6 +22,7 @@ from more_ray.calibrate.populations import ByPopulation
 from more_ray.config import ModelConfig
 from more_ray.config.serve import ServeConfig
 from more_ray.metrics.calibration import sigmoid
+from more_ray.model.scoring_batch import SHORT_PROMPT
 from more_ray.serve.api import make_api
 from more_ray.serve.service import RewardService
 
@@ -281,6 +282,18 @@ def test_openrlhf_and_slime_get_our_rewards(url: str, scores: list[float]) -> No
             for ending in ("", "<|eos|>"):  # slime leaves the stop token in
                 reward = asyncio.run(slime(path, prompt, before + response + ending, label))
                 assert reward == pytest.approx(score, abs=1e-5)
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_slime_s_prompt_is_computed_once(url: str, service: RewardService, as_text: bool) -> None:
+    turns = [{"role": "user", "content": f"{PROMPT} {PROMPT if as_text else 'And when?'}"}]
+    prompt = f"Human: {turns[0]['content']}\n\nAssistant:" if as_text else turns
+    reused = []
+    for response in ("With water.", "No."):
+        asyncio.run(slime(f"{url}/get_reward", prompt, " " * as_text + response, None))
+        reused.append(service._scorer.work.prompts_reused)
+    assert reused[0] == 0
+    assert reused[1] >= SHORT_PROMPT
 
 
 @pytest.mark.parametrize(
