@@ -5,6 +5,7 @@ python jobs/benchmarks/serving.py model.path=outputs/mine/model data.root=FOLDER
 
 All over loopback, with one replica and this machine's cores for it and for the clients together.
 A machine's speed drifts within a minute, so each server is measured in turn with the direct loop.
+Every round has pairs of its own: a server that keeps prompts would only be asked what it knows.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -25,8 +26,11 @@ from pydantic import Field
 from more_ray.cli import load_config, user_errors
 from more_ray.config import DataConfig, ModelConfig, Section
 from more_ray.device import SCORING_TOKENS
+from more_ray.errors import UserError
 
 Request = dict[str, Any]
+WARM_UP = 8
+"""Pairs that are asked before the first round."""
 
 
 class ServingBenchmark(Section):
@@ -52,40 +56,44 @@ def main() -> None:
 
     from more_ray.cluster import session
 
-    pairs = read_requests(config.data, config.requests * config.rounds)
     with user_errors(), session(2, verbose=False):
+        pairs = read_requests(config.data, WARM_UP + config.rounds * config.requests)
         direct = make_direct(config.model)
         rows = [
             row(name, 2 * config.requests, *measure(config, direct, pairs, *server))
-            for name, *server in servers(config, pairs)
+            for name, *server in servers(config)
         ]
     record("serving", config.model_dump(mode="json"), rows)
 
 
-Server = tuple[str, AbstractContextManager[str], str, Sequence[Request]]
-"""Its name, how it runs, the path of its requests, and these."""
+Form = Callable[[Sequence[Request]], Sequence[Request]]
+Server = tuple[str, AbstractContextManager[str], str, Form]
+"""Its name, how it runs, the path of its requests, and how these are made of pairs."""
 
 
-def servers(config: ServingBenchmark, pairs: Sequence[Request]) -> Iterator[Server]:
+def servers(config: ServingBenchmark) -> Iterator[Server]:
     from more_ray.config.serve import ServeConfig
     from more_ray.serve.app import serving
 
     served = ServeConfig(model=config.model, port=config.port, max_queued=10_000)
-    yield "service", serving(served), "/score", pairs
-    yield "service behind Serve's proxy", serving(served.changed(direct=False)), "/score", pairs
+    yield "service", serving(served), "/score", list
+    yield "service behind Serve's proxy", serving(served.changed(direct=False)), "/score", list
     if config.vllm:
-        yield vllm(config, pairs)
+        yield vllm(config)
     alone = served.changed(batch_tokens=1, prompt_cache_mib=0)
-    yield "one request at a time", serving(alone), "/score", pairs
-    singles = [
+    yield "one request at a time", serving(alone), "/score", list
+    yield "one answer at a time", serving(alone), "/score", singles
+
+
+def singles(pairs: Sequence[Request]) -> list[Request]:
+    return [
         {"prompt": pair["prompt"], "responses": [one]}
         for pair in pairs
         for one in pair["responses"]
     ]
-    yield "one answer at a time", serving(alone), "/score", singles
 
 
-def vllm(config: ServingBenchmark, pairs: Sequence[Request]) -> Server:
+def vllm(config: ServingBenchmark) -> Server:
     """vLLM's pooling server, asked for the same texts."""
     from vllm_process import vllm_server
 
@@ -94,18 +102,21 @@ def vllm(config: ServingBenchmark, pairs: Sequence[Request]) -> Server:
 
     tokenizer = load_reward_tokenizer(config.model, None)
     path = os.path.abspath(config.model.path)
-    requests = [
-        {
-            "model": path,
-            "input": [render(tokenizer, one["prompt"], text) for text in one["responses"]],
-            "use_activation": False,
-        }
-        for one in pairs
-    ]
+
+    def texts(pairs: Sequence[Request]) -> list[Request]:
+        return [
+            {
+                "model": path,
+                "input": [render(tokenizer, one["prompt"], text) for text in one["responses"]],
+                "use_activation": False,
+            }
+            for one in pairs
+        ]
+
     options = ["--runner", "pooling", "--dtype", "float32", "--enforce-eager"]
     assert config.vllm
     server = vllm_server(config.vllm, path, config.port, options)
-    return "vLLM's pooling server", server, "/classify", requests
+    return "vLLM's pooling server", server, "/classify", texts
 
 
 def measure(
@@ -114,23 +125,21 @@ def measure(
     pairs: Sequence[Request],
     server: AbstractContextManager[str],
     path: str,
-    requests: Sequence[Request],
+    form: Form,
 ) -> tuple[list[list[float]], list[float]]:
     """Of each round: the seconds of the whole and of each request, and those of the direct loop."""
     import ray
 
     served, directly = [], []
-    each_round = len(requests) // config.rounds
     with server as url:
-        asyncio.run(ask(url + path, requests[:8], config.clients))  # warm
-        for number in range(config.rounds):
-            some = requests[number * each_round : (number + 1) * each_round]
+        asyncio.run(ask(url + path, form(pairs[:WARM_UP]), config.clients))
+        for first in range(WARM_UP, len(pairs), config.requests):
+            of_round = pairs[first : first + config.requests]
+            requests = form(of_round)
             started = time.perf_counter()
-            each = asyncio.run(ask(url + path, some, config.clients))
+            each = asyncio.run(ask(url + path, requests, config.clients))
             served.append([time.perf_counter() - started, *each])
-            first = number * config.requests
-            same = pairs[first : first + config.requests]
-            directly.append(ray.get(direct.seconds_of_batches.remote(same)))
+            directly.append(ray.get(direct.seconds_of_batches.remote(of_round)))
     return served, directly
 
 
@@ -151,17 +160,25 @@ def row(
 
 
 def read_requests(data: DataConfig, requests: int) -> list[Request]:
-    """Prompts with both answers, from the test pairs of every source in turn."""
+    """Prompts with both answers, from the test pairs of every source in turn.
+
+    Raises:
+        UserError: there are fewer, or no files.
+    """
     from more_ray.data.records import Pair
     from more_ray.data.sources import iter_pairs, locate
 
     sources = locate(data)
+    if not sources:
+        raise UserError("data.root: a folder of sources is needed")
     each = -(-requests // len(sources))
     found = [
         [pair for pair in iter_pairs(source, "test") if isinstance(pair, Pair)][:each]
         for source in sources
     ]
     mixed = [pair for several in zip(*found, strict=False) for pair in several]
+    if len(mixed) < requests:
+        raise UserError(f"data: {requests} test pairs are needed; there are {len(mixed)}")
     return [
         {"prompt": list(pair.prompt), "responses": [pair.chosen, pair.rejected]}
         for pair in mixed[:requests]

@@ -17,7 +17,7 @@ import aiohttp
 import numpy as np
 from fastapi import FastAPI
 from pydantic import Field
-from serving import Request, make_direct, post, read_requests
+from serving import WARM_UP, Request, make_direct, post, read_requests
 
 from more_ray.cli import load_config, user_errors
 from more_ray.config import DataConfig, ModelConfig, Section
@@ -46,11 +46,11 @@ def main() -> None:
     from more_ray.cluster import session
     from more_ray.config.serve import ServeConfig
 
-    pairs = read_requests(config.data, config.requests)
     served = ServeConfig(model=config.model, port=config.port)
     ways = {"service": served, "service behind Serve's proxy": served.changed(direct=False)}
     lasted: dict[str, list[np.ndarray]] = {}
     with user_errors(), session(2, verbose=False):
+        pairs = read_requests(config.data, WARM_UP + config.requests)
         direct = make_direct(config.model)
         for _ in range(config.rounds):
             for name, service in ways.items():
@@ -74,7 +74,8 @@ def main() -> None:
 
 
 def in_turn(service: Any, direct: Any, pairs: Sequence[Request]) -> np.ndarray:
-    """`[N, 3]` seconds of each pair: served, scored directly, and refused for lack of answers."""
+    """`[N, 3]` seconds of each pair after the first few: served, scored directly, and refused for
+    lack of answers."""
     import ray
 
     from more_ray.serve.app import serving
@@ -91,7 +92,7 @@ def in_turn(service: Any, direct: Any, pairs: Sequence[Request]) -> np.ndarray:
                 return ray.get(direct.seconds.remote([pair]))
 
             lasted = []
-            for number, pair in enumerate([*pairs[:8], *pairs]):
+            for number, pair in enumerate(pairs):
                 if number % 2:
                     both = await served(pair), await scored(pair)
                 else:
@@ -101,7 +102,7 @@ def in_turn(service: Any, direct: Any, pairs: Sequence[Request]) -> np.ndarray:
             return lasted
 
     with serving(service) as url:
-        return np.array(asyncio.run(ask(f"{url}/score"))[8:])  # the first warm it up
+        return np.array(asyncio.run(ask(f"{url}/score"))[WARM_UP:])
 
 
 class Empty:

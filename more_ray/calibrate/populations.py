@@ -63,7 +63,8 @@ class ByPopulation:
     names: tuple[str, ...]
     """Of the K sources; none where the model has a single head."""
     reward_PA: Floats
-    """By the shared head, then by each source's."""
+    """By the model's own head, which is the shared one unless it is a source's, then by each
+    source's."""
     deviation_PA: Floats | None = None
     """As `Rewards.deviation_A`."""
 

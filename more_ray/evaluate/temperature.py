@@ -15,8 +15,9 @@ from more_ray.run_folder import HEADS, SCORES, evaluation_of, run_of, settings_o
 def model_temperature(model: ModelConfig) -> tuple[float, str]:
     """The divisor of a model's reward differences, and where it comes from.
 
-    It is fitted on the `scores.parquet` of the run that holds the model; 1 without such a run, and
-    after calibration, which has divided every head by its temperature.
+    It is fitted on the `scores.parquet` of the run that holds the model: for a source on its own
+    pairs, otherwise as for the shared head. It is 1 without such a run, and after
+    calibration, which has divided every head by its temperature.
 
     Args:
         model: a run's `model` folder, or any other model.
@@ -29,9 +30,10 @@ def model_temperature(model: ModelConfig) -> tuple[float, str]:
         return 1.0, "calibrated: the head is divided by its temperature"
     fitted = "fitted on the run's test pairs"
     scores = read_scores(run)
-    if several and not model.source:  # the scores are those of the own heads
+    own = model.source in scores
+    if several and not own:  # the scores are those of the own heads
         shared = evaluation_of(run)["shared"]["sources"].values()
         return float(np.exp(np.mean([np.log(one["temperature"]) for one in shared]))), fitted
-    of_source = [scores[model.source]] if model.source else list(scores.values())
+    of_source = [scores[model.source]] if own else list(scores.values())
     delta_N = np.concatenate([one.delta_N for one in of_source])
     return fit_temperature(delta_N, **labels_of(of_source)), fitted

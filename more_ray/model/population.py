@@ -11,7 +11,9 @@ from transformers import PreTrainedModel
 from more_ray import storage
 from more_ray.config import ModelConfig
 from more_ray.errors import ModelError
+from more_ray.model.architecture import blocks
 from more_ray.model.heads_file import read_heads, sources_of
+from more_ray.model.location import shape_of
 from more_ray.model.trunk_digest import trunk_digest
 from more_ray.run_folder import HEADS, run_of
 
@@ -44,13 +46,24 @@ def use_head_of(classifier: PreTrainedModel, config: ModelConfig) -> None:
 
 
 def heads_file(config: ModelConfig) -> Path | None:
-    """The `heads.safetensors` of the model's run, None where there is none."""
+    """The `heads.safetensors` of the model's run; None where there is none, and where
+    `config.layers` cuts the trunk that they are of."""
     run = run_of(config.path)
-    return Path(run, HEADS) if run and storage.exists(storage.join(run, HEADS)) else None
+    if run is None or not storage.exists(storage.join(run, HEADS)) or _is_cut(config):
+        return None
+    return Path(run, HEADS)
+
+
+def _is_cut(config: ModelConfig) -> bool:
+    return config.layers is not None and config.layers < blocks(shape_of(config))
 
 
 def _required(config: ModelConfig) -> Path:
     path = heads_file(config)
+    if path is None and _is_cut(config):
+        raise ModelError(
+            f"model.layers: {config.layers} given; the head of model.source is of all layers"
+        )
     if path is None:
         raise ModelError(
             f"model.source: {config.source} given; {config.path} has no {HEADS} beside it; "

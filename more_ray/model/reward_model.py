@@ -54,9 +54,9 @@ class RewardModel(nn.Module):
         """Rewards `[A]` in fp32 and last hidden states `[A, H]` of any number of answers.
 
         Args:
-            beginnings: as in `packed_hidden_states`, of a model that `keeps_prompts`.
+            beginnings: as in `packed_hidden_states`; none unless the model `keeps_prompts`.
         """
-        packed = partial(self._packed, beginnings=beginnings)
+        packed = partial(self._packed, beginnings=beginnings if self.keeps_prompts else ())
         z_AH = batch.map_by_length(self._short_positions, packed if self.packed else self._padded)
         return self.classifier.score(z_AH).squeeze(-1), z_AH
 

@@ -36,6 +36,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": description}
     for status, description in {
         401: "The bearer token is missing or wrong.",
+        408: "The answer took too long.",
         413: "The body is too large.",
         415: "The body is not declared as application/json.",
         422: "The request cannot be answered as it is.",
@@ -44,6 +45,8 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 MISTAKES_SHOWN = 3
+LONGEST_PLACE = 100
+"""Characters."""
 
 
 class NotFiniteError(Exception):
@@ -144,14 +147,17 @@ def make_api(service: Service, digest: str | None) -> FastAPI:
 
 
 def _mistakes(error: RequestValidationError) -> str:
-    """In one line. Not what the client sent, which need not even be valid Unicode."""
-    lines = [
-        ": ".join(filter(None, (".".join(map(str, one["loc"])), one["msg"])))
-        for one in error.errors()
-    ]
+    """In one line, without the values that the client sent."""
+    lines = [": ".join(filter(None, (_place(one["loc"]), one["msg"]))) for one in error.errors()]
     shown = "; ".join(line.replace("Value error, ", "") for line in lines[:MISTAKES_SHOWN])
     more = len(lines) - MISTAKES_SHOWN
     return f"{shown}; and {more} more" if more > 0 else shown
+
+
+def _place(loc: Sequence[str | int]) -> str:
+    """Where a mistake is. The name of an unknown field may be any text."""
+    place = " ".join(".".join(map(str, loc)).split())
+    return place if len(place) <= LONGEST_PLACE else f"{place[:LONGEST_PLACE]}..."
 
 
 def _problem(detail: str, status: int) -> JSONResponse:

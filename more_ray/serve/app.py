@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -104,9 +104,10 @@ def serving(config: ServeConfig) -> Iterator[str]:
             "this cluster runs Ray Serve already, with its own address and guards; deploy "
             "more_ray.serve.app:build_app there"
         )
-    direct = answers_directly(config)
+    gpus = int(uses_gpu(config.use_gpu, config.max_replicas))
+    direct = answers_directly(config, gpus)
     address = {"host": config.host, "port": config.port}
-    app = make_app(config, digest, listen=address if direct else None)
+    app = make_app(config, digest, gpus, address if direct else None)
     _check_port(config)
     serve.shutdown()  # a Serve that was started for handles only has no proxy
     _start(
@@ -145,12 +146,19 @@ def scoring(model: ModelConfig, output_dir: str, gpus: float | None = None) -> I
         _finish(name)
 
 
-def answers_directly(config: ServeConfig) -> bool:
+def answers_directly(config: ServeConfig, gpus: float) -> bool:
     """Whether the replica listens itself: there is one, on the only machine of the cluster."""
-    alone = config.max_replicas == 1 and sum(node["Alive"] for node in ray.nodes()) == 1
+    alone = config.max_replicas == 1 and all_on_one_machine(ray.nodes(), gpus)
     if config.direct and not alone:
         raise UserError("direct: true is for a single replica (max_replicas=1) on one machine")
     return alone if config.direct is None else config.direct
+
+
+def all_on_one_machine(nodes: Sequence[dict[str, Any]], gpus: float) -> bool:
+    """Whether the only node can run a replica: otherwise the cluster starts another one for it."""
+    alive = [node for node in nodes if node["Alive"]]
+    name, needed = ("GPU", gpus) if gpus else ("CPU", 1)
+    return len(alive) == 1 and alive[0]["Resources"].get(name, 0) >= needed
 
 
 def _start(**options: Any) -> None:

@@ -12,7 +12,7 @@ import struct
 import time
 import uuid
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -23,6 +23,10 @@ from more_ray.metrics.calibration import sigmoid
 from more_ray.model.scorer import Scorer
 from more_ray.serve.schemas import MAX_ANSWERS, ChatMessage, Info, check_answered, turns
 
+Item = TypeVar("Item")
+Items = Annotated[list[Item], Field(fail_fast=True)]
+"""A list with one mistake at most: each item would be one of every type that `input` may have."""
+
 
 class ClassifyRequest(BaseModel):
     """Texts, token ids, or a conversation. Further fields are ignored, `model` too: the response
@@ -30,7 +34,7 @@ class ClassifyRequest(BaseModel):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    input: str | list[str] | list[int] | list[list[int]] | None = None
+    input: str | Items[str] | Items[int] | Items[Items[int]] | None = None
     """A text, texts, the token ids of a text, or those of several."""
     messages: list[ChatMessage] | None = None
     """Instead: a conversation that ends with the assistant's turn."""

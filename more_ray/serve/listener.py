@@ -39,8 +39,7 @@ class Listener:
 
     def start(self) -> None:
         """Raises OSError where the address cannot be listened on."""
-        family = socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET
-        listener = socket.create_server(self._address, family=family, backlog=2_048)
+        listener = socket.create_server(self._address, backlog=2_048)
         self._serving = asyncio.create_task(self._server.serve([listener]))
 
     async def stop(self) -> None:

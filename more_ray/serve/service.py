@@ -139,10 +139,11 @@ class RewardService:
             prompt: the text that the policy continued, or messages.
         """
         if isinstance(prompt, str):
-            text = prompt + response
+            begun, text = prompt, prompt + response
         else:
             (text,) = await asyncio.to_thread(self._scorer.rendered, prompt, [response])
-        (reward,) = await self.score_texts([text], None)
+            begun = text.rpartition(response.strip())[0]
+        (reward,) = await self.score_texts([text], [begun])
         return reward
 
     async def score_as_given(self, request: ClassifyRequest) -> tuple[list[float], int]:
@@ -160,7 +161,7 @@ class RewardService:
         self._batches.check()
 
     async def by_population(self, prompt: Any, responses: Sequence[str]) -> ByPopulation:
-        """What everybody and each source think of any number of answers to a prompt, for handles.
+        """What the model itself and each source think of any number of answers, for handles.
 
         Raises:
             InvalidRecord, NotFiniteError: as `score`.
@@ -170,7 +171,7 @@ class RewardService:
         if self._populations is None or z_AH is None:
             return ByPopulation((), reward_A[None].double().numpy())
         found = self._populations.by_population(z_AH.double().numpy(), self._opinions.whose)
-        found.reward_PA[0] = reward_A  # as the model itself says
+        found.reward_PA[0] = reward_A  # to the last digit what `score` gives
         return found
 
     async def _tokenised(self, prompt: Any, responses: Sequence[str]) -> Answers:

@@ -14,7 +14,8 @@ import more_ray
 from more_ray.calibrate.opinions import Opinions
 from more_ray.calibrate.populations import Populations, populations_of
 from more_ray.config import ModelConfig
-from more_ray.errors import UserError
+from more_ray.errors import ModelError, UserError
+from more_ray.evaluate.files import read_scores, write_scores
 from more_ray.evaluate.temperature import model_temperature
 from more_ray.metrics.calibration import sigmoid
 from more_ray.model.heads_file import Calibration
@@ -116,6 +117,32 @@ def test_trained_heads_are_over_what_their_run_s_pairs_say(trained: str) -> None
         found = asked.of(features, name, preferences=True)
         delta_AA = np.subtract.outer(found.scores, found.scores)
         assert np.array(found.preferences) == pytest.approx(sigmoid(delta_AA / own))
+
+
+def test_a_source_without_test_pairs_is_over_what_the_shared_head_is(home: Path) -> None:
+    folder = home / "untested"
+    write_trained_run(folder)
+    tested = read_scores(str(folder))
+    write_scores({"helpful": tested["helpful"]}, str(folder))
+    asked = opinions(str(folder / "model"))
+    assert asked.temperature("harmless") == asked.temperature("unknown") == asked.temperature()
+    assert asked.temperature("helpful") != asked.temperature()
+    assert opinions(str(folder / "model"), source="harmless").temperature() == asked.temperature()
+
+
+def test_a_folder_that_is_called_models_need_not_be_a_run_s(home: Path) -> None:
+    path = home / "models" / "helpful"
+    write_reward_model(path)
+    assert opinions(str(path)).whose is None
+
+
+def test_a_part_of_the_trunk_has_no_heads_of_sources(calibrated: str) -> None:
+    assert more_ray.load(calibrated, device="cpu", layers=2).sources == NAMES  # all there are
+    part = more_ray.load(calibrated, device="cpu", layers=1)
+    assert part.sources == ()
+    assert len(part.score(PROMPT, ANSWERS)) == len(ANSWERS)
+    with pytest.raises(ModelError, match="layers: 1 given; the head of"):
+        more_ray.load(calibrated, device="cpu", layers=1, source="helpful")
 
 
 def test_what_cannot_be_asked_is_one_line(calibrated: str, trained: str, single: str) -> None:

@@ -82,6 +82,10 @@ def test_one_pass_gives_what_each_population_gives(fitted: Calibration, z_AH: np
         assert together.reward_PA[row] == pytest.approx(alone.reward_A)
         assert together.deviation_PA is not None
         assert together.deviation_PA[row] == pytest.approx(alone.deviation_A)
+    of_one = populations.by_population(z_AH, whose="theirs")
+    assert of_one.deviation_PA is not None
+    for value_PA in (of_one.reward_PA, of_one.deviation_PA):
+        assert value_PA[0] == pytest.approx(value_PA[2])
 
 
 def test_a_source_may_stand_in_the_place_of_everybody(

@@ -151,6 +151,13 @@ def test_where_the_answer_changes_the_prompts_keys_none_are_kept() -> None:
     )
     model = make_model(longrope)
     assert (model.packed, model.keeps_prompts) == (True, False)
+    # On both sides of the length from which positions are others.
+    short, long = (Answers([[*PROMPTS[n], *[4] * own]], LONG) for n, own in ((0, 2), (-1, 30)))
+    batch = [short, long, short]
+    none = PromptCache(0)
+    found = features(model, ScoringBatch(batch, none), none)
+    for request, one in zip(batch, found, strict=True):
+        assert_alike(one, alone(model, request))
     llama = make_model(small_config("llama"))
     assert llama.keeps_prompts
     llama.use_attention(None)

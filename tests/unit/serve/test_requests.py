@@ -19,9 +19,11 @@ import requests
 from several_heads import NAMES, write_calibrated_run
 from support import listening
 
+from more_ray.calibrate.populations import ByPopulation
 from more_ray.config import ModelConfig
 from more_ray.config.serve import ServeConfig
 from more_ray.metrics.calibration import sigmoid
+from more_ray.model.scoring_batch import SHORT_PROMPT
 from more_ray.serve.api import make_api
 from more_ray.serve.service import RewardService
 
@@ -108,6 +110,25 @@ def test_a_handle_asks_for_a_source(service: RewardService, url: str) -> None:
 
     wanted = post(url, "/score", QUESTION | {"source": "harmless"})["scores"]
     assert asyncio.run(ask()) == pytest.approx(wanted, abs=1e-5)
+
+
+@pytest.mark.parametrize("exported", [False, True])
+def test_the_model_of_one_source_is_as_sure_as_that_source(
+    service: RewardService, exported: bool
+) -> None:
+    shared = service._config.model.path
+    path = shared.removesuffix("model") + "models/helpful" if exported else shared
+    model = ModelConfig(path=path, source=None if exported else "helpful")
+
+    async def ask() -> ByPopulation:
+        own = RewardService(ServeConfig(model=model, max_length=64), digest=None)
+        return await own.by_population(PROMPT, [*RESPONSES, "At the roots."])
+
+    found = asyncio.run(ask())
+    assert found.names == NAMES
+    assert found.deviation_PA is not None
+    for value_PA in (found.reward_PA, found.deviation_PA):
+        assert value_PA[0] == pytest.approx(value_PA[1 + NAMES.index("helpful")], abs=1e-5)
 
 
 def classify(url: str, texts: Any, **settings: Any) -> list[list[float]]:
@@ -264,6 +285,18 @@ def test_openrlhf_and_slime_get_our_rewards(url: str, scores: list[float]) -> No
                 assert reward == pytest.approx(score, abs=1e-5)
 
 
+@pytest.mark.parametrize("as_text", [False, True])
+def test_slime_s_prompt_is_computed_once(url: str, service: RewardService, as_text: bool) -> None:
+    turns = [{"role": "user", "content": f"{PROMPT} {PROMPT if as_text else 'And when?'}"}]
+    prompt = f"Human: {turns[0]['content']}\n\nAssistant:" if as_text else turns
+    reused = []
+    for response in ("With water.", "No."):
+        asyncio.run(slime(f"{url}/get_reward", prompt, " " * as_text + response, None))
+        reused.append(service._scorer.work.prompts_reused)
+    assert reused[0] == 0
+    assert reused[1] >= SHORT_PROMPT
+
+
 @pytest.mark.parametrize(
     ("path", "body", "message"),
     [
@@ -273,6 +306,13 @@ def test_openrlhf_and_slime_get_our_rewards(url: str, scores: list[float]) -> No
         ("/score", QUESTION | {"source": "x"}, "source: x given; allowed: helpful, harmless, unk"),
         ("/score", {"prompt": "", "responses": ["x"]}, "empty field: prompt"),
         ("/score", {"prompt": "x", "responses": [1, 2, 3, 4, 5]}, "; and 2 more"),
+        ("/score", {"prompt": [1] * 2_000}, "2001 mistakes"),
+        ("/score", QUESTION | {"a\nb" * 100: 1}, "a ba ba b"),
+        (
+            "/classify",
+            {"input": [{}] * 1_000},
+            "input.str: Input should be a valid string; input.li",
+        ),
         ("/get_reward", {}, "either query, or prompt and response are allowed"),
         ("/get_reward", {"query": ["a"], "prompt": "b", "response": "c"}, "either query, or"),
         ("/get_reward", {"prompt": "b"}, "either query, or prompt and response are allowed"),
@@ -280,7 +320,9 @@ def test_openrlhf_and_slime_get_our_rewards(url: str, scores: list[float]) -> No
     ],
 )
 def test_every_mistake_is_one_line(url: str, path: str, body: Any, message: str) -> None:
-    assert message in refused(url, path, body)
+    detail = refused(url, path, body)
+    assert message in detail
+    assert len(detail) < 300
 
 
 def test_errors_have_one_form(url: str) -> None:
