@@ -27,6 +27,9 @@ objective is then within about 1e-8 of its least value."""
 NEAR_ENOUGH = 1e-4
 """The same where no Newton steps follow: within about 1e-6, which decides nothing that a cross-
 validated NLL could."""
+SLIGHTLY, ROUNDING = 1e-4, 1e-13
+"""A Newton step is halved until the objective falls by this part of what its slope promises, less
+what rounding makes."""
 NEWTON_STEPS = 50
 """Two or three are usual; separable pairs with a tiny ridge need about twenty."""
 
@@ -77,16 +80,14 @@ class _Problem:
         self.coordinates = Coordinates(spectrum, pairs.share_K, ridge.shared, ridge.drift)
 
     def value_and_gradient(self, u_U: Floats) -> tuple[float, Floats]:
-        value, grad_H, grad_KH, _ = objective(
-            self.pairs, self.ridge, self.prior_H, Heads(*self.coordinates.heads(u_U))
-        )
+        value, grad_H, grad_KH, _ = self._at(u_U)
         return value, self.coordinates.gradient(grad_H, grad_KH)
 
     def ended(self, u_U: Floats, tolerance: float) -> Floats:
         """Newton steps until the gradient's norm is at most `tolerance`."""
+        at = self._at(u_U)
         for _ in range(NEWTON_STEPS):
-            heads = Heads(*self.coordinates.heads(u_U))
-            _, grad_H, grad_KH, bend_N = objective(self.pairs, self.ridge, self.prior_H, heads)
+            value, grad_H, grad_KH, bend_N = at
             norm = np.sqrt((grad_H**2).sum() + (grad_KH**2).sum())
             if norm <= tolerance:
                 return u_U
@@ -96,11 +97,31 @@ class _Problem:
             downhill_U = -self.coordinates.gradient(grad_H, grad_KH)
             # A Newton step's own error is of second order, so no more than three digits are worth
             # their passes, and the last step needs only what the tolerance asks for.
-            u_U = u_U + cg(hessian, downhill_U, rtol=max(1e-3, 0.1 * tolerance / norm))[0]
+            step_U = cg(hessian, downhill_U, rtol=max(1e-3, 0.1 * tolerance / norm))[0]
+            at, step_U = self._down(u_U, step_U, value, float(downhill_U @ step_U))
+            u_U = u_U + step_U
         raise UserError(
             f"heads do not converge: the gradient's norm is {norm:.1e} after {NEWTON_STEPS} Newton "
             f"steps; scale the features down or raise the ridges"
         )
+
+    def _down(
+        self, u_U: Floats, step_U: Floats, value: float, promised: float
+    ) -> tuple[tuple[float, Floats, Floats, Floats], Floats]:
+        """The objective after the step, and the step, halved until it leads down enough.
+
+        Pairs that a head can separate are nearly flat, and a whole step may go far beyond.
+        """
+        part = 1.0
+        while True:
+            at = self._at(u_U + part * step_U)
+            if at[0] <= value - SLIGHTLY * part * promised + ROUNDING * abs(value) or part < 1e-9:
+                return at, part * step_U
+            part /= 2
+
+    def _at(self, u_U: Floats) -> tuple[float, Floats, Floats, Floats]:
+        heads = Heads(*self.coordinates.heads(u_U))
+        return objective(self.pairs, self.ridge, self.prior_H, heads)
 
     def _times(self, bend_N: Floats, v_U: Floats) -> Floats:
         """The Hessian times a direction."""

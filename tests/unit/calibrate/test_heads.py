@@ -218,6 +218,19 @@ def test_the_ridge_holds_separable_pairs(ridge: Ridge) -> None:
     assert (dz_NH @ heads.own_KH.T > 0).all()
 
 
+def test_whole_newton_steps_may_lead_away() -> None:
+    """Of 31 pairs that heads can nearly separate, with a tiny ridge for the drifts."""
+    rng = np.random.default_rng(330)
+    dz_NH = 10 ** rng.uniform(-2, 2, 5) * rng.standard_normal((31, 5))
+    source_N = rng.permutation(np.repeat(np.arange(4), [8, 8, 12, 3]))
+    label_N, weight_N = rng.choice([0.0, 0.5, 0.8, 1.0], 31), rng.uniform(0.1, 3.0, 31)
+    pairs = make_pairs(dz_NH, source_N, ["a", "b", "c", "d"], "uniform", label_N, weight_N)
+    ridge = Ridge(shared=1.0, drift=1e-4)
+    heads = fit_heads(pairs, ridge)
+    _, grad_H, grad_KH, _ = objective(pairs, ridge, np.zeros(5), heads)
+    assert np.sqrt((grad_H**2).sum() + (grad_KH**2).sum()) <= 1e-8
+
+
 def test_shares() -> None:
     dz_NH, source_N = np.eye(4), np.array([0, 0, 0, 1])
     for shares, expected in (
