@@ -43,8 +43,9 @@ OF_VLLM = {
     "OMP_NUM_THREADS": "1",
     "VLLM_NO_USAGE_STATS": "1",
 }
-ENGINE_NAMES = ("transformers", "vllm", "vllm's server", "transformers serve")
-EXACT = {"transformers", "vllm"}
+ENGINE_NAMES = ("vllm", "vllm's server", "transformers serve")
+"""A job that samples by itself is killed in `test_whole_jobs.py`."""
+EXACT = {"vllm"}
 """What promises the same samples in the same batches."""
 
 
@@ -98,8 +99,7 @@ def engine(request: pytest.FixtureRequest, policy: Path) -> Iterator[tuple[str, 
             name = str(policy)
             yield request.param, {"engine": "openai", "base_url": url, "name": name, "timeout": 600}
         return
-    python = {"python": str(VLLM)} if request.param == "vllm" else {}
-    yield request.param, {"engine": request.param, "path": str(policy), **python}
+    yield request.param, {"engine": "vllm", "path": str(policy), "python": str(VLLM)}
 
 
 Job = Callable[..., list[str]]
@@ -129,15 +129,14 @@ def test_a_job_killed_at_any_block_goes_on(
     in a job that nobody killed, where the engine promises that."""
     name, _ = engine
     folder = tmp_path / "samples"
-    for done in (1, BLOCKS // 3):
-        killed = subprocess.Popen(job(folder), env=without_cluster(), start_new_session=True)
-        try:
-            wait_for(partial(has_parts, folder, done, killed), 600, "part")
-        finally:
-            os.killpg(killed.pid, signal.SIGKILL)
-            killed.wait()
-        before = parts(folder)
-        assert not (folder / "samples.parquet").exists()
+    killed = subprocess.Popen(job(folder), env=without_cluster(), start_new_session=True)
+    try:
+        wait_for(partial(has_parts, folder, BLOCKS // 3, killed), 600, "part")
+    finally:
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.wait()
+    before = parts(folder)
+    assert not (folder / "samples.parquet").exists()
     run(job(folder))
     assert {part: parts(folder)[part] for part in before} == before
     samples, best = sampled(folder)
