@@ -41,8 +41,9 @@ from more_ray.run_folder import evaluation_of, model_of
 from more_ray.sample.folder import complete
 from more_ray.sample.prompts import read_prompts
 from more_ray.sample.run import check_engine, sample_and_select
+from more_ray.sample.schemas import BEST_SCHEMA, SCORED_SCHEMA
 from more_ray.sample.scored import scored_prompts
-from more_ray.sample.selection import BEST_SCHEMA, SCORED_SCHEMA, select_again
+from more_ray.sample.selection import select_again
 from more_ray.sample.service_scoring import score_by_service
 from more_ray.serve.app import scoring
 from more_ray.train.comparison import train_all

@@ -18,8 +18,8 @@ from more_ray.parquet import read_schema, read_table, write_tables
 from more_ray.run_folder import CONFIG, check_same
 from more_ray.sample.engines.protocol import EngineRecord
 from more_ray.sample.prompts import Prompt
+from more_ray.sample.schemas import BEST_SCHEMA, SAMPLE_SCHEMA, SCORED_SCHEMA
 from more_ray.sample.scored import names_of, with_names
-from more_ray.sample.selection import BEST_SCHEMA, SAMPLE_SCHEMA, SCORED_SCHEMA
 
 ENGINES = "more_ray.engines"
 """Key of the Parquet metadata that says what drew the samples."""

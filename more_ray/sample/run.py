@@ -28,7 +28,8 @@ from more_ray.run_folder import DEVICE
 from more_ray.sample.compared import compare_choices
 from more_ray.sample.folder import SamplesFolder
 from more_ray.sample.prompts import Prompt, read_prompts
-from more_ray.sample.selection import PROMPT_SCHEMA, Score, check_select, select, summarise
+from more_ray.sample.schemas import PROMPT_SCHEMA
+from more_ray.sample.selection import Score, check_select, select, summarise
 from more_ray.sample.workers import SampleBlock, map_options, ray_errors, record_on_worker
 
 SCORER_CPUS = 0.5

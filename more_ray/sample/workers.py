@@ -23,7 +23,7 @@ from more_ray.device import use_threads
 from more_ray.errors import UserError, last_line
 from more_ray.sample.engines.protocol import EngineRecord
 from more_ray.sample.engines.registry import open_engine, record
-from more_ray.sample.selection import SAMPLE_SCHEMA
+from more_ray.sample.schemas import SAMPLE_SCHEMA
 
 ASKER_CPUS = 0.5
 """A worker that asks an endpoint waits most of the time."""

@@ -46,6 +46,10 @@ PROCESSES = {
         "import more_ray.calibrate.unknown, more_ray.model.heads_file",
         MODEL_CODE | UNUSED | {"ray", "pandas"},
     ),
+    "worker in the environment of an engine": (
+        "import more_ray.sample.workers, more_ray.sample.engines.with_vllm",
+        UNUSED | {"scipy", "deepspeed", "accelerate"},  # which it lacks
+    ),
     "driver": ("import more_ray.train.run", UNUSED),
     "worker": ("import more_ray.train.worker", UNUSED),
 }

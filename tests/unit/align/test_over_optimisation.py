@@ -8,8 +8,8 @@ import pytest
 
 from more_ray.align.measures import by_source
 from more_ray.align.over_optimisation import best_of_curves
+from more_ray.sample.schemas import SCORED_SCHEMA
 from more_ray.sample.scored import scored_prompts, with_names
-from more_ray.sample.selection import SCORED_SCHEMA
 
 ROWS, SAMPLES = 40, 4
 NAMES = ("ours", "theirs")

@@ -10,8 +10,9 @@ import pytest
 
 from more_ray.config.sample import SelectConfig
 from more_ray.sample.compared import compare_choices
+from more_ray.sample.schemas import SCORED_SCHEMA
 from more_ray.sample.scored import with_names
-from more_ray.sample.selection import SCORED_SCHEMA, select_again
+from more_ray.sample.selection import select_again
 
 NAMES = ("ours", "theirs")
 PROMPTS, SAMPLES = 6, 4

@@ -16,8 +16,8 @@ from more_ray.errors import UserError
 from more_ray.sample.engines.protocol import EngineRecord
 from more_ray.sample.folder import ENGINES, SamplesFolder
 from more_ray.sample.prompts import Prompt
+from more_ray.sample.schemas import SAMPLE_SCHEMA, SCORED_SCHEMA
 from more_ray.sample.scored import names_of, with_names
-from more_ray.sample.selection import SAMPLE_SCHEMA, SCORED_SCHEMA
 
 PROMPTS: list[Prompt] = [({"role": "user", "content": f"question {row}"},) for row in range(5)]
 
