@@ -18,8 +18,8 @@ from more_ray.config.sample import RejectionSamplingConfig, SelectConfig
 from more_ray.data.messages import Message
 from more_ray.errors import UserError
 from more_ray.model.heads_file import Heads, Posterior, Ridge, trained_heads, write_heads
-from more_ray.sample.scored import names_of
 from more_ray.sample.schemas import SAMPLE_SCHEMA
+from more_ray.sample.scored import names_of
 from more_ray.sample.selection import check_select, select, select_again, summarise
 
 RESPONSES = st.lists(
