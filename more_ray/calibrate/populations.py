@@ -41,13 +41,12 @@ class Rewards:
             return None
         return np.sqrt(np.diagonal(self.covariance_AA).clip(min=0))
 
-    @property
-    def preference_AA(self) -> Floats:
-        """`[i, j]`: the probability that answer i is preferred to answer j, less sure by doubt."""
-        return self.preferences(temperature=1.0)
-
     def preferences(self, temperature: float) -> Floats:
-        """`preference_AA` where the rewards, and so their doubt, are still to be divided."""
+        """`[i, j]`: the probability that answer i is preferred to answer j, less sure by doubt.
+
+        Args:
+            temperature: what the rewards, and so their doubt, are still to be divided by.
+        """
         delta_AA = (self.reward_A[:, None] - self.reward_A) / temperature
         if self.covariance_AA is None:
             return sigmoid(delta_AA)

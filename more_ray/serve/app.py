@@ -68,7 +68,7 @@ def make_app(
     check_reward_model(config.model, config.max_length)
     load_reward_tokenizer(config.model, config.max_length)
     if gpus is None:
-        gpus = int(uses_gpu(config.use_gpu, config.max_replicas))
+        gpus = _gpus_of_a_replica(config)
     deployment = serve.deployment(serve.ingress()(RewardService)).options(
         name="RewardService",
         autoscaling_config={
@@ -104,7 +104,7 @@ def serving(config: ServeConfig) -> Iterator[str]:
             "this cluster runs Ray Serve already, with its own address and guards; deploy "
             "more_ray.serve.app:build_app there"
         )
-    gpus = int(uses_gpu(config.use_gpu, config.max_replicas))
+    gpus = _gpus_of_a_replica(config)
     direct = answers_directly(config, gpus)
     address = {"host": config.host, "port": config.port}
     app = make_app(config, digest, gpus, address if direct else None)
@@ -159,6 +159,10 @@ def all_on_one_machine(nodes: Sequence[dict[str, Any]], gpus: float) -> bool:
     alive = [node for node in nodes if node["Alive"]]
     name, needed = ("GPU", gpus) if gpus else ("CPU", 1)
     return len(alive) == 1 and alive[0]["Resources"].get(name, 0) >= needed
+
+
+def _gpus_of_a_replica(config: ServeConfig) -> int:
+    return int(uses_gpu(config.use_gpu, config.max_replicas))
 
 
 def _start(**options: Any) -> None:

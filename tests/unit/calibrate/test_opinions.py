@@ -77,7 +77,7 @@ def test_a_calibrated_head_is_not_divided_a_second_time(
     found = opinions(calibrated).of(features, source, preferences=True, uncertainty=True)
     assert found.scores == pytest.approx(wanted.reward_A, rel=1e-4)
     assert found.deviations == pytest.approx(wanted.deviation_A)
-    assert np.array(found.preferences) == pytest.approx(wanted.preference_AA, abs=1e-4)
+    assert np.array(found.preferences) == pytest.approx(wanted.preferences(1.0), abs=1e-4)
     sure = opinions(calibrated).of(features, source, preferences=True)
     assert sure.deviations is None
     assert sure.scores == found.scores

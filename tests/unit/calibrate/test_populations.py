@@ -54,7 +54,7 @@ def test_probabilities_are_those_that_calibration_measures(
         UNKNOWN: probability(dz_NH @ fitted.heads.shared_H, stranger),
     }
     for name, wanted_N in expected.items():
-        preference_AA = Populations(fitted).rewards(name, z_AH).preference_AA
+        preference_AA = Populations(fitted).rewards(name, z_AH).preferences(1.0)
         assert preference_AA[[0, 3], [1, 2]] == pytest.approx(wanted_N)
         assert preference_AA + preference_AA.T == pytest.approx(np.ones((ANSWERS, ANSWERS)))
 
@@ -104,7 +104,7 @@ def test_heads_that_training_left_have_rewards_but_no_doubt(
     assert Populations(plain).by_population(z_AH).deviation_PA is None
     found = Populations(plain).rewards(UNKNOWN, z_AH)
     assert found.deviation_A is None
-    assert found.preference_AA[0, 1] == pytest.approx(
+    assert found.preferences(1.0)[0, 1] == pytest.approx(
         sigmoid((z_AH[0] - z_AH[1]) @ fitted.heads.shared_H)
     )
 
