@@ -38,7 +38,7 @@ RUNS = ("test_earlier_runs.py", "test_faults.py", "test_run.py", "test_skips.py"
 def group(nodeid: str) -> str:
     """Tests that share a cluster or processes, or a file."""
     _, kind, *_, name = nodeid.partition("::")[0].split("/")
-    if kind == "integration":
+    if kind == "integration" and name != "test_documentation.py":
         return "runs" if name in RUNS else "others of Ray"
     return kind if kind == "equivalence" else nodeid.partition("::")[0]
 
