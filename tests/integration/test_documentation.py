@@ -32,10 +32,11 @@ from more_ray.model.loading import load_policy, load_tokenizer
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("cluster")]
 SHOWN = [block for block in shown(*SHELL, "python") if not block.not_run]
 PAGES_WITH_SUCH = [page for page in PAGES if any(block.page == page for block in SHOWN)]
-BEFORE = f"""set -eEu -o pipefail; trap 'echo "line $LINENO: $BASH_COMMAND"' ERR
-python() {{ if [[ $1 == *.py ]]; then command python "$@"; else {sys.executable} "$@"; fi; }}
-curl() {{ command curl --fail-with-body "$@"; }}
-"""
+BEFORE = (
+    "set -eEu -o pipefail; trap 'echo \"line $LINENO: $BASH_COMMAND\"' ERR; "
+    f'python() {{ if [[ $1 == *.py ]]; then command python "$@"; else {sys.executable} "$@"; fi; }}; '
+    'curl() { command curl --fail-with-body "$@"; }'
+)
 """A failure ends a block; scripts of the repository go to `Reader.python`, and no others."""
 DEFAULT_PORT = ServeConfig.model_fields["port"].default
 MINE = "outputs/mine"
@@ -93,10 +94,9 @@ class Reader:
     def __init__(self, folder: Path, inputs: Mapping[str, str], after: ExitStack) -> None:
         self.folder, self.after = folder, after
         (self.port,) = free_ports(1)
-        # Paths become whole ones, as the workers have another working directory.
         self.replaced = {
             **inputs,
-            "outputs/": f"{folder}/outputs/",
+            "outputs/": f"{folder}/outputs/",  # the workers have another working directory
             str(DEFAULT_PORT): str(self.port),
         }
         self.namespace: dict[str, Any] = {"__name__": "__main__"}
@@ -144,9 +144,7 @@ class Reader:
         wait_for(lambda: answers(f"http://127.0.0.1:{port}/health", server), SECONDS)
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if page in {one.page for one in SHOWN}], ids=name
-)
+@pytest.mark.parametrize("page", PAGES_WITH_SUCH, ids=name)
 def test_a_page_runs(
     page: Path,
     inputs: Mapping[str, str],
