@@ -34,7 +34,8 @@ SHOWN = [block for block in shown(*SHELL, "python") if not block.not_run]
 PAGES_WITH_SUCH = [page for page in PAGES if any(block.page == page for block in SHOWN)]
 BEFORE = (
     "set -eEu -o pipefail; trap 'echo \"line $LINENO: $BASH_COMMAND\"' ERR; "
-    f'python() {{ if [[ $1 == *.py ]]; then command python "$@"; else {sys.executable} "$@"; fi; }}; '
+    'python() { if [[ $1 == *.py ]]; then command python "$@"; '
+    f'else {sys.executable} "$@"; fi; }}; '
     'curl() { command curl --fail-with-body "$@"; }'
 )
 """A failure ends a block; scripts of the repository go to `Reader.python`, and no others."""
