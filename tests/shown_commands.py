@@ -24,6 +24,9 @@ def checkout(folder: Path) -> None:
     """Make a folder look like the repository, without what commands write there."""
     for name in FOLDERS:
         (folder / name).symlink_to(REPOSITORY / name)
+    activate = folder / ".venv" / "bin" / "activate"
+    activate.parent.mkdir(parents=True)
+    activate.touch()
 
 
 def more_ray(arguments: list[str]) -> None:

@@ -102,7 +102,7 @@ class Reader:
         }
         self.namespace: dict[str, Any] = {"__name__": "__main__"}
         self.functions = {
-            "make": make,
+            "make": self.make,
             "more-ray": more_ray,
             "pip": pip,
             "python": self.python,
@@ -126,6 +126,11 @@ class Reader:
         status, said, _ = bash(BEFORE + script, self.functions, self.folder, environment, SECONDS)
         if status:
             raise AssertionError(said)
+
+    def make(self, targets: list[str]) -> None:
+        make(targets)
+        if "demo" in targets:
+            more_ray(["demo"])
 
     def python(self, arguments: list[str]) -> None:
         if arguments[0].startswith("jobs/benchmarks/"):
