@@ -70,6 +70,11 @@ def links(text: str) -> list[str]:
     return [address for address in found if address]
 
 
+def code_in_sentences(text: str) -> list[str]:
+    inline = (child for token in MARKDOWN.parse(text) for child in token.children or ())
+    return [one.content for one in inline if one.type == "code_inline"]
+
+
 def anchors(text: str) -> set[str]:
     """Of the headings, as the sites that show the page name them.
 

@@ -6,15 +6,30 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 from bash_with_python import bash
-from documentation import PAGES, SHELL, Block, anchors, blocks, links, name, shown
+from documentation import (
+    PAGES,
+    SHELL,
+    Block,
+    anchors,
+    blocks,
+    code_in_sentences,
+    links,
+    name,
+    shown,
+)
 from shown_commands import CHECKED, checkout, nothing_runs
 
 LANGUAGES = (*SHELL, "python", "json", "yaml", "text")
+SETTINGS = {key for config, _ in VERBS.values() for key, _, _ in walk(config)}
+SECTIONS = {key.partition(".")[0] for key in SETTINGS if "." in key}
+MENTION = re.compile(rf"(?<![\w./-])(?:{'|'.join(SECTIONS)})(?:\.[a-z_]+)+(?![\w(/.])")
+"""Of a setting in a section, or of a file."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -50,6 +65,14 @@ def test_links_lead_somewhere(page: Path) -> None:
         ):
             missing.append(link)
     assert not missing
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.stem != "CHANGELOG"], ids=name)
+def test_settings_that_are_mentioned_are_there(page: Path) -> None:
+    code = code_in_sentences(page.read_text(encoding="utf-8"))
+    mentions = {word for one in code for word in MENTION.findall(one)}
+    files = {word for word in mentions if word.endswith((".json", ".yaml"))}
+    assert mentions - files <= SETTINGS
 
 
 @pytest.mark.parametrize("block", [one for one in shown(*SHELL) if one.not_run], ids=str)
