@@ -25,6 +25,9 @@ from documentation import (
 )
 from shown_commands import CHECKED, checkout, nothing_runs
 
+from more_ray.commands import VERBS
+from more_ray.config.reading import walk
+
 LANGUAGES = (*SHELL, "python", "json", "yaml", "text")
 SETTINGS = {key for config, _ in VERBS.values() for key, _, _ in walk(config)}
 SECTIONS = {key.partition(".")[0] for key in SETTINGS if "." in key}
