@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from more_ray import config as configs
+from more_ray.config.base import Tree
 from more_ray.config.reading import ConfigT, settings
 
 RUN: dict[str, Any] = {
@@ -19,7 +20,7 @@ RUN: dict[str, Any] = {
     "train.max_steps": 2,
     "train.threads": 1,
 }
-SAMPLING: dict[str, Any] = {"limit": 4, "sampling.samples": 2, "sampling.max_new_tokens": 8}
+SAMPLING: dict[str, Any] = {"sampling.samples": 2, "sampling.max_new_tokens": 8}
 SMALL: dict[type[BaseModel], dict[str, Any]] = {
     configs.RunConfig: RUN,
     configs.EvaluationConfig: {"data.test_pairs": 32, "resamples": 100},
@@ -36,6 +37,7 @@ SMALL: dict[type[BaseModel], dict[str, Any]] = {
         "trials": 2,
         **{f"run.{key}": value for key, value in RUN.items()},
     },
+    configs.FineTuneConfig: {**RUN, "data.test_fraction": 0.3},
     configs.ServeConfig: {"threads": 1},
     configs.RejectionSamplingConfig: SAMPLING,
     configs.JudgeConfig: {"limit": 2},
@@ -49,15 +51,26 @@ SMALL: dict[type[BaseModel], dict[str, Any]] = {
 }
 
 
-def small(config: ConfigT) -> ConfigT:
-    """A copy that says the same in little; settings that are not of a verb stay as they are."""
-    changes = dict(next((SMALL[kind] for kind in type(config).__mro__ if kind in SMALL), {}))
+def small(config: ConfigT, home: str) -> ConfigT:
+    """A copy that asks for little work; what a verb keeps at home goes to another folder."""
+    changes = next((SMALL[kind] for kind in type(config).__mro__ if kind in SMALL), {})
+    changes = {**changes, **_moved(config.model_dump(), home)}
     if isinstance(config, configs.SweepConfig):
         changes["sizes"] = config.sizes[:1]
         lists = {key: tried for key, tried in config.space.items() if isinstance(tried, list)}
-        # Of the first, two values, so that there is something to compare.
+        # Two values of the first key, so that there is something to compare.
         changes["space"] = {
-            key: tried[: 2 if position == 0 else 1]
-            for position, (key, tried) in enumerate(lists.items())
+            key: tried[: 1 + (place == 0)] for place, (key, tried) in enumerate(lists.items())
         }
-    return settings(type(config), config, changes) if changes else config
+    return settings(type(config), config, changes)
+
+
+def _moved(tree: Tree, home: str, prefix: str = "") -> Tree:
+    """The paths at home, by their dotted keys."""
+    found = {}
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            found |= _moved(value, home, f"{prefix}{key}.")
+        elif isinstance(value, str) and value.startswith("~/"):
+            found[prefix + key] = home + value[1:]
+    return found

@@ -71,7 +71,10 @@ def align(config: AlignConfig, stage: Callable[[str], None], judge_bar: JudgeBar
     Raises:
         UserError: a stage failed, and why; finished work is kept.
     """
-    chain = _Chain(config.changed(output_dir=storage.absolute(config.output_dir)))
+    # The reward service may be in another working directory.
+    reward = config.reward.changed(output_dir=storage.absolute(config.reward.output_dir))
+    config = config.changed(output_dir=storage.absolute(config.output_dir), reward=reward)
+    chain = _Chain(config)
     stage("1/5 Reward models")
     rewards = chain.train_reward_models()
     stage("2/5 The best of the policy's answers")

@@ -55,19 +55,18 @@ def inputs(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     for source, population in zip(("helpful", "harmless"), simulator.names(), strict=True):
         for split, count in (("train", 64), ("test", 40)):
             records = [
-                {"prompt": pair.prompt[0].content, "chosen": pair.chosen, "rejected": pair.rejected}
+                {"prompt": list(pair.prompt), "chosen": pair.chosen, "rejected": pair.rejected}
                 for pair in simulator.pairs(population, split, 0, count)
             ]
             write_lines(data / f"{source}.{split}.jsonl", records)
-    write_lines(prompts, [{"prompt": question} for question, _ in PROMPTS["test"][:8]])
+    write_lines(prompts, [{"prompt": question} for question, _ in PROMPTS["test"][:12]])
     tokenizer = load_tokenizer(ModelConfig(), 512)
     load_policy(ModelConfig(), tokenizer, torch.float32, seed=0).save_pretrained(model)
     tokenizer.save_pretrained(model)
     endpoint = Endpoint(lambda number, request: says("[[A]]"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(folder))  # what verbs keep there, all pages share
         patch.setenv("OPENAI_API_KEY", "key")
-        patch.setattr(api, "settings", lambda *given: small(settings(*given)))
+        patch.setattr(api, "settings", lambda *given: small(settings(*given), str(folder)))
         yield {
             "FOLDER": str(data),
             "FILE": str(prompts),
@@ -95,11 +94,7 @@ class Reader:
     def __init__(self, folder: Path, inputs: Mapping[str, str], after: ExitStack) -> None:
         self.folder, self.after = folder, after
         (self.port,) = free_ports(1)
-        self.replaced = {
-            **inputs,
-            "outputs/": f"{folder}/outputs/",  # the workers have another working directory
-            str(DEFAULT_PORT): str(self.port),
-        }
+        self.replaced = {**inputs, str(DEFAULT_PORT): str(self.port)}
         self.namespace: dict[str, Any] = {"__name__": "__main__"}
         self.functions = {
             "make": self.make,
@@ -110,9 +105,12 @@ class Reader:
         }
 
     def do(self, block: Block) -> None:
-        longest_first = sorted(self.replaced, key=len, reverse=True)
+        # The workers have another working directory, so files have whole paths.
+        here = {file.name: str(file) for file in self.folder.glob("*.*") if file.is_file()}
+        replaced = {**self.replaced, **here, "outputs/": f"{self.folder}/outputs/"}
+        longest_first = sorted(replaced, key=len, reverse=True)
         words = "|".join(re.escape(word) + r"\b" * word[-1].isalnum() for word in longest_first)
-        text = re.sub(rf"(?<![\w/.])(?:{words})", lambda word: self.replaced[word[0]], block.text)
+        text = re.sub(rf"(?<![\w/.])(?:{words})", lambda word: replaced[word[0]], block.text)
         text = "\n" * (block.line - 1) + text  # so that line numbers are the page's
         if block.language == "python":
             exec(compile(text, name(block.page), "exec"), self.namespace)
@@ -122,7 +120,7 @@ class Reader:
     def shell(self, script: str) -> None:
         # A server is started by a function, which returns once it answers.
         script = re.sub(r" &$", "", script, flags=re.MULTILINE)
-        environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": os.environ["HOME"]}
+        environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self.folder)}
         status, said, _ = bash(BEFORE + script, self.functions, self.folder, environment, SECONDS)
         if status:
             raise AssertionError(said)
