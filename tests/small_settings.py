@@ -13,6 +13,7 @@ from more_ray.config.reading import ConfigT, settings
 RUN: dict[str, Any] = {
     "data.max_pairs": 48,
     "data.test_pairs": 32,
+    "data.test_fraction": 0.3,
     "data.simulator.pairs": 64,
     "data.simulator.test_pairs": 32,
     "train.pairs_per_source": 4,
@@ -37,12 +38,12 @@ SMALL: dict[type[BaseModel], dict[str, Any]] = {
         "trials": 2,
         **{f"run.{key}": value for key, value in RUN.items()},
     },
-    configs.FineTuneConfig: {**RUN, "data.test_fraction": 0.3},
     configs.ServeConfig: {"threads": 1},
     configs.RejectionSamplingConfig: SAMPLING,
     configs.JudgeConfig: {"limit": 2},
     configs.AlignConfig: {
         **SAMPLING,
+        "reward.compare": [],
         "eval_limit": 2,
         "eval_samples": 1,
         **{f"reward.{key}": value for key, value in RUN.items()},
