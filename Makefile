@@ -4,7 +4,7 @@ VLLM_VENV ?= .venv-vllm
 RUFF := $(VENV)/bin/ruff
 
 .DEFAULT_GOAL := help
-.PHONY: help install vllm demo test test-slow lint format clean
+.PHONY: help install vllm demo docs test test-slow lint format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ $(VLLM_VENV)/.installed: $(VENV)/.installed jobs/benchmarks/vllm_environment.py
 demo: install  ## train on the built-in simulator, on this machine
 	$(VENV)/bin/python jobs/train_more.py --config jobs/configs/quickstart.yaml
 
+docs: install  ## build the documentation into site/; links are checked
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+
 # One thread for numpy's products: two processes whose threads wait for each other take ten times as
 # long as they need.
 test test-slow: export OPENBLAS_NUM_THREADS = 1
@@ -52,5 +56,5 @@ format: install  ## mend style and format
 	$(RUFF) format .
 
 clean:  ## remove the virtual environment and caches
-	rm -rf $(VENV) $(VLLM_VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis .schemathesis
+	rm -rf $(VENV) $(VLLM_VENV) build site *.egg-info .pytest_cache .ruff_cache .hypothesis .schemathesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

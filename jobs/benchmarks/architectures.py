@@ -1,6 +1,6 @@
 """How each architecture of transformers runs, written as a table for the documentation.
 
-python jobs/benchmarks/architectures.py > docs/architectures.md
+python jobs/benchmarks/architectures.py > docs/models.md
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def main() -> None:
     print("# How each architecture runs\n")
     print("Packed: no padding, the shared prompt once. Padded: a row per answer, with the reason.")
     print("Policies (`objective.loss=dpo` and `sft`) are trained packed or refused.")
-    print("Made by `python jobs/benchmarks/architectures.py > docs/architectures.md`.\n")
+    print("Made by `python jobs/benchmarks/architectures.py > docs/models.md`.\n")
     print("| architecture | reward model | policy | samples |")
     print("|---|---|---|---|")
     torch.set_num_threads(1)

@@ -14,6 +14,7 @@ from rich.table import Table
 from more_ray.environment import PACKAGES, environment
 
 RESULTS = Path(__file__).parent / "results"
+FIGURES = Path(__file__).parents[2] / "docs" / "figures"
 
 Row = dict[str, Any]
 

@@ -7,7 +7,7 @@ trains one head for all by MORE, by MORE with momentum 0.9, by MORE without the 
 tiny model as trunk) of several drifts. Each with `seeds` orders of the pairs. Intervals are
 Student's over seeds.
 
-Writes `results/when_more_calibrates.json` and `.svg`.
+Writes `results/when_more_calibrates.json` and `docs/figures/when_more_calibrates.svg`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import ray
 from frozen import Data, Floats, TrunkSettings, by_steps, hidden_states
 from pydantic import Field
-from record import RESULTS, record
+from record import FIGURES, record
 
 SCHEMES: dict[str, dict[str, Any]] = {
     "uniform": {"scheme": "uniform"},
@@ -67,7 +67,7 @@ def main() -> None:
         for (world, batch, lr, scheme), values in zip(cells, found, strict=True)
     ]
     record("when_more_calibrates", config.model_dump(mode="json"), rows)
-    (RESULTS / "when_more_calibrates.svg").write_text(figure(rows, config.batches[-1]))
+    (FIGURES / "when_more_calibrates.svg").write_text(figure(rows, config.batches[-1]))
     for line in sentences(rows):
         print(line)
 
