@@ -4,7 +4,7 @@ VLLM_VENV ?= .venv-vllm
 RUFF := $(VENV)/bin/ruff
 
 .DEFAULT_GOAL := help
-.PHONY: help install vllm demo docs test test-slow lint format clean
+.PHONY: help install vllm demo docs test test-slow lint format wheel clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ $(VLLM_VENV)/.installed: $(VENV)/.installed jobs/benchmarks/vllm_environment.py
 	@touch $@
 
 demo: install  ## train on the built-in simulator, on this machine
-	$(VENV)/bin/python jobs/train_more.py --config jobs/configs/quickstart.yaml
+	$(VENV)/bin/more-ray demo
 
 docs: install  ## build the documentation into site/; links are checked
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
@@ -55,6 +55,10 @@ format: install  ## mend style and format
 	$(RUFF) check --fix .
 	$(RUFF) format .
 
+wheel: install  ## build the wheel and the sdist that it is made from, in dist/
+	rm -rf dist
+	$(VENV)/bin/python -m build --outdir dist
+
 clean:  ## remove the virtual environment and caches
-	rm -rf $(VENV) $(VLLM_VENV) build site *.egg-info .pytest_cache .ruff_cache .hypothesis .schemathesis
+	rm -rf $(VENV) $(VLLM_VENV) build dist site *.egg-info .pytest_cache .ruff_cache .hypothesis .schemathesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

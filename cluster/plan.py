@@ -30,7 +30,7 @@ from more_ray.config import Section
 
 GIB = 2**30
 ZERO_STAGE = {"Pythia-1.4B": 1, "Pythia-2.8B": 2, "LLaMA2-7B": 3, "LLaMA2-13B": 3}
-"""As in jobs/configs."""
+"""As in more_ray/config/ready."""
 
 
 class ScalePlan(Section):

@@ -1,6 +1,6 @@
 """From preferences to an aligned policy: reward models, rejection sampling, fine-tuning, a judge.
 
-python jobs/align.py --config jobs/configs/align-smollm2.yaml reward.data.root=FOLDER \\
+python jobs/align.py --config align-smollm2 reward.data.root=FOLDER \\
     finetune.data.root=FOLDER prompts=FILE eval_prompts=FILE
 """
 

@@ -1,6 +1,6 @@
 """Read, check, tokenise and shuffle preference data; training does it by itself when needed.
 
-python jobs/prepare_data.py --config jobs/configs/smollm2-135m.yaml data.root=FOLDER
+python jobs/prepare_data.py --config smollm2-135m data.root=FOLDER
 """
 
 from more_ray.commands import job

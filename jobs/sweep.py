@@ -1,6 +1,6 @@
 """Try learning rates, schemes, seeds and combinations of sources; ECE versus K.
 
-python jobs/sweep.py --config jobs/configs/sweeps/ece-versus-k.yaml concurrent=2
+python jobs/sweep.py --config sweeps/ece-versus-k concurrent=2
 """
 
 from more_ray.commands import job

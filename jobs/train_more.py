@@ -1,6 +1,6 @@
 """Train a MORE reward model on several preference sources.
 
-python jobs/train_more.py --config jobs/configs/quickstart.yaml train.workers=2
+python jobs/train_more.py --config quickstart train.workers=2
 """
 
 from more_ray.commands import job

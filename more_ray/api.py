@@ -1,7 +1,8 @@
 """The verbs as functions: what jobs, the console script and notebooks call.
 
-Each takes a YAML file, a dict, a config or nothing, and sections or values that override it, by
-name or dotted key: `train("my.yaml", data={"root": "data"}, **{"optimizer.lr": 1e-4})`.
+Each takes a YAML file (or a ready one by its name), a dict, a config or nothing, and sections or
+values that override it, by name or dotted key: `train("my.yaml", data={"root": "data"},
+**{"optimizer.lr": 1e-4})`.
 Verbs that need Ray use the Ray of this process, join the cluster of `RAY_ADDRESS`, or start a local
 cluster. Mistakes that the user can fix raise `UserError`; those in settings, before Ray starts.
 """

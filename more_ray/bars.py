@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from rich.console import Console
@@ -18,7 +19,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console()
+# In a notebook without ipywidgets rich would print warnings in place of bars: there it prints text.
+console = Console(force_jupyter=None if find_spec("ipywidgets") else False)
 
 
 class RunProgress:

@@ -1,5 +1,6 @@
 """The command line of every job: `[--config FILE] [dotted.key=value ...]` into a pydantic model.
 
+FILE is a path, or the name of one of the files in `config/ready`, such as `pythia-1.4b`.
 A mistake ends in one line per error on stderr and exit status 2, before anything is started.
 """
 
@@ -9,7 +10,6 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NoReturn
 
 from pydantic import BaseModel
@@ -95,7 +95,7 @@ def _trees(model: type[BaseModel], argv: list[str]) -> list[Tree]:
         wrong.append("--config: takes one file, once")
     if wrong:
         raise mistakes(*wrong)
-    return [*(read_file(Path(file)) for file in files), *overrides]
+    return [*(read_file(file) for file in files), *overrides]
 
 
 def _value(key: str, text: str, field: FieldInfo | None) -> object:

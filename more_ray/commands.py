@@ -17,6 +17,7 @@ from typing import Any
 from more_ray import api
 from more_ray import config as configs
 from more_ray.cli import HELP, load_config, refuse, user_errors
+from more_ray.config.reading import ready_configs
 from more_ray.errors import UserError
 
 
@@ -47,13 +48,21 @@ def job(verb: str, description: str) -> None:
 
 def _run(verb: str, arguments: list[str], description: str, program: str) -> None:
     model, command = VERBS[verb]
-    config = load_config(model, arguments, description, program)
+    config = load_config(model, [*BEGINS_WITH.get(verb, []), *arguments], description, program)
     with user_errors():
         command(config)
 
 
 def _help(command: Callable[..., None]) -> str:
     return f"{inspect.getdoc(command)}\n"
+
+
+def demo(config: configs.PairsRunConfig) -> None:
+    """Train two small models on the built-in simulator in about two minutes, without a network.
+
+    It is `more-ray train --config quickstart`: the same keys, over the values of that file.
+    """
+    train(config)
 
 
 def train(config: configs.PairsRunConfig) -> None:
@@ -235,6 +244,7 @@ def report(config: configs.ReportConfig) -> None:
 
 
 VERBS: dict[str, tuple[type[configs.Section], Callable[[Any], None]]] = {
+    "demo": (configs.PairsRunConfig, demo),
     "train": (configs.PairsRunConfig, train),
     "prepare": (configs.RunConfig, prepare),
     "evaluate": (configs.EvaluationConfig, evaluate),
@@ -248,3 +258,5 @@ VERBS: dict[str, tuple[type[configs.Section], Callable[[Any], None]]] = {
     "report": (configs.ReportConfig, report),
 }
 """By name: the type of the settings, and the function that runs the verb."""
+BEGINS_WITH = {"demo": [f"--config={ready_configs()['quickstart']}"]}
+"""Arguments of a verb that come before those of its user."""

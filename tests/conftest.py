@@ -32,20 +32,23 @@ SMALL: dict[str, Any] = {
 }
 
 
-RUNS = ("test_earlier_runs.py", "test_faults.py", "test_run.py", "test_skips.py")
+TOGETHER = {
+    "runs": ("test_earlier_runs.py", "test_faults.py", "test_run.py", "test_skips.py"),
+    "documentation": ("test_documentation.py",),
+}
 
 
 def group(nodeid: str) -> str:
     """Tests that share a cluster or processes, or a file."""
     _, kind, *_, name = nodeid.partition("::")[0].split("/")
     if kind == "integration":
-        return "runs" if name in RUNS else "others of Ray"
+        return next((one for one, names in TOGETHER.items() if name in names), "others of Ray")
     return kind if kind == "equivalence" else nodeid.partition("::")[0]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest comes first."""
-    order = ("runs", "others of Ray", "equivalence")
+    order = (*TOGETHER, "others of Ray", "equivalence")
     items.sort(key=lambda item: [group(item.nodeid) == one for one in order], reverse=True)
 
 

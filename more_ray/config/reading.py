@@ -25,6 +25,7 @@ ConfigT = TypeVar("ConfigT", bound=BaseModel)
 LIMITS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
 UNKNOWN = ("extra_forbidden", "invalid_key")
 """pydantic's names for a key that there is not."""
+READY = Path(__file__).parent / "ready"
 SHORT = Repr()
 SHORT.maxstring = SHORT.maxother = 120
 
@@ -55,7 +56,7 @@ def settings(
     if isinstance(given, dict):
         trees = [*(at(str(key), value) for key, value in given.items()), *trees]
     elif given is not None:
-        trees.insert(0, read_file(Path(given)))
+        trees.insert(0, read_file(given))
     return build(model, trees)
 
 
@@ -77,16 +78,25 @@ def build(model: type[ConfigT], trees: Sequence[Tree], given: BaseModel | None =
         ) from error
 
 
-def read_file(path: Path, extended_by: tuple[Path, ...] = ()) -> Tree:
+def read_file(name: str | Path, folder: Path = Path(), extended_by: tuple[Path, ...] = ()) -> Tree:
     """The tree of a YAML file, merged over the file that its top-level `base` names.
+
+    Args:
+        name: a path, or the name of a ready config where there is no such file.
+        folder: what a relative path starts from.
 
     Raises:
         UserError: there is no such file, or it is not YAML.
     """
+    path, ready = folder / name, ready_configs()
+    if str(name) in ready and not path.is_file():
+        path = ready[str(name)]
     try:
         tree = parse_yaml(path.expanduser().read_text(encoding="utf-8"), str(path))
     except OSError as error:
-        raise mistakes(f"{path}: {error.strerror}") from error
+        near = get_close_matches(str(name), ready, 1)
+        hint = f", nearest ready config: {near[0]}" if near else ""
+        raise mistakes(f"{path}: {error.strerror}{hint}") from error
     except ValueError as error:  # not UTF-8, or a path that no file can have
         raise mistakes(f"{path}: {error}") from error
     tree = {} if tree is None else tree
@@ -99,7 +109,13 @@ def read_file(path: Path, extended_by: tuple[Path, ...] = ()) -> Tree:
         raise mistakes(f"{path}: base: got {SHORT.repr(base)}, allowed: a path")
     if path.resolve() in extended_by:
         raise mistakes(f"{path}: extends itself through base")
-    return _merge(read_file(path.parent / base, (*extended_by, path.resolve())), tree)
+    return _merge(read_file(base, path.parent, (*extended_by, path.resolve())), tree)
+
+
+def ready_configs() -> dict[str, Path]:
+    """The files that come with this package, by their names for `--config`."""
+    files = sorted(READY.rglob("*.yaml"))
+    return {file.relative_to(READY).as_posix().removesuffix(".yaml"): file for file in files}
 
 
 def parse_yaml(text: str, where: str) -> Any:

@@ -60,7 +60,7 @@ class Jobs:
 
     def train(self, run: str, submit: str = LINE) -> subprocess.CompletedProcess[str]:
         return self.shell(
-            f"{submit} jobs/configs/quickstart.yaml {SETTINGS} output_dir={self.outputs / run} "
+            f"{submit} quickstart {SETTINGS} output_dir={self.outputs / run} "
             f"data.prepared={self.outputs}/prepared"
         )
 

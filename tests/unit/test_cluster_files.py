@@ -265,5 +265,7 @@ def test_a_job_uploads_little(tmp_path: Path) -> None:
     create_package(str(REPOSITORY), package, include_gitignore=True)
     names = zipfile.ZipFile(package).namelist()
     assert package.stat().st_size < 2**21  # the code alone, not packed, has half of that
-    assert {"jobs/train_more.py", "jobs/configs/paper.yaml", "more_ray/cli.py"} <= set(names)
+    assert {"jobs/train_more.py", "more_ray/config/ready/paper.yaml", "more_ray/cli.py"} <= set(
+        names
+    )
     assert {name.split("/")[0] for name in names}.isdisjoint({".git", ".venv", "tests", "outputs"})

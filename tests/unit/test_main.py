@@ -5,6 +5,7 @@ from __future__ import annotations
 import runpy
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from support import REPOSITORY
@@ -43,7 +44,7 @@ def test_an_unknown_verb_is_one_line(capsys, monkeypatch) -> None:
     assert capsys.readouterr().err == "error: trian: unknown verb, nearest known verb: train\n"
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "demo"])
 def test_a_job_is_its_verb(capsys, monkeypatch, verb: str) -> None:
     """By its help: of the same sentence and keys."""
     monkeypatch.setenv("COLUMNS", "200")
@@ -68,6 +69,15 @@ def test_a_wrong_key_is_one_line_and_status_2(capsys, monkeypatch, verb: str) ->
         call(monkeypatch, verb, "nonsense=1")
     assert exit_info.value.code == 2
     assert "error: nonsense: unknown key" in capsys.readouterr().err
+
+
+def test_the_demo_is_the_quickstart(monkeypatch) -> None:
+    runs = {}
+    for verb, *given in ("demo",), ("train", "--config", "quickstart"):
+        monkeypatch.setitem(VERBS, verb, (VERBS[verb][0], partial(runs.__setitem__, verb)))
+        call(monkeypatch, verb, *given, "train.workers=1")
+    assert runs["demo"] == runs["train"]
+    assert (runs["demo"].compare, runs["demo"].train.workers) == (["proportional"], 1)
 
 
 def test_help_imports_neither_ray_nor_torch() -> None:

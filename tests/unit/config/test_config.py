@@ -9,14 +9,31 @@ from more_ray.cli import load_config
 from more_ray.config import FineTuneConfig, PairsRunConfig, RunConfig, SimulatorConfig
 from more_ray.config.align import AlignConfig
 from more_ray.config.base import dump, read
+from more_ray.config.reading import settings
 from more_ray.config.sweep import SweepConfig
 from more_ray.errors import UserError
 from more_ray.run_folder import check_same
 
-FOLDER = REPOSITORY / "jobs" / "configs"
+FOLDER = REPOSITORY / "more_ray" / "config" / "ready"
 CHAINS = sorted(FOLDER.glob("align-*.yaml"))
 CONFIGS = sorted(set(FOLDER.glob("*.yaml")) - set(CHAINS))
 SWEEPS = sorted((FOLDER / "sweeps").glob("*.yaml"))
+
+
+def test_a_ready_config_goes_by_its_name(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    by_name = settings(RunConfig, "pythia-1.4b", {})
+    assert by_name == load_config(RunConfig, ["--config", str(FOLDER / "pythia-1.4b.yaml")], "")
+    assert load_config(SweepConfig, ["--config=sweeps/ece-versus-k"], "").sources == "chain"
+    (tmp_path / "mine.yaml").write_text("base: pythia-1.4b\noutput_dir: mine\n")
+    assert settings(RunConfig, "mine.yaml", {}) == by_name.changed(output_dir="mine")
+    with pytest.raises(UserError) as error:
+        settings(RunConfig, "pythia-1.4", {})
+    assert str(error.value) == (
+        "pythia-1.4: No such file or directory, nearest ready config: pythia-1.4b"
+    )
+    (tmp_path / "pythia-1.4b").write_text("output_dir: own\n")
+    assert settings(RunConfig, "pythia-1.4b", {}) == RunConfig(output_dir="own")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

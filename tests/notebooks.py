@@ -1,0 +1,34 @@
+"""The notebooks of the documentation; as a script, it runs them and keeps what they show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+NOTEBOOKS = sorted(Path(__file__).parents[1].glob("docs/notebooks/*.ipynb"))
+
+
+def read(path: Path) -> NotebookNode:
+    return nbformat.read(path, as_version=4)
+
+
+def run(notebook: NotebookNode, folder: str | Path) -> None:
+    """Run the cells in a folder, where their files go; what they show replaces what was there.
+
+    Raises:
+        CellExecutionError: a cell failed.
+    """
+    place = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=600, record_timing=False, resources=place).execute()
+
+
+if __name__ == "__main__":
+    for path in NOTEBOOKS:
+        notebook = read(path)
+        with TemporaryDirectory() as folder:
+            run(notebook, folder)
+        nbformat.write(notebook, path)
