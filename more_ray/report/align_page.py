@@ -7,6 +7,7 @@ from typing import Any
 
 from more_ray.align.measures import BASE
 from more_ray.judge.summary import DECIDED
+from more_ray.metrics.shown_names import shown_name
 from more_ray.metrics.written import signed, with_interval
 from more_ray.report.align_figures import Result, make_figures
 from more_ray.report.drawing import Rows
@@ -15,6 +16,7 @@ from more_ray.report.templates import render
 
 def render_page(result: Result, settings: str) -> str:
     """The page as HTML."""
+    result = as_shown(result)
     names = [name for name in result["policies"] if name != BASE]
     return render(
         "align.html.j2",
@@ -30,8 +32,46 @@ def render_page(result: Result, settings: str) -> str:
     )
 
 
+def as_shown(result: Result) -> dict[str, Any]:
+    """`align.json` with the names that tables show for reward models, and for the policies made by
+    them and by a choice."""
+    names = {BASE: BASE}
+    for name, policy in result["policies"].items():
+        if name != BASE:
+            choice = "" if policy["choice"] == "shared" else f", {policy['choice']}"
+            names[name] = f"{shown_name(policy['reward_model'])}{choice}"
+
+    def by_reward(found: Mapping[str, Any]) -> dict[str, Any]:
+        return {shown_name(name): one for name, one in found.items()}
+
+    return {
+        **result,
+        "reward_models": by_reward(result["reward_models"]),
+        "policies": {
+            names[name]: {
+                **policy,
+                **{key: by_reward(policy[key]) for key in ("reward", "gain", "gain_of_sources")},
+                "reward_model": shown_name(policy["reward_model"] or ""),
+            }
+            for name, policy in result["policies"].items()
+        },
+        "best_of": {
+            names[name]: {**curves, "reward_models": by_reward(curves["reward_models"])}
+            for name, curves in result["best_of"].items()
+        },
+        "judgements": [
+            {**one, "policy": names[one["policy"]], "other": names[one["other"]]}
+            for one in result["judgements"]
+        ],
+    }
+
+
 def verdict(result: Result) -> str:
-    """The page's first sentences: what the results support."""
+    """The page's first sentences: what the results support.
+
+    Args:
+        result: as `as_shown` gives it; so for all below.
+    """
     sentences = [
         f"The policy aligned with {name} gained {_gain(policy['gain'][policy['reward_model']])} by "
         "its reward model."
