@@ -32,7 +32,7 @@ def opposites(table: pa.Table) -> Figure:
         "On which share of all test pairs the heads of two sources prefer opposite answers: most "
         f"often those of {written(far)}, least often those of {written(near)}."
     )
-    return heatmap("Who disagrees with whom", text, share_KK, names, names, 0.5, "source")
+    return heatmap("Who disagrees with whom", text, share_KK, names, names, 1.0, "source")
 
 
 def drift_map(drifts: Drifts) -> Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from scipy.special import logit
 from more_ray.metrics.calibration import correctness, sigmoid
 from more_ray.metrics.intervals import wilson
 from more_ray.metrics.labels import Floats, Labels, decided_pairs, taken, weighted_mean
-from more_ray.metrics.scores import SourceScores, labels_of
+from more_ray.metrics.scores import labels_of
 from more_ray.report.drawing import LINE, Figure, Rows, colour, legend, marker, panels, svg
 from more_ray.report.models import Model
 
@@ -49,25 +49,23 @@ def reliability(models: Sequence[Model]) -> Figure:
         below.set_xlim(0.5, 1)
         axes.grid()
         legend(canvas, axes)
-    worst = max(rows, key=lambda row: abs(row["confidence"] - row["accuracy"]) * row["pairs"])
+    worst = largest_gap(models[0])
     text = (
         "How often the preferred answer is the chosen one, by how sure the model says it is, with "
         "95% intervals. On the dashed line it is right as often as it says; below, it is too sure. "
-        f"The gap that counts most: where {worst['model']} says {worst['confidence']:.0%} it is "
-        f"right {worst['accuracy']:.0%} of the time. All sources are together: too sure on one and "
-        "too unsure on another cancel here, but not in the mean of the sources' ECE."
+        f"What adds most to the error of {models[0].name}: where it says "
+        f"{worst['confidence']:.0%} it is right {worst['accuracy']:.0%} of the time. All sources "
+        "are together: too sure on one and too unsure on another cancel here, but not in the mean "
+        "of the sources' ECE."
     )
     return Figure("Reliability: is it right as often as it says?", svg(canvas, text), text, rows)
 
 
-def surest(scores: Mapping[str, SourceScores]) -> list[float]:
-    """Of the tenth of all pairs that a model is surest of: its mean confidence, its accuracy, and
-    the 95% interval of that."""
-    several = list(scores.values())
-    delta_N = np.concatenate([one.delta_N for one in several])
-    chosen_n = np.argsort(-np.abs(delta_N), kind="stable")[: -(-len(delta_N) // 10)]
-    found = _agreement(delta_N, labels_of(several), chosen_n)
-    return [found[key] for key in ("confidence", "accuracy", "from", "to")]
+def largest_gap(model: Model) -> dict[str, Any]:
+    """The bin of a model's own scores that adds most to the ECE of all its pairs together."""
+    delta_N, labels = next(iter(_curves([model]).values()))
+    rows = _rows(model.name, delta_N, labels)
+    return max(rows, key=lambda row: abs(row["confidence"] - row["accuracy"]) * row["pairs"])
 
 
 def _curves(models: Sequence[Model]) -> dict[str, tuple[Floats, Labels]]:

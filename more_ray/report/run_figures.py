@@ -81,9 +81,10 @@ def measures_by_source(models: Sequence[Model], measure: Measure) -> Figure:
         legend(canvas, axes)
     best = max if measure.better == "max" else min
     first = best(models, key=lambda model: model.evaluation["mean"][key])
+    seeds = "; small marks are seeds" if any(len(model.runs) > 1 for model in models) else ""
     text = (
-        f"{title} of {len(models)} model(s) on {len(names) - 1} source(s); small marks are seeds. "
-        f"Best on the mean: {first.name}, {first.evaluation['mean'][key]:.3f}."
+        f"{title} with 95% intervals{seeds}. Best on the mean: {first.name}, "
+        f"{first.evaluation['mean'][key]:.3f}."
     )
     return Figure(f"{title} by source", svg(canvas, text), text, rows)
 

@@ -57,18 +57,13 @@ def render_page(models: Sequence[Model]) -> str:
             notes=notes,
         )
     first, mixed, sources = models[0], mixtures(models), list(models[0].first.scores)
-    differences = _differences(models)
-    singles = {model.name for model in models if model not in mixed}
-    told = verdict(
-        models, {other: one for other, one in differences.items() if other not in singles}
-    )
+    differences = _differences(first, mixed)
     table = first.first.disagreements
     counts = (first.first.environment or {}).get("data") or {}
     return render(
         "page.html.j2",
         title=f"{first.name} on {listed(sources)}",
-        verdict=told.findings,
-        next=told.next,
+        verdict=verdict(models, differences),
         first=first,
         measures=_measures_rows(models, BRIEF),
         further_measures=_measures_rows(
@@ -116,10 +111,10 @@ def render_page(models: Sequence[Model]) -> str:
     )
 
 
-def _differences(models: Sequence[Model]) -> dict[str, Differences]:
-    """The means over sources of the first model less those of others, also less MultiTask's with
-    temperatures fitted to sources, and less what the first was compared with when it was made."""
-    others = {model.name: model.scores for model in models[1:]}
+def _differences(first: Model, mixed: Sequence[Model]) -> dict[str, Differences]:
+    """The means over sources of the first model less those of others that serve all sources, also
+    less MultiTask's with temperatures, and less what it was compared with when it was made."""
+    others = {model.name: model.scores for model in mixed if model is not first}
     if MULTITASK in others:
         others[f"{MULTITASK} + temperature"] = [
             with_temperature(scores, seed=0) for scores in others[MULTITASK]
@@ -128,12 +123,12 @@ def _differences(models: Sequence[Model]) -> dict[str, Differences]:
     resamples = max(RESAMPLES, 50 * len(others))
     try:
         found = {
-            name: compare(models[0].scores, scores, seed=0, resamples=resamples)["mean"]
+            name: compare(first.scores, scores, seed=0, resamples=resamples)["mean"]
             for name, scores in others.items()
         }
     except ValueError as error:
         raise UserError(f"runs: {error}") from error
-    against = models[0].evaluation.get("against")
+    against = first.evaluation.get("against")
     return {against["path"]: against["mean"], **found} if against else found
 
 

@@ -25,10 +25,18 @@ def render(template: str, **values: Any) -> str:
 
 def _number(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.3f}" if value == 0 or 0.001 <= abs(value) < 1000 else f"{value:.3g}"
+        return f"{value:{_style(abs(value))}}"
     if isinstance(value, str) and (found := INTERVAL.fullmatch(value)):
         return Markup('{} <span class="interval">{}</span>').format(*found.groups())
     return "" if value is None else str(value)
+
+
+def _style(size: float) -> str:
+    if size >= 1000:
+        return ",.0f"
+    if size >= 10:
+        return ".4g"
+    return ".3f" if size == 0 or size >= 0.001 else ".3g"
 
 
 def _word_columns(rows: Rows) -> set[str]:

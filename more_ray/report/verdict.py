@@ -7,14 +7,11 @@ against every other model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-import numpy as np
 
 from more_ray.metrics.evaluation import Differences, SourceMeasures
 from more_ray.metrics.written import interval_text
 from more_ray.report.models import Model, mixtures
-from more_ray.report.reliability import surest
+from more_ray.report.reliability import largest_gap
 
 VAGUE = 0.1
 """A calibration error that may be this large is not known to be small."""
@@ -23,25 +20,17 @@ Told = Mapping[str, Mapping[str, int]]
 """By other model and measure: 1 where the first is better beyond chance, -1 where it is worse."""
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """The page's first words."""
-
-    findings: str
-    """How accurate the first model is, whether its probabilities hold, and beside which others."""
-    next: str
-    """What to do about it."""
-
-
-def verdict(models: Sequence[Model], differences: Mapping[str, Differences]) -> Verdict:
-    """The verdict on the first model.
+def verdict(models: Sequence[Model], differences: Mapping[str, Differences]) -> dict[str, str]:
+    """The verdict on the first model, by what it is about.
 
     Args:
         differences: its means over sources less those of others, by their names.
     """
     told = _told(differences)
-    findings = [_accuracy(models), _trust(models[0]), *_beside(differences, told)]
-    return Verdict(" ".join(findings), _next(models, told))
+    words = {"Accuracy": _accuracy(models), "Trust": _trust(models[0])}
+    if differences:
+        words["Beside others"] = " ".join(_beside(differences, told))
+    return {**words, "Next": _next(models, differences, told)}
 
 
 def listed(words: Sequence[str]) -> str:
@@ -54,46 +43,37 @@ def _accuracy(models: Sequence[Model]) -> str:
     mean, shared = first.evaluation["mean"], first.evaluation.get("shared")
     best = max(mixed, key=lambda model: model.evaluation["mean"]["accuracy"])
     leads = best is first and len(mixed) > 1
-    sentence = (
-        f"{first.name} is the most accurate of {len(mixed)} models: it" if leads else first.name
-    )
-    sentence += (
-        f" agrees with people on {mean['accuracy']:.1%} of the test pairs "
+    place = f", the most accurate of {len(mixed)} models," if leads else ""
+    words = (
+        f"{first.name}{place} agrees with people on {mean['accuracy']:.1%} of the test pairs "
         f"({interval_text(mean['accuracy_ci'], '.1%', ' to ')})"
     )
     if shared:
-        sentence += (
-            f" by each source's own head, on {shared['mean']['accuracy']:.1%} by the shared one"
-        )
-    sentence += f"; taking the longer answer does on {mean['longer_answer_accuracy']:.1%}."
+        accuracy = shared["mean"]["accuracy"]
+        words += f" by each source's own head, on {accuracy:.1%} by the shared one"
+    words += f". Taking the longer answer does on {mean['longer_answer_accuracy']:.1%}"
     if best is not first and first in mixed:
-        accuracy = best.evaluation["mean"]["accuracy"]
-        sentence += f" {best.name} agrees on the most, {accuracy:.1%}."
-    return sentence
+        words += f"; {best.name} agrees on the most, {best.evaluation['mean']['accuracy']:.1%}"
+    return f"{words}."
 
 
 def _trust(model: Model) -> str:
-    """Whether the probabilities hold, and what the surest of them are worth."""
+    """Whether the probabilities hold, and where they are furthest off."""
     mean = model.evaluation["mean"]
     low, high = _true_ece(model)
-    chance = f"a perfect model would show {mean['ece_noise_floor']:.3f} by chance"
     if low:
-        found = (
-            "Its probabilities cannot be trusted as they are: the calibration error (ECE) is "
-            f"{mean['ece']:.3f}, in truth {low:.3f} to {high:.3f}; {chance}."
-        )
+        found, truth = "Its probabilities cannot be trusted as they are", f"{low:.3f} to {high:.3f}"
     else:
-        may = "Whether its probabilities can be trusted takes more test pairs to tell"
-        if high < VAGUE:
-            may = "Its probabilities can be trusted as far as these pairs tell"
-        found = (
-            f"{may}: the calibration error (ECE) is {mean['ece']:.3f}, in truth at most "
-            f"{high:.3f}; {chance}."
-        )
-    says, right, *ends = np.mean([surest(run.scores) for run in model.runs], axis=0)
+        found, truth = "Its probabilities hold as far as these pairs tell", f"at most {high:.3f}"
+        if high >= VAGUE:
+            found = "Whether its probabilities hold takes more test pairs to tell"
+    gap = largest_gap(model)
+    ends = interval_text([gap["from"], gap["to"]], ".0%", " to ")
     return (
-        f"{found} Where it is surest (a tenth of the pairs) it says {says:.0%} and is right "
-        f"{right:.0%} of the time ({interval_text(ends, '.0%', ' to ')})."
+        f"{found}. Where it counts most, it says {gap['confidence']:.0%} and is right "
+        f"{gap['accuracy']:.0%} of the time ({ends}; all sources together). Calibration error "
+        f"(ECE) {mean['ece']:.3f}, in truth {truth}; a perfect model would show "
+        f"{mean['ece_noise_floor']:.3f} by chance."
     )
 
 
@@ -124,25 +104,30 @@ def _beside(differences: Mapping[str, Differences], told: Told) -> list[str]:
     sentences = []
     for other, sides in told.items():
         if any(sides.values()):
-            words = [
-                _difference(differences[other], key, sides[key]) for key in TESTED if sides[key]
-            ]
-            joint = " but " if len(set(sides.values())) == 2 and all(sides.values()) else " and "
-            sentences.append(f"Beyond chance it is {joint.join(words)} than {other}.")
+            found = [key for key in TESTED if sides[key]]
+            words = [_difference(differences[other], key, sides[key]) for key in found]
+            joint = " but " if sum(sides.values()) == 0 else " and "
+            sentences.append(f"{joint.join(words)} than {other}")
+    if sentences:
+        sentences = [f"Beyond chance it is {'; '.join(sentences)}."]
     if equal := [other for other, sides in told.items() if not any(sides.values())]:
-        sentences.append(f"These test pairs do not tell it apart from {listed(equal)}")
+        numbers = ""
         if len(equal) == 1:
             accuracy, ece = (_numbers(differences[equal[0]], key) for key in TESTED)
-            sentences[-1] += f" (accuracy {accuracy}; {ece})"
-        sentences[-1] += "."
+            numbers = f" (accuracy {accuracy}; {ece})"
+        sentences.append(f"These test pairs do not tell it apart from {listed(equal)}{numbers}.")
     return sentences
 
 
 def _difference(measures: Differences, key: str, side: int) -> str:
-    better, word = ("more", "less"), "accurate"
+    difference = measures[key]["difference"]
     if key == "ece":
-        better, word = ("better", "worse"), "calibrated"
-    return f"{better[side < 0]} {word} ({_numbers(measures, key)})"
+        return f"{'worse' if side < 0 else 'better'} calibrated (ECE {difference:+.3f})"
+    return f"{'less' if side < 0 else 'more'} accurate ({_points(difference)})"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f} points"
 
 
 def _numbers(measures: Differences, key: str) -> str:
@@ -150,56 +135,54 @@ def _numbers(measures: Differences, key: str) -> str:
     if key == "ece":
         return f"ECE {found['difference']:+.3f}, {interval_text(found['ci'], '+.3f', ' to ')}"
     ends = interval_text([100 * end for end in found["ci"]], "+.1f", " to ")
-    return f"{100 * found['difference']:+.1f} points, {ends}"
+    return f"{_points(found['difference'])}, {ends}"
 
 
-def _next(models: Sequence[Model], told: Told) -> str:
+def _next(models: Sequence[Model], differences: Mapping[str, Differences], told: Told) -> str:
     """The first of these that holds."""
     model = models[0]
     mean = model.evaluation["mean"]
     least = mean["accuracy_ci"][0]
-    more = "train on more pairs, look for wrong labels, or start from a larger model"
+    more = "Train on more pairs, look for wrong labels, or start from a larger model."
     if least <= 0.5:
-        return f"do not use it, for it is not shown to beat a coin; {more}."
+        return f"Do not use it, for it is not shown to beat a coin. {more}"
     if least <= mean["longer_answer_accuracy"]:
-        return f"it is not shown to beat taking the longer answer; {more}."
-    if better := [other for other in models[1:] if _is_better(told.get(other.name))]:
-        best = max(better, key=lambda other: other.evaluation["mean"]["accuracy"])
-        return f"use {best.name} instead."
+        return f"It is not shown to beat taking the longer answer. {more}"
+    if worse := [
+        other for other, sides in told.items() if max(sides.values()) <= 0 > min(sides.values())
+    ]:
+        best = min(worse, key=lambda other: differences[other]["accuracy"]["difference"])
+        return f"Use {best} instead."
     if _true_ece(model)[0]:
         return _cooling(model)
+    if mixed := [other for other, sides in told.items() if sides["accuracy"] < 0]:
+        return (
+            f"Use {mixed[0]} where only the order of answers counts, {model.name} for "
+            "probabilities."
+        )
     if "shared" in model.evaluation:
         return _strangers(model)
     sources = model.evaluation["sources"]
     if weak := [name for name, one in sources.items() if one["accuracy_ci"][0] <= 0.5]:
         return (
-            f"on {listed(weak)} it is not shown to beat a coin; fit a head to each source "
-            "(more-ray calibrate)."
+            f"Fit a head to each source (more-ray calibrate): on {listed(weak)} it is not shown to "
+            "beat a coin."
         )
-    if equal := [other.name for other in models if _is_equal(told.get(other.name))]:
+    if equal := [other for other, sides in told.items() if not any(sides.values())]:
         return (
-            f"nothing here favours it over {listed(equal)}; take the simpler one, or test on more "
+            f"Nothing here favours it over {listed(equal)}: take the simpler one, or test on more "
             "pairs."
         )
     if len(models) == 1 and len(model.trained_on) > 1:
-        return "train the plain mixture beside it (compare=[proportional]) to see what it gains."
-    return "it can be used as it is (more-ray serve)."
-
-
-def _is_better(sides: Mapping[str, int] | None) -> bool:
-    """Whether another model beats the first in accuracy, or in ECE at no loss of accuracy."""
-    return bool(sides) and sides["accuracy"] <= 0 and min(sides.values()) < 0
-
-
-def _is_equal(sides: Mapping[str, int] | None) -> bool:
-    return bool(sides) and not any(sides.values())
+        return "Train the plain mixture beside it (compare=[proportional]) to see what it gains."
+    return "It can be used as it is (more-ray serve)."
 
 
 def _cooling(model: Model) -> str:
     mean = model.evaluation["mean"]
     if "shared" in model.evaluation:
-        return "calibrate on more pairs before its probabilities are used."
-    text = "calibrate it before its probabilities are used (more-ray calibrate)"
+        return "Calibrate on more pairs before its probabilities are used."
+    text = "Calibrate it before its probabilities are used (more-ray calibrate)"
     after = mean.get("ece_at_temperature", mean["ece"])
     if after < mean["ece"]:
         text += (
@@ -211,14 +194,14 @@ def _cooling(model: Model) -> str:
 
 def _strangers(model: Model) -> str:
     """What to do with several heads."""
-    own = "score people whose source is known by its head (source=NAME)"
+    own = "Score people whose source is known by its head (source=NAME)"
     if not (left_out := model.evaluation.get("left_out")):
         return f"{own}."
     mean: SourceMeasures = left_out["mean"]
     numbers = f"{mean['accuracy']:.1%}, {interval_text(mean['accuracy_ci'], '.1%', ' to ')}"
     if mean["accuracy_ci"][0] <= 0.5:
         return (
-            f"{own}; ask others first, for on people who were never asked it is not shown to beat "
-            f"a coin ({numbers})."
+            f"{own}. Ask others first: on people who were never asked it is not shown to beat a "
+            f"coin ({numbers})."
         )
     return f"{own}, and people who were never asked as source=unknown ({numbers})."

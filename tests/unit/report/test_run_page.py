@@ -116,17 +116,20 @@ def test_runs_of_one_name_are_seeds_of_one_model(folders: list[str]) -> None:
 
 
 def test_the_verdict_says_what_differs_and_how_surely(page: str, folders: list[str]) -> None:
-    verdict = html.unescape(re.search(r'<div class="verdict"><p>(.*?)</p>', page, re.S).group(1))
-    assert verdict.startswith("MORE is the most accurate of 2 models: it agrees with people on")
-    assert "can be trusted as far as these pairs tell" in verdict
+    verdict = html.unescape(re.search(r'<div class="verdict">(.*?)</div>', page, re.S).group(1))
+    assert re.findall(r"<strong>(.*?)</strong>", verdict) == [
+        *("Accuracy.", "Trust.", "Beside others.", "Next.")
+    ]
+    assert "MORE, the most accurate of 2 models, agrees with people on" in verdict
+    assert "Its probabilities hold as far as these pairs tell." in verdict
     more, multitask = (model.scores for model in read_models(folders)[:2])
-    difference = compare(more, multitask, seed=0, resamples=200)["mean"]["ece"]
+    difference = compare(more, multitask, seed=0, resamples=DRAWS)["mean"]["ece"]
     assert difference["difference"] < -0.05
-    expected = "it is better calibrated (ECE {:+.3f}, {:+.3f} to {:+.3f}) than MultiTask.".format(
-        difference["difference"], *difference["ci"]
-    )
+    expected = f"it is better calibrated (ECE {difference['difference']:+.3f}) than MultiTask."
     assert expected in verdict
     assert "do not tell it apart from MultiTask + temperature (accuracy" in verdict
+    ends = "{:+.3f} to {:+.3f}".format(*difference["ci"])
+    assert ends in page.split("<h2>MORE minus the others, pair by pair</h2>")[1]
 
 
 def test_the_means_come_first_and_each_model_on_what_it_knows(page: str) -> None:
