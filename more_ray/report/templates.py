@@ -11,7 +11,7 @@ from markupsafe import Markup
 from more_ray.report.drawing import Rows
 
 INTERVAL = re.compile(r"([-+]?[\d.]+) (\([^()]*\))")
-"""`0.612 (0.590-0.634)`: phones show the interval below its number."""
+"""`0.612 (0.590-0.634)`: phones and crowded tables show the interval below its number."""
 
 
 def render(template: str, **values: Any) -> str:
@@ -19,8 +19,19 @@ def render(template: str, **values: Any) -> str:
     templates = Environment(
         loader=PackageLoader("more_ray.report", "."), autoescape=True, undefined=StrictUndefined
     )
-    templates.filters |= {"number": _number, "facts": _facts, "word_columns": _word_columns}
+    templates.filters |= {
+        "number": _number,
+        "facts": _facts,
+        "word_columns": _word_columns,
+        "crowded": _crowded,
+    }
     return templates.get_template(template).render(values)
+
+
+def turned(rows: Rows, name: str) -> Rows:
+    """A table with a column for each row, by what stands in its column `name`."""
+    others = [key for key in rows[0] if key != name]
+    return [{"": key, **{row[name]: row[key] for row in rows}} for key in others]
 
 
 def _number(value: Any) -> str:
@@ -47,6 +58,12 @@ def _word_columns(rows: Rows) -> set[str]:
         for key, value in row.items()
         if isinstance(value, str) and re.match(r"[^\W\d]", value)
     }
+
+
+def _crowded(rows: Rows) -> bool:
+    """Whether three columns or more have intervals."""
+    intervals = ([key for key in row if INTERVAL.fullmatch(str(row[key]))] for row in rows)
+    return any(len(found) > 2 for found in intervals)
 
 
 def _facts(environment: dict[str, Any]) -> Rows:

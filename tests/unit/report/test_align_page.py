@@ -74,7 +74,7 @@ def test_the_verdict_says_what_is_told_apart(result: dict[str, Any]) -> None:
     assert "For being helpful the judge prefers MORE to base (win rate 0.89" in text
     assert "For being helpful the judge does not distinguish MORE from MultiTask" in text
     assert "aligned with MORE gained +0.300 (+0.200 to +0.400) by its" in text
-    assert "aligned with MORE, worst gained +0.100 (+0.000 to +0.200) by its" in text
+    assert "aligned with MORE (worst) gained +0.100 (+0.000 to +0.200) by its" in text
 
 
 def test_tables(result: dict[str, Any]) -> None:
@@ -99,6 +99,8 @@ def test_the_terminal_has_room_for_all(result: dict[str, Any]) -> None:
     assert "…" not in shown
     assert "0.89 (0." in shown
     assert "+0.300" in shown
+    assert "MultiTask" in shown
+    assert "proportional" not in shown
 
 
 def test_the_page_needs_nothing_but_itself(result: dict[str, Any]) -> None:
@@ -108,7 +110,7 @@ def test_the_page_needs_nothing_but_itself(result: dict[str, Any]) -> None:
     assert "ECE and win rate" in page
     assert "Reward and divergence" in page
     assert "7.00-9.00" in page
-    assert "Best of n as for MORE, worst" in page
+    assert "Best of n as for MORE (worst)" in page
     assert "By source ours the mean is largest for the best of 2" in page
 
 
