@@ -58,7 +58,7 @@ def _accuracy(models: Sequence[Model]) -> str:
 
 
 def _trust(model: Model) -> str:
-    """Whether the probabilities hold, and where they are furthest off."""
+    """Whether the probabilities hold, and where most of their error is."""
     mean = model.evaluation["mean"]
     low, high = _true_ece(model)
     if low:
@@ -186,7 +186,7 @@ def _cooling(model: Model) -> str:
     after = mean.get("ece_at_temperature", mean["ece"])
     if after < mean["ece"]:
         text += (
-            f"; with a temperature for each source alone, which changes no ranking, the ECE is "
+            "; a temperature for each source, which changes no ranking, brings the ECE to "
             f"{after:.3f}"
         )
     return f"{text}."

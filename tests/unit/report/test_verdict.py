@@ -89,8 +89,8 @@ def test_more_accurate_but_worse_calibrated() -> None:
         "MultiTask."
     )
     assert found["Next"] == (
-        "Calibrate it before its probabilities are used (more-ray calibrate); with a temperature "
-        "for each source alone, which changes no ranking, the ECE is 0.032."
+        "Calibrate it before its probabilities are used (more-ray calibrate); a temperature for "
+        "each source, which changes no ranking, brings the ECE to 0.032."
     )
 
 
