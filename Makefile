@@ -33,7 +33,7 @@ demo: install  ## train on the built-in simulator, on this machine
 
 docs: install  ## build the documentation into site/; links are checked
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
-	$(VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 # One thread for numpy's products: two processes whose threads wait for each other take ten times as
 # long as they need.

@@ -99,6 +99,7 @@ def evaluate(config: configs.EvaluationConfig) -> None:
     """
     result = api.evaluate(config)
     from more_ray.bars import console
+    from more_ray.metrics.shown_names import shown_name
     from more_ray.terminal import (
         benchmark_tables,
         calibration_table,
@@ -106,12 +107,13 @@ def evaluate(config: configs.EvaluationConfig) -> None:
         results_table,
     )
 
+    named = {shown_name(result["scheme"]): result}
     if result["sources"]:
-        console.print(results_table({result["scheme"]: result}))
+        console.print(results_table(named))
         console.print(calibration_table(result))
     if "against" in result:
         console.print(differences_table(result))
-    if tables := benchmark_tables({result["scheme"]: result}):
+    if tables := benchmark_tables(named):
         console.print(*tables)
     console.print(f"Results in {config.output_dir}")
 

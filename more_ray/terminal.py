@@ -23,6 +23,7 @@ from more_ray.metrics.benchmark_rows import benchmark_notes, benchmark_rows
 from more_ray.metrics.choice_rows import ABOUT_CHOICES, choice_rows
 from more_ray.metrics.evaluation import Evaluation, Measured, SourceMeasures
 from more_ray.metrics.measures import MEASURES, Measure, drawn, ranked
+from more_ray.metrics.shown_names import shown_name
 from more_ray.metrics.written import interval_text, plus_minus, with_interval
 
 if TYPE_CHECKING:
@@ -183,7 +184,9 @@ def ranking_table(ranking: pd.DataFrame, rows: int = 20) -> Table:
         column.no_wrap, column.max_width, column.overflow = False, 20, "fold"
     for row in ranking.head(rows).to_dict("records"):
         values = [
-            f"{row[key]:.3g}" if isinstance(row[key], float) else str(row[key]).replace("+", " ")
+            f"{row[key]:.3g}"
+            if isinstance(row[key], float)
+            else shown_name(str(row[key])).replace("+", " ")
             for key in varied
         ]
         numbers = (measure.format(row[measure.key]) for measure in measures)
@@ -292,8 +295,9 @@ def judge_table(result: Mapping[str, Any]) -> Table:
 
 def alignment_tables(result: Mapping[str, Any]) -> Iterator[Table]:
     """The content of `align.json`: counts of the judge, and a column per policy."""
-    from more_ray.report.align_page import measure_rows, win_rate  # imports matplotlib
+    from more_ray.report.align_page import as_shown, measure_rows, win_rate  # imports matplotlib
 
+    result = as_shown(result)
     if result["judgements"]:
         columns = (*DECIDED, "unread", "win rate")
         table = _table("policy", "against", "more", right=columns, wrap=True)

@@ -1,7 +1,7 @@
 """Links of a page to what is in the repository but not on the site: code, results, cluster files.
 
-MkDocs calls `on_page_markdown` before it reads a page. The site keeps such a link's text and shows
-the path; a link to a file that there is not ends the build.
+MkDocs calls `on_page_markdown` before it reads a page. On the site such a link is plain text that
+says the path, below `more_ray/` as it was written; a file that there is not ends the build.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         if path.is_relative_to(REPOSITORY / "docs"):
             return link[0]
         inside = str(path.relative_to(REPOSITORY))
-        return f"`{inside}`" if inside.endswith(text.strip("`")) else f"{text} (`{inside}`)"
+        if not inside.endswith(text.strip("`/")):
+            return f"{text} (`{inside}`)"
+        return text if inside.startswith("more_ray/") else f"`{inside}`"
 
     return LINK.sub(on_site, markdown)

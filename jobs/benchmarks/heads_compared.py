@@ -136,10 +136,10 @@ def best_lr(data: Data, config: HeadsBenchmark, scheme: str) -> float:
 
 def _by_way(data: Data, draws: list[Deltas]) -> dict[str, dict[str, Any]]:
     """For each way to score, its measures' means over sources and draws."""
-    return {name: _summary(data, [draw[name] for draw in draws]) for name in draws[0]}
+    return {name: summary(data, [draw[name] for draw in draws]) for name in draws[0]}
 
 
-def _summary(data: Data, delta_DT: list[Floats]) -> dict[str, Any]:
+def summary(data: Data, delta_DT: list[Floats]) -> dict[str, Any]:
     from more_ray.metrics.calibration import ece
     from more_ray.metrics.intervals import calibrated_replicates
 

@@ -95,7 +95,10 @@ def ways(config: EnginesBenchmark, folder: str) -> Iterator[tuple[str, str, dict
     in_vllm = {"path": folder, "engine": "vllm", "dtype": "bfloat16"}
     yield "vLLM in this process, bfloat16", config.vllm, in_vllm
     length = config.sampling.max_prompt_tokens + config.sampling.max_new_tokens
-    options = ["--dtype", "bfloat16", "--enforce-eager", "--max-model-len", str(length)]
+    options = [
+        *("--dtype", "bfloat16", "--enforce-eager", "--max-model-len", str(length)),
+        "--no-enable-chunked-prefill",  # as `more_ray/sample/engines/with_vllm.py` says
+    ]
     with vllm_server(config.vllm, folder, config.port, options, config.threads) as url:
         policy = {"engine": "openai", "base_url": f"{url}/v1", "name": folder, "timeout": 600}
         yield "vLLM's server, bfloat16", sys.executable, policy

@@ -29,6 +29,7 @@ from more_ray.model.classifier_head import (
     to_one_output,
 )
 from more_ray.model.location import adapter_at, cannot_load, from_pretrained, location, shape_of
+from more_ray.model.onednn import mkl_is_slow, use_onednn
 from more_ray.model.population import check_source, use_head_of
 from more_ray.model.reward_model import PaddedClassifier, RewardModel, choose_batch_format
 from more_ray.model.tokenizer import load_tokenizer, training_tokenizer
@@ -239,6 +240,8 @@ def _load(
     _agree_on_tokens(model, tokenizer)
     if config.source:
         use_head_of(model, config)
+    if mkl_is_slow():
+        use_onednn(model)
     return model
 
 

@@ -7,21 +7,24 @@ from typing import Any
 
 from more_ray.align.measures import BASE
 from more_ray.judge.summary import DECIDED
+from more_ray.metrics.shown_names import shown_name
 from more_ray.metrics.written import signed, with_interval
 from more_ray.report.align_figures import Result, make_figures
 from more_ray.report.drawing import Rows
-from more_ray.report.templates import render
+from more_ray.report.templates import render, turned
+from more_ray.report.verdict import listed
 
 
 def render_page(result: Result, settings: str) -> str:
     """The page as HTML."""
+    result = as_shown(result)
     names = [name for name in result["policies"] if name != BASE]
     return render(
         "align.html.j2",
-        title=f"Policies aligned with {' and '.join(names)}",
+        title=f"Policies aligned with {listed(names)}",
         verdict=verdict(result),
         judged=judged_rows(result),
-        measures=measure_rows(result),
+        measures=turned(measure_rows(result), "policy"),
         perplexities=_perplexity_rows(result),
         rewards=_reward_rows(result),
         figures=list(make_figures(result)),
@@ -30,14 +33,47 @@ def render_page(result: Result, settings: str) -> str:
     )
 
 
+def as_shown(result: Result) -> dict[str, Any]:
+    """`align.json` with the names that tables show for reward models, and for the policies made by
+    them and by a choice."""
+    names = {BASE: BASE}
+    for name, policy in result["policies"].items():
+        if name != BASE:
+            choice = "" if policy["choice"] == "shared" else f" ({policy['choice']})"
+            names[name] = f"{shown_name(policy['reward_model'])}{choice}"
+
+    def by_reward(found: Mapping[str, Any]) -> dict[str, Any]:
+        return {shown_name(name): one for name, one in found.items()}
+
+    return {
+        **result,
+        "reward_models": by_reward(result["reward_models"]),
+        "policies": {
+            names[name]: {
+                **policy,
+                **{key: by_reward(policy[key]) for key in ("reward", "gain", "gain_of_sources")},
+                "reward_model": shown_name(policy["reward_model"] or ""),
+            }
+            for name, policy in result["policies"].items()
+        },
+        "best_of": {
+            names[name]: {**curves, "reward_models": by_reward(curves["reward_models"])}
+            for name, curves in result["best_of"].items()
+        },
+        "judgements": [
+            {**one, "policy": names[one["policy"]], "other": names[one["other"]]}
+            for one in result["judgements"]
+        ],
+    }
+
+
 def verdict(result: Result) -> str:
-    """The page's first sentences: what the results support."""
-    sentences = [
-        f"The policy aligned with {name} gained {_gain(policy['gain'][policy['reward_model']])} by "
-        "its reward model."
-        for name, policy in result["policies"].items()
-        if name != BASE
-    ]
+    """The page's first sentences: what the results support.
+
+    Args:
+        result: as `as_shown` gives it; so for all below.
+    """
+    sentences = []
     for judgement in result["judgements"]:
         ours, theirs, criterion = judgement["policy"], judgement["other"], judgement["criterion"]
         if judgement["win_rate"] is None:
@@ -50,6 +86,12 @@ def verdict(result: Result) -> str:
             better, worse = (ours, theirs) if low > 0.5 else (theirs, ours)
             finding = f"prefers {better} to {worse}"
         sentences.append(f"For being {criterion} the judge {finding} ({rate}).")
+    sentences += [
+        f"The policy aligned with {name} gained {_gain(policy['gain'][policy['reward_model']])} by "
+        "its reward model."
+        for name, policy in result["policies"].items()
+        if name != BASE
+    ]
     return " ".join(sentences)
 
 
@@ -57,13 +99,12 @@ def judged_rows(result: Result) -> Rows:
     """The paper's Table 1: shares of the decided pairs, with 95% intervals."""
     return [
         {
-            "policy": judgement["policy"],
-            "against": judgement["other"],
+            "policies": f"{judgement['policy']} against {judgement['other']}",
             "more": judgement["criterion"],
             "win + tie/2": win_rate(judgement),
             **{name: _share(judgement["shares"], name) for name in DECIDED},
             "decided": sum(judgement[name] for name in DECIDED),
-            "unparsable": judgement["unparsable"],
+            "unread": judgement["unparsable"],
             "said A": judgement["said_a"],
         }
         for judgement in result["judgements"]

@@ -12,6 +12,8 @@ from more_ray.report.drawing import Rows
 
 SHOWN = 10
 """Pairs on the page."""
+OWN = "own."
+"""What the names of the columns begin with that hold a source's own head's probabilities."""
 CHARACTERS = 600
 """The most that is shown of each text."""
 
@@ -28,11 +30,11 @@ class Contested:
 def most_contested(table: pa.Table) -> Contested:
     """The pairs with the largest `disagreement`."""
     found = table.sort_by([("disagreement", "descending")]).slice(0, SHOWN).to_pylist()
-    owns = [name for name in table.column_names if name.startswith("own.")]
+    owns = [name for name in table.column_names if name.startswith(OWN)]
     rows = [
         {
             "source": pair["source"],
-            **{f"by {own.removeprefix('own.')}": f"{pair[own]:.2f}" for own in owns},
+            **{f"by {own.removeprefix(OWN)}": f"{pair[own]:.2f}" for own in owns},
             "by the shared head": f"{pair['shared']:.2f}",
             "pair": str(pair["pair"]),
         }

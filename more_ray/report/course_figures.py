@@ -35,7 +35,7 @@ def over_time(model: Model, key: Literal["lam", "source_loss"], title: str) -> F
         f"highest for {high} ({mean_K.max():.3f}), lowest for {low} ({mean_K.min():.3f})."
     )
     rows = [
-        {"step": float(step), **{name: float(v) for name, v in zip(names, values, strict=True)}}
+        {"step": f"{step:g}", **{name: float(v) for name, v in zip(names, values, strict=True)}}
         for step, values in zip(at_S, smooth_SK, strict=True)
     ]
     return Figure(title, svg(canvas, text), text, rows)

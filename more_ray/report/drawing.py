@@ -64,15 +64,15 @@ class Figure:
 
 @contextmanager
 def panels(
-    height: float, rows: int = 1, columns: int = 1, **options: Any
+    height: float, rows: int = 1, columns: int = 1, width: float = WIDTH, **options: Any
 ) -> Iterator[tuple[Canvas, Sequence[Axes]]]:
-    """A canvas in the style of all figures, `height` inches high, with its panels row by row.
+    """A canvas in the style of all figures, of so many inches, with its panels row by row.
 
     Args:
         options: passed to matplotlib's `subplots`.
     """
     with matplotlib.rc_context(STYLE):
-        canvas = Canvas(figsize=(WIDTH, height))
+        canvas = Canvas(figsize=(width, height))
         yield canvas, canvas.subplots(rows, columns, squeeze=False, **options).ravel()
 
 

@@ -1,13 +1,38 @@
-"""The figure of a calibration's drifts. Legend: K sources."""
+"""Who disagrees with whom, after calibration. Legend: N pairs, K sources."""
 
 from __future__ import annotations
 
 from itertools import combinations
 
 import numpy as np
+import pyarrow as pa
 
 from more_ray.metrics.evaluation import Drifts
-from more_ray.report.drawing import Figure, cells, colour, panels, svg
+from more_ray.report.contested import OWN
+from more_ray.report.drawing import Figure, cells, colour, heatmap, panels, svg
+
+
+def opposites(table: pa.Table) -> Figure:
+    """On which share of the test pairs the heads of two sources prefer opposite answers.
+
+    Args:
+        table: the content of `disagreements.parquet`.
+    """
+    columns = [name for name in table.column_names if name.startswith(OWN)]
+    names = [name.removeprefix(OWN) for name in columns]
+    prefers_KN = np.array([table[name].to_numpy() for name in columns]) > 0.5
+    share_KK = (prefers_KN[:, None] != prefers_KN).mean(axis=2)
+    pairs = list(combinations(range(len(names)), 2))
+    far, near = (ends(pairs, key=lambda pair: share_KK[pair]) for ends in (max, min))
+
+    def written(pair: tuple[int, int]) -> str:
+        return f"{names[pair[0]]} and {names[pair[1]]} ({share_KK[pair]:.0%})"
+
+    text = (
+        "On which share of all test pairs the heads of two sources prefer opposite answers: most "
+        f"often those of {written(far)}, least often those of {written(near)}."
+    )
+    return heatmap("Who disagrees with whom", text, share_KK, names, names, 1.0, "source")
 
 
 def drift_map(drifts: Drifts) -> Figure:

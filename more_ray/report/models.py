@@ -19,6 +19,7 @@ from more_ray.errors import UserError
 from more_ray.evaluate.files import read_scores
 from more_ray.metrics.evaluation import Evaluation
 from more_ray.metrics.scores import SourceScores
+from more_ray.metrics.shown_names import shown_name, top
 from more_ray.metrics.summary import mean_over_seeds
 from more_ray.parquet import read_table
 from more_ray.run_folder import (
@@ -147,14 +148,17 @@ def read_run(folder: str) -> RunFiles:
 
 
 def _name(evaluation: Evaluation, config: str | None) -> str:
-    """The name of a run: its scheme, or that it is untrained or saw some sources only."""
+    """The name to show: of the scheme, or that it is untrained or saw some sources only."""
     if evaluation["step"] == 0:
-        return "raw"
+        return shown_name("raw")
     tree = yaml.safe_load(config) if config else {"data": {"train_on": []}}
     train_on = tree["data"]["train_on"]
-    name = f"single {train_on[0]}" if len(train_on) == 1 else evaluation["scheme"]
+    scheme = evaluation["scheme"]
+    name = top(train_on[0]) if len(train_on) == 1 else shown_name(scheme)
     if tree.get("model", {}).get("heads") == "shared+drift":
-        name += " + drifts"
+        # compare=[drift] weighs all sources the same.
+        drift = shown_name("drift")
+        name = drift if scheme == "uniform" else f"{drift} ({name})"
     if len(train_on) > 1:
         name += f" on {', '.join(train_on)}"
     return f"{name} from {tree['init_from']}" if tree.get("init_from") else name

@@ -1,13 +1,10 @@
-"""The distributions of rewards and of their differences. Legend: N pairs."""
+"""The distributions of reward differences. Legend: N pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
 from numpy.typing import NDArray
 
 from more_ray.report.drawing import LINE, Figure, Rows, legend, outline, panels, svg
@@ -22,13 +19,16 @@ def reward_differences(models: Sequence[Model]) -> Figure:
     )
     edges = _edges(all_deltas, 0.005)
     rows: Rows = []
-    with _panel_of_each(names, "reward of chosen minus rejected") as (canvas, drawn):
+    with panels(0.6 + 1.0 * len(names), len(names), sharex=True) as (canvas, drawn):
         for panel, name in zip(drawn, names, strict=True):
+            panel.set_title(name)
+            panel.set_yticks([])
             panel.axvline(0, color=LINE, linewidth=1)
             for index, model in enumerate(models):
                 delta_N = model.first.scores[name].delta_N
                 outline(panel, delta_N, edges, index, model.name)
                 rows.append({"model": model.name, "source": name, **_spread(delta_N)})
+        drawn[-1].set_xlabel("reward of chosen minus rejected")
         legend(canvas, drawn[0])
     widest = max(rows, key=lambda row: row["standard deviation"])
     text = (
@@ -37,41 +37,6 @@ def reward_differences(models: Sequence[Model]) -> Figure:
         f"standard deviation {widest['standard deviation']:.2f}."
     )
     return Figure("Reward differences", svg(canvas, text), text, rows)
-
-
-def rewards(model: Model) -> Figure:
-    """Rewards of chosen and rejected answers of one model (the paper's Figures 8 and 9)."""
-    names = list(model.first.scores)
-    reward_pairs = [
-        (scores.chosen_N.astype(float), scores.rejected_N.astype(float))
-        for scores in model.first.scores.values()
-    ]
-    edges = _edges(np.concatenate([*map(np.concatenate, reward_pairs)]), 0.0)
-    rows: Rows = []
-    with _panel_of_each(names, "reward") as (canvas, drawn):
-        for panel, name, pair in zip(drawn, names, reward_pairs, strict=True):
-            for index, (answer, reward_N) in enumerate(
-                zip(("chosen", "rejected"), pair, strict=True)
-            ):
-                outline(panel, reward_N, edges, index, answer)
-                rows.append({"source": name, "answer": answer, **_spread(reward_N)})
-        legend(canvas, drawn[0])
-    text = (
-        f"Distribution of the rewards that {model.name} gives to chosen and to rejected answers. "
-        "Their overlap is large wherever accuracy is near one half."
-    )
-    return Figure(f"Rewards by {model.name}", svg(canvas, text), text, rows)
-
-
-@contextmanager
-def _panel_of_each(names: Sequence[str], label: str) -> Iterator[tuple[Canvas, Sequence[Axes]]]:
-    """A panel per source for its distributions, with a common x axis."""
-    with panels(0.6 + 1.0 * len(names), len(names), sharex=True) as (canvas, drawn):
-        for panel, name in zip(drawn, names, strict=True):
-            panel.set_title(name)
-            panel.set_yticks([])
-        drawn[-1].set_xlabel(label)
-        yield canvas, drawn
 
 
 def _edges(value_N: NDArray[np.floating], outside: float) -> NDArray[np.float64]:

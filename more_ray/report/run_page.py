@@ -12,18 +12,22 @@ from more_ray.metrics.baselines import with_temperature
 from more_ray.metrics.benchmark_rows import benchmark_notes, benchmark_rows
 from more_ray.metrics.benchmarks import BenchmarkMeasures
 from more_ray.metrics.evaluation import Differences, SourceMeasures, by_head
-from more_ray.metrics.measures import MEASURES, Measure, ranked, shown
+from more_ray.metrics.measures import MEASURES, ranked, shown
 from more_ray.metrics.outliers import outliers
+from more_ray.metrics.shown_names import MULTITASK
 from more_ray.metrics.summary import compare
 from more_ray.metrics.written import interval_text, with_interval
 from more_ray.report.contested import most_contested
 from more_ray.report.drawing import Rows
 from more_ray.report.models import Model, mixtures
-from more_ray.report.run_figures import make_figures
+from more_ray.report.run_figures import further_figures, main_figures, measures_of
 from more_ray.report.templates import render
+from more_ray.report.verdict import listed, verdict
 
+BRIEF = ("accuracy", "ece", "ece_noise_floor", "nll")
+"""The measures of the first table."""
 RESAMPLES = 500
-"""Draws of each comparison."""
+"""Draws of each comparison, at least."""
 
 
 def write_report(models: Sequence[Model], uri: str) -> None:
@@ -47,32 +51,34 @@ def render_page(models: Sequence[Model]) -> str:
     if not models:
         return render(
             "benchmarks.html.j2",
-            title=f"Benchmarks of {_listed(list(benchmarks))}",
+            title=f"Benchmarks of {listed(list(benchmarks))}",
             verdict=_benchmarks_verdict(benchmarks),
             rows=rows,
             notes=notes,
         )
-    differences = _differences(models)
-    sources = list(models[0].first.scores)
-    mixed = mixtures(models)
-    table = models[0].first.disagreements
-    counts = (models[0].first.environment or {}).get("data") or {}
+    first, mixed, sources = models[0], mixtures(models), list(models[0].first.scores)
+    differences = _differences(first, mixed)
+    table = first.first.disagreements
+    counts = (first.first.environment or {}).get("data") or {}
     return render(
         "page.html.j2",
-        title=f"{models[0].name} on {_listed(sources)}",
-        verdict=_verdict(models[0], differences),
-        first=models[0],
-        measures=[
-            _measures_row(model, name)
-            for name in [*sources, "mean"]
-            for model in models
-            if model in mixed or model.trained_on == [name]
-        ],
-        heads=_head_rows(models[0]),
+        title=f"{first.name} on {listed(sources)}",
+        verdict=verdict(models, differences),
+        first=first,
+        measures=_measures_rows(models, BRIEF),
+        further_measures=_measures_rows(
+            models, [row.key for row in shown() if row.key not in BRIEF]
+        ),
+        heads=_head_rows(first),
         contested=None if table is None else most_contested(table),
         seeds=[_seed_row(model) for model in models if len(model.runs) > 1],
         subsets=[
-            _subset_row(model, name, subset)
+            {
+                "source": name,
+                "subset": subset,
+                **_named(model, models),
+                **_subset_cells(model, name, subset),
+            }
             for name in sources
             for model in mixed
             for subset in model.evaluation["sources"][name].get("subsets", {})
@@ -83,11 +89,15 @@ def render_page(models: Sequence[Model]) -> str:
         lengths=length_rows(counts),
         about_lengths=ABOUT_LENGTHS,
         rejects=reject_rows(counts),
-        outliers=[_outlier_row(model, name) for name in sources for model in mixed],
+        outliers=[
+            {"source": name, **_named(model, models), **_outlier_cells(model, name)}
+            for name in sources
+            for model in mixed
+        ],
         differences=[
             {
                 "minus": other,
-                "measure": key,
+                "measure": MEASURES[key].name,
                 "difference": f"{difference['difference']:+.3f}",
                 "95% interval": interval_text(difference["ci"], "+.3f", " to "),
                 "p": difference["p"],
@@ -95,37 +105,53 @@ def render_page(models: Sequence[Model]) -> str:
             for other, measures in differences.items()
             for key, difference in measures.items()
         ],
-        figures=list(make_figures(models)),
+        figures=list(main_figures(models)),
+        further_figures=list(further_figures(models)),
         models=models,
     )
 
 
-def _differences(models: Sequence[Model]) -> dict[str, Differences]:
-    """Comparisons of the means over sources; MultiTask also with temperatures fitted to sources."""
-    others = {model.name: model.scores for model in models[1:]}
-    if "proportional" in others:
-        others["proportional + temperature"] = [
-            with_temperature(scores, seed=0) for scores in others["proportional"]
+def _differences(first: Model, mixed: Sequence[Model]) -> dict[str, Differences]:
+    """The means over sources of the first model less those of others that serve all sources, also
+    less MultiTask's with temperatures, and less what it was compared with when it was made."""
+    others = {model.name: model.scores for model in mixed if model is not first}
+    if MULTITASK in others:
+        others[f"{MULTITASK} + temperature"] = [
+            with_temperature(scores, seed=0) for scores in others[MULTITASK]
         ]
+    # So that the least p is below what `verdict` asks for.
+    resamples = max(RESAMPLES, 50 * len(others))
     try:
-        return {
-            name: compare(models[0].scores, scores, seed=0, resamples=RESAMPLES)["mean"]
+        found = {
+            name: compare(first.scores, scores, seed=0, resamples=resamples)["mean"]
             for name, scores in others.items()
         }
     except ValueError as error:
         raise UserError(f"runs: {error}") from error
+    against = first.evaluation.get("against")
+    return {against["path"]: against["mean"], **found} if against else found
 
 
-def _measures_row(model: Model, source: str) -> dict[str, Any]:
-    evaluation = model.evaluation
-    measures = evaluation["mean"] if source == "mean" else evaluation["sources"][source]
-    return {
-        "source": source,
-        "model": model.name,
-        "pairs": measures["n"],
-        # Runs of earlier versions lack some measures.
-        **{row.name: _cell(measures, row) for row in shown() if row.key in measures},
-    }
+def _measures_rows(models: Sequence[Model], keys: Sequence[str]) -> Rows:
+    """A row per source and model, the means first; of models of one source only their own."""
+    mixed = mixtures(models)
+    return [
+        {
+            "source": f"{'mean over sources' if name == 'mean' else name} ({found['n']:,} pairs)",
+            **_named(model, models),
+            # Runs of earlier versions lack some measures.
+            **{MEASURES[key].name: _cell(found, key) for key in keys if key in found},
+        }
+        for name in ["mean", *models[0].first.scores]
+        for model in models
+        if model in mixed or model.trained_on == [name]
+        for found in [measures_of(model, name)]
+    ]
+
+
+def _named(model: Model, models: Sequence[Model]) -> dict[str, str]:
+    """The cell with a model's name, where there are several."""
+    return {"model": model.name} if len(models) > 1 else {}
 
 
 def _head_rows(model: Model) -> Rows:
@@ -134,7 +160,7 @@ def _head_rows(model: Model) -> Rows:
     if len(ways) == 1:
         return []
     return [
-        {"mean by": name, **{row.name: _cell(measured["mean"], row) for row in ranked()}}
+        {"mean by": name, **{row.name: _cell(measured["mean"], row.key) for row in ranked()}}
         for name, measured in ways.items()
     ]
 
@@ -148,28 +174,21 @@ def _seed_row(model: Model) -> dict[str, Any]:
     }
 
 
-def _outlier_row(model: Model, source: str) -> dict[str, Any]:
+def _outlier_cells(model: Model, source: str) -> dict[str, Any]:
     scores = model.first.scores[source]
     found = outliers(scores.delta_N, scores.labels.get("share_N"))
     return {
-        "source": source,
-        "model": model.name,
-        **{
-            f"{side} {title}": found[f"{side}_{key}"]
-            for side in ("positive", "negative")
-            for key, title in (("outliers", "outliers"), ("outlier_mean", "mean"))
-        },
+        f"{side} {title}": found[f"{side}_{key}"]
+        for side in ("positive", "negative")
+        for key, title in (("outliers", "outliers"), ("outlier_mean", "mean"))
     }
 
 
-def _subset_row(model: Model, source: str, subset: str) -> dict[str, Any]:
+def _subset_cells(model: Model, source: str, subset: str) -> dict[str, Any]:
     measures = model.evaluation["sources"][source]["subsets"][subset]
     return {
-        "source": source,
-        "subset": subset,
-        "model": model.name,
         "pairs": measures["n"],
-        "accuracy": _cell(measures, MEASURES["accuracy"]),
+        "accuracy": _cell(measures, "accuracy"),
         "ECE": measures["ece"],
     }
 
@@ -192,56 +211,7 @@ def _data_rows(counts: Counts) -> Rows:
     return rows
 
 
-def _cell(measures: SourceMeasures, row: Measure) -> str | float:
+def _cell(measures: SourceMeasures, key: str) -> str | float:
     """The value of a measure, with its interval where figures show it."""
-    value = measures[row.key]
-    return with_interval(value, measures[f"{row.key}_ci"]) if row.mark else value
-
-
-def _verdict(model: Model, differences: dict[str, Differences]) -> str:
-    """The page's first sentences: what the results support."""
-    mean = model.evaluation["mean"]
-    sentence = (
-        f"{model.name} prefers the answer that people chose in {mean['accuracy']:.1%} of pairs "
-        f"({interval_text(mean['accuracy_ci'], '.1%', ' to ')}); "
-    )
-    end = mean["ece_ci"][1]
-    start = min(run.evaluation["mean"]["ece_ci"][0] for run in model.runs)
-    sentence += (
-        f"no miscalibration was found (ECE {mean['ece']:.3f}, noise floor "
-        f"{mean['ece_noise_floor']:.3f}, true value at most {end:.3f})."
-        if start == 0
-        else f"it is miscalibrated (ECE {mean['ece']:.3f}, true value {start:.3f} to {end:.3f})."
-    )
-    multitask = {
-        other: measures for other, measures in differences.items() if "proportional" in other
-    }
-    shown = multitask or differences
-    level = 0.05 / max(1, 2 * len(shown))  # accuracy and ECE of each: Bonferroni
-    comparisons = {other: _comparison(measures, level) for other, measures in shown.items()}
-    for other, words in comparisons.items():
-        if words:
-            sentence += f" It is {words} than {other}."
-    if equal := [other for other, words in comparisons.items() if not words]:
-        sentence += f" These test pairs do not distinguish it from {_listed(equal)}."
-    return sentence
-
-
-def _comparison(measures: Differences, level: float) -> str:
-    """The differences with p < `level`, in words."""
-    return _listed(
-        [
-            f"{better if (difference['difference'] > 0) == (key == 'accuracy') else worse} "
-            f"({difference['difference']:+.3f}, {interval_text(difference['ci'], '+.3f', ' to ')})"
-            for key, better, worse in (
-                ("accuracy", "more accurate", "less accurate"),
-                ("ece", "better calibrated", "worse calibrated"),
-            )
-            for difference in [measures[key]]
-            if difference["p"] < level
-        ]
-    )
-
-
-def _listed(words: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+    value = measures[key]
+    return with_interval(value, measures[f"{key}_ci"]) if MEASURES[key].mark else value

@@ -9,7 +9,8 @@ from more_ray.environment import environment
 from more_ray.metrics.choice_rows import ABOUT_CHOICES, choice_rows
 from more_ray.metrics.written import with_interval
 from more_ray.report.choice_figures import best_of_n
-from more_ray.report.templates import render
+from more_ray.report.drawing import Rows
+from more_ray.report.templates import render, turned
 
 
 def render_page(summary: Mapping[str, Any], settings: str) -> str:
@@ -23,7 +24,7 @@ def render_page(summary: Mapping[str, Any], settings: str) -> str:
         "sample.html.j2",
         title=f"The best of {summary['samples']:,} answers to {summary['prompts']:,} prompts",
         verdict=verdict(summary),
-        choices=choice_rows(summary),
+        choices=_by_gainer(summary),
         about=ABOUT_CHOICES,
         figures=figures,
         environment=environment(),
@@ -49,6 +50,15 @@ def verdict(summary: Mapping[str, Any]) -> str:
         f"{text} Chosen by {chosen_by(curves)}, the best answers are better than the mean answer "
         f"for {', '.join(better) or 'no source'} and worse for {', '.join(worse) or 'none'}."
     )
+
+
+def _by_gainer(summary: Mapping[str, Any]) -> Rows:
+    """A row for everybody and for each source, a column for each rule of choosing."""
+    rows = choice_rows(summary)
+    for row in rows:
+        caution = row.pop("caution", "0")
+        row["best by"] += f" with caution {caution}" if caution != "0" else ""
+    return turned(rows, "best by") if rows else []
 
 
 def chosen_by(curves: Mapping[str, Any]) -> str:

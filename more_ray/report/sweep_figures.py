@@ -10,6 +10,7 @@ from pandas.api.types import is_numeric_dtype
 
 from more_ray.metrics.intervals import student
 from more_ray.metrics.measures import drawn
+from more_ray.metrics.shown_names import shown_name
 from more_ray.report.drawing import INK, LINE, Figure, Rows, colour, legend, marker, panels, svg
 from more_ray.sweep.analysis import ranking, settings
 
@@ -135,7 +136,7 @@ def _with_lines(table: pd.DataFrame, key: str) -> tuple[pd.DataFrame, dict[str, 
     ]
     line = [
         ", ".join(
-            f"{column.rpartition('.')[2]}={value}"
+            f"{column.rpartition('.')[2]}={shown_name(str(value))}"
             for column, value in zip(rest, values, strict=True)
         )
         or "all"

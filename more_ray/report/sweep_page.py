@@ -12,6 +12,8 @@ from more_ray.config import RunConfig
 from more_ray.config.base import dump
 from more_ray.config.sweep import SweepConfig
 from more_ray.environment import environment
+from more_ray.metrics.measures import MEASURES
+from more_ray.metrics.shown_names import SHOWN, shown_name
 from more_ray.report.drawing import Rows, standalone
 from more_ray.report.sweep_figures import make_figures
 from more_ray.report.templates import render
@@ -39,13 +41,12 @@ def write_results(config: SweepConfig, failed: Mapping[str, str]) -> pd.DataFram
         name = figure.title.lower().replace(" ", "-")
         path = storage.join(config.output_dir, "figures", f"{name}.svg")
         storage.write_text(path, standalone(figure.svg))
+    shown = ranked[[*varied(table), *ranked.columns[len(settings(table)) :]]]
     page = render(
         "sweep.html.j2",
         title=f"A sweep over {', '.join(varied(table)) or 'seeds'}",
         verdict=_verdict(config, table, failed),
-        ranking=ranked[[*varied(table), *ranked.columns[len(settings(table)) :]]].to_dict(
-            "records"
-        ),
+        ranking=shown.replace({"scheme": SHOWN}).to_dict("records"),
         figures=figures,
         best=best,
         failed=_failed_rows(failed),
@@ -72,11 +73,12 @@ def _best(config: SweepConfig, table: pd.DataFrame) -> RunConfig:
 
 def _verdict(config: SweepConfig, table: pd.DataFrame, failed: Mapping[str, str]) -> str:
     best = ranking(mixed(table), config.metric).iloc[0]
-    words = ", ".join(f"{column} {best[column]}" for column in varied(table))
+    words = ", ".join(f"{column} {shown_name(str(best[column]))}" for column in varied(table))
+    name = MEASURES[config.metric].name
     floor = f" (noise floor {best['ece_noise_floor']:.3f})" if config.metric == "ece" else ""
     sentence = (
-        f"In {table['trial'].nunique()} trials the best mixture by {config.metric} is "
-        f"{words or 'the only configuration'}: {config.metric} {best[config.metric]:.3f}{floor}, "
+        f"In {table['trial'].nunique()} trials the best mixture by {name} is "
+        f"{words or 'the only configuration'}: {name} {best[config.metric]:.3f}{floor}, "
         f"accuracy {best['accuracy']:.3f}."
     )
     return f"{sentence} Trials that failed: {len(failed)}." if failed else sentence

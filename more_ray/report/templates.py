@@ -2,26 +2,68 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from more_ray.report.drawing import Rows
 
+INTERVAL = re.compile(r"([-+]?[\d.]+) (\([^()]*\))")
+"""`0.612 (0.590-0.634)`: phones and crowded tables show the interval below its number."""
+
 
 def render(template: str, **values: Any) -> str:
-    """Render a page as HTML: no script, no network, fits phones, light or dark."""
+    """Render a page as HTML: no script, no network, fits phones and paper, light or dark."""
     templates = Environment(
         loader=PackageLoader("more_ray.report", "."), autoescape=True, undefined=StrictUndefined
     )
-    templates.filters |= {"number": _number, "facts": _facts}
+    templates.filters |= {
+        "number": _number,
+        "facts": _facts,
+        "word_columns": _word_columns,
+        "crowded": _crowded,
+    }
     return templates.get_template(template).render(values)
+
+
+def turned(rows: Rows, name: str) -> Rows:
+    """A table with a column for each row, by what stands in its column `name`."""
+    others = [key for key in rows[0] if key != name]
+    return [{"": key, **{row[name]: row[key] for row in rows}} for key in others]
 
 
 def _number(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.3f}" if value == 0 or 0.001 <= abs(value) < 1000 else f"{value:.3g}"
+        return f"{value:{_style(abs(value))}}"
+    if isinstance(value, str) and (found := INTERVAL.fullmatch(value)):
+        return Markup('{} <span class="interval">{}</span>').format(*found.groups())
     return "" if value is None else str(value)
+
+
+def _style(size: float) -> str:
+    if size >= 1000:
+        return ",.0f"
+    if size >= 10:
+        return ".4g"
+    return ".3f" if size == 0 or size >= 0.001 else ".3g"
+
+
+def _word_columns(rows: Rows) -> set[str]:
+    """The columns that hold words, which are set from the left and may be wrapped."""
+    return {
+        key
+        for row in rows
+        for key, value in row.items()
+        if isinstance(value, str) and re.match(r"[^\W\d]", value)
+    }
+
+
+def _crowded(rows: Rows) -> bool:
+    """Whether three columns or more have intervals."""
+    intervals = ([key for key in row if INTERVAL.fullmatch(str(row[key]))] for row in rows)
+    return any(len(found) > 2 for found in intervals)
 
 
 def _facts(environment: dict[str, Any]) -> Rows:

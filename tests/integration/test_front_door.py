@@ -55,10 +55,10 @@ def test_a_cell_trains_scores_and_shows_the_page(cell: dict[str, Any]) -> None:
     trained, folder = cell["trained"], cell["FOLDER"]
     assert trained.folder == folder
     assert trained.model == f"{folder}/more/model"
-    assert list(trained.evaluations) == ["more", "raw"]
+    assert list(trained.evaluations) == ["MORE", "untrained"]
     content = json.loads(Path(folder, "more", "eval.json").read_text())
-    assert trained.evaluations["more"] == content
-    assert re.search(r"^more: accuracy 0\.\d{3}, ECE 0\.\d{3}$", repr(trained), re.MULTILINE)
+    assert trained.evaluations["MORE"] == content
+    assert re.search(r"^MORE: accuracy 0\.\d{3}, ECE 0\.\d{3}$", repr(trained), re.MULTILINE)
     frame = re.fullmatch(r'<iframe srcdoc="([^"]*)" style="[^"]*"></iframe>', cell["page"])
     assert html.unescape(frame[1]) == Path(trained.report).read_text()
 

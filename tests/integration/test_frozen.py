@@ -98,7 +98,7 @@ def test_each_source_is_left_out_once(folders: list[Path]) -> None:
 def test_the_page_tells_the_models_apart(folders: list[Path]) -> None:
     models = read_models([str(folder) for folder in folders])
     names = [model.name for model in models]
-    assert names[1] == f"uniform + drifts on {', '.join(NAMES[:2])}"
+    assert names[1] == f"shared + drift on {', '.join(NAMES[:2])}"
     assert len(set(names)) == 3
     assert "shared head" in render_page([models[1]])
 

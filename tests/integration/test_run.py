@@ -50,7 +50,7 @@ def test_the_files_of_a_run(trained: Path) -> None:
         assert source["ece_ci"][0] <= source["ece_ci"][1]
         assert "true_calibration_error" in source
     assert yaml.safe_load((trained / "config.yaml").read_text())["train"]["workers"] == 2
-    assert [model.name for model in read_models([str(trained)])] == ["more"]
+    assert [model.name for model in read_models([str(trained)])] == ["MORE"]
     assert [path.name for path in sorted((trained / "checkpoints").glob("step-*"))] == [
         "step-00000008",
         "step-00000012",
@@ -178,9 +178,9 @@ def test_the_baselines_of_the_paper(
         )
     )
     models = read_models(folders)
-    singles = [f"single {name}" for name in names]
-    more = "more on population_1, population_2"
-    assert [model.name for model in models] == [more, "raw", *singles, "averaging"]
+    top = [f"Top ({name})" for name in names]
+    more = "MORE on population_1, population_2"
+    assert [model.name for model in models] == [more, "untrained", *top, "Averaging"]
     assert [model.evaluation["step"] for model in models] == [2, 0, 2, 2, None]
     for model in models:
         assert list(model.evaluation["sources"]) == [*names, "population_3"]

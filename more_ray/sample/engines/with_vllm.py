@@ -30,7 +30,12 @@ def open_engine(policy: PolicyConfig, sampling: SamplingConfig, gpus: float) -> 
     device = (
         {"gpu_memory_utilization": GPU_SHARE * min(gpus, 1)}
         if gpus
-        else {"enforce_eager": True, "kv_cache_memory_bytes": CPU_CACHE}
+        else {
+            "enforce_eager": True,
+            "kv_cache_memory_bytes": CPU_CACHE,
+            # vLLM 0.32 ends on a CPU where it cuts the prompt of a request with a seed in two.
+            "enable_chunked_prefill": False,
+        }
     )
     arguments = {
         "revision": policy.revision,

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from more_ray.judge.summary import summarise
-from more_ray.report.align_page import judged_rows, measure_rows, render_page, verdict
+from more_ray.report.align_page import as_shown, judged_rows, measure_rows, render_page, verdict
 from more_ray.terminal import alignment_tables
 
 
@@ -70,24 +70,25 @@ def result() -> dict[str, Any]:
 
 
 def test_the_verdict_says_what_is_told_apart(result: dict[str, Any]) -> None:
-    text = verdict(result)
-    assert "For being helpful the judge prefers more to base (win rate 0.89" in text
-    assert "For being helpful the judge does not distinguish more from proportional" in text
-    assert "aligned with more gained +0.300 (+0.200 to +0.400) by its" in text
-    assert "aligned with more-worst gained +0.100 (+0.000 to +0.200) by its" in text
+    text = verdict(as_shown(result))
+    assert "For being helpful the judge prefers MORE to base (win rate 0.89" in text
+    assert "For being helpful the judge does not distinguish MORE from MultiTask" in text
+    assert "aligned with MORE gained +0.300 (+0.200 to +0.400) by its" in text
+    assert "aligned with MORE (worst) gained +0.100 (+0.000 to +0.200) by its" in text
 
 
 def test_tables(result: dict[str, Any]) -> None:
+    result = as_shown(result)
     assert [row["decided"] for row in judged_rows(result)] == [36, 36, 21]
     rows = measure_rows(result)
-    assert [row["gain by more"] for row in rows] == [
+    assert [row["gain by MORE"] for row in rows] == [
         "",
         "+0.300 (+0.200 to +0.400)",
         "+0.100 (+0.000 to +0.200)",
         "-0.200 (-0.300 to -0.100)",
     ]
-    assert rows[0]["gain by more, ours"] == ""
-    assert rows[1]["gain by more, ours"] == "+0.150 (+0.050 to +0.250)"
+    assert rows[0]["gain by MORE, ours"] == ""
+    assert rows[1]["gain by MORE, ours"] == "+0.150 (+0.050 to +0.250)"
     assert rows[0]["KL, nats"] == "-"
 
 
@@ -98,6 +99,8 @@ def test_the_terminal_has_room_for_all(result: dict[str, Any]) -> None:
     assert "…" not in shown
     assert "0.89 (0." in shown
     assert "+0.300" in shown
+    assert "MultiTask" in shown
+    assert "proportional" not in shown
 
 
 def test_the_page_needs_nothing_but_itself(result: dict[str, Any]) -> None:
@@ -107,13 +110,13 @@ def test_the_page_needs_nothing_but_itself(result: dict[str, Any]) -> None:
     assert "ECE and win rate" in page
     assert "Reward and divergence" in page
     assert "7.00-9.00" in page
-    assert "Best of n as for more-worst" in page
+    assert "Best of n as for MORE (worst)" in page
     assert "By source ours the mean is largest for the best of 2" in page
 
 
 def test_without_a_judge_and_without_verdicts(result: dict[str, Any]) -> None:
     nothing = {**judged("more", "base", 1, 1), **summarise(["unparsable"]), "said_a": None}
     page = render_page({**result, "judgements": [nothing]}, "")
-    assert "No verdict on more and base, helpful, could be read." in page
+    assert "No verdict on MORE and base, helpful, could be read." in page
     assert "ECE and win rate" not in page
     assert "Win, tie, lose" not in render_page({**result, "judgements": []}, "")

@@ -83,7 +83,8 @@ def page_of(folder: str) -> str:
 
 def rows_below(page: str, heading: str) -> list[list[str]]:
     """The cells of the first table after a heading."""
-    table = re.search(rf"<h2>{heading}</h2>.*?</table>", page, re.S).group()
+    table = re.search(rf"<h2>{re.escape(heading)}</h2>.*?</table>", page, re.S).group()
+    table = re.sub(r"</?span[^>]*>", "", table)
     return [
         [html.unescape(cell) for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row)]
         for row in re.findall(r"<tr>(.*?)</tr>", table, re.S)
@@ -112,14 +113,25 @@ def test_the_drifts_are_drawn_and_written(page: str) -> None:
         assert f">{number}</text>" in figure
 
 
+def test_who_disagrees_with_whom(page: str) -> None:
+    """On pairs from the middle on, `shared` is on the other side; `pair` never is."""
+    _, *rows = rows_below(page, "Who disagrees with whom")
+    assert rows == [
+        ["asked", "0.000", "0.000", "0.500"],
+        ["pair", "0.000", "0.000", "0.500"],
+        ["shared", "0.500", "0.500", "0.000"],
+    ]
+    assert "most often those of asked and shared (50%), least often those of asked and pair" in page
+
+
 def test_reliability_of_own_heads_and_of_the_shared_one(page: str) -> None:
-    _, *rows = rows_below(page, "Reliability")
-    counts = {"drift, own heads": 0, "drift, shared head": 0}
+    _, *rows = rows_below(page, "Reliability: is it right as often as it says?")
+    counts = {"shared + drift, own heads": 0, "shared + drift, shared head": 0}
     for row in rows:
         counts[row[0]] += int(row[-1])
     assert set(counts.values()) == {len(NAMES) * PAIRS}
     surest = {name: max(float(row[2]) for row in rows if row[0] == name) for name in counts}
-    assert surest["drift, own heads"] > surest["drift, shared head"]
+    assert surest["shared + drift, own heads"] > surest["shared + drift, shared head"]
 
 
 def test_the_most_contested_pairs_come_first(page: str) -> None:

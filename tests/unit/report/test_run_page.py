@@ -30,7 +30,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SOURCES = ("helpful", "harmless")
 DRAWS = 100
 """Draws of each comparison: enough for the least p that the verdict asks for."""
-WIDTHS = (390, 1200)
+FIGURES = 9
+WIDTHS = (390, 1280)
 """Pixels of a phone and a desktop."""
 NO_NETWORK = re.compile(r"""(?:src|href)\s*=\s*["'](?!data:|#)|url\((?!#|data:)|@import""")
 
@@ -104,7 +105,7 @@ def page(folders: list[str]) -> str:
 def test_runs_of_one_name_are_seeds_of_one_model(folders: list[str]) -> None:
     models = read_models(folders)
     assert [model.name for model in models] == [
-        *("more", "proportional", "single helpful", "single harmless")
+        *("MORE", "MultiTask", "Top (helpful)", "Top (harmless)")
     ]
     assert [len(model.runs) for model in models] == [2, 2, 1, 1]
     more = models[0]
@@ -115,17 +116,33 @@ def test_runs_of_one_name_are_seeds_of_one_model(folders: list[str]) -> None:
 
 
 def test_the_verdict_says_what_differs_and_how_surely(page: str, folders: list[str]) -> None:
-    verdict = html.unescape(re.search(r'<p class="verdict">(.*?)</p>', page, re.S).group(1))
-    assert verdict.startswith("more prefers the answer that people chose in")
-    assert "no miscalibration was found" in verdict
-    more, proportional = (model.scores for model in read_models(folders)[:2])
-    difference = compare(more, proportional, seed=0, resamples=DRAWS)["mean"]["ece"]
+    verdict = html.unescape(re.search(r'<div class="verdict">(.*?)</div>', page, re.S).group(1))
+    assert re.findall(r"<strong>(.*?)</strong>", verdict) == [
+        *("Accuracy.", "Trust.", "Beside others.", "Next.")
+    ]
+    assert "MORE, the most accurate of 2 models, agrees with people on" in verdict
+    assert "Its probabilities hold as far as these pairs tell." in verdict
+    more, multitask = (model.scores for model in read_models(folders)[:2])
+    difference = compare(more, multitask, seed=0, resamples=DRAWS)["mean"]["ece"]
     assert difference["difference"] < -0.05
-    expected = "It is better calibrated ({:+.3f}, {:+.3f} to {:+.3f}) than proportional.".format(
-        difference["difference"], *difference["ci"]
-    )
+    expected = f"it is better calibrated (ECE {difference['difference']:+.3f}) than MultiTask."
     assert expected in verdict
-    assert re.search(r"do not distinguish it from .*proportional \+ temperature\.", verdict)
+    assert "do not tell it apart from MultiTask + temperature (accuracy" in verdict
+    ends = "{:+.3f} to {:+.3f}".format(*difference["ci"])
+    assert ends in page.split("<h2>MORE minus the others, pair by pair</h2>")[1]
+
+
+def test_the_means_come_first_and_each_model_on_what_it_knows(page: str) -> None:
+    table = re.search(r"<h2>In numbers</h2>.*?</table>", page, re.S).group()
+    assert re.findall(r'<th scope="col"[^>]*>(.*?)</th>', table) == [
+        *("model", "accuracy", "ECE", "floor", "NLL")
+    ]
+    names = re.findall(r'<th scope="row(?:group)?"[^>]*>(.*?)</th>', table)
+    assert names == [
+        *("mean over sources (600 pairs)", "MORE", "MultiTask"),
+        *("helpful (300 pairs)", "MORE", "MultiTask", "Top (helpful)"),
+        *("harmless (300 pairs)", "MORE", "MultiTask", "Top (harmless)"),
+    ]
 
 
 def test_a_temperature_undoes_over_rewarding() -> None:
@@ -137,7 +154,7 @@ def test_a_temperature_undoes_over_rewarding() -> None:
 
 def test_every_figure_has_its_numbers_and_its_text(page: str) -> None:
     figures = re.findall(r"<figure .*?</details>", page, re.S)
-    assert len(figures) == 10
+    assert len(figures) == FIGURES
     for figure in figures:
         assert re.search(r'<div role="img" aria-label="[^"]{40,}">\s*<svg', figure)
         assert "<tbody>" in figure
@@ -170,11 +187,13 @@ def test_runs_that_are_not_there_or_not_of_the_same_pairs(
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: apt-get install chromium)")
 def test_a_browser_shows_it_without_a_complaint(page: str, tmp_path: Path) -> None:
-    """Opened from disk, in frames as wide as a phone and a desktop."""
+    """Opened from disk, in frames as wide as a phone and a desktop, where its first table fits."""
     measure = (
         "const page = this.contentDocument.documentElement;"
         "const svgs = page.querySelectorAll('svg').length;"
-        "document.title += `${this.width}: ${page.scrollWidth} ${svgs};`"
+        "const table = page.querySelector('.wide');"
+        "const over = table.scrollWidth - table.clientWidth;"
+        "document.title += `${this.width}: ${page.scrollWidth} ${over} ${svgs};`"
     )
     frames = [
         f'<iframe width={width} height=900 frameborder=0 onload="{measure}" '
@@ -193,11 +212,12 @@ def test_a_browser_shows_it_without_a_complaint(page: str, tmp_path: Path) -> No
         timeout=120,
     )
     assert "CONSOLE" not in shown.stderr
-    measured = re.findall(r"(\d+): (\d+) (\d+);", shown.stdout.partition("</title>")[0])
-    assert sorted(int(width) for width, _, _ in measured) == sorted(WIDTHS), shown.stderr
-    for width, needed, svgs in measured:
+    measured = re.findall(r"(\d+): (\d+) (-?\d+) (\d+);", shown.stdout.partition("</title>")[0])
+    assert sorted(int(width) for width, *_ in measured) == sorted(WIDTHS), shown.stderr
+    for width, needed, over, svgs in measured:
         assert int(needed) <= int(width)
-        assert int(svgs) == 10
+        assert int(over) <= 0
+        assert int(svgs) == FIGURES
 
 
 def test_runs_of_other_settings_are_other_models(folders: list[str], tmp_path: Path) -> None:
@@ -207,10 +227,10 @@ def test_runs_of_other_settings_are_other_models(folders: list[str], tmp_path: P
     (other / "config.yaml").write_text(yaml.safe_dump(config))
     models = read_models([folders[0], folders[1], str(other)])
     assert [len(model.runs) for model in models] == [2, 1]
-    assert [model.name for model in models] == [f"more ({folders[0]})", f"more ({other})"]
+    assert [model.name for model in models] == [f"MORE ({folders[0]})", f"MORE ({other})"]
     special = {"data": {"train_on": ["helpful"]}, "init_from": "outputs/mine"}
     (other / "config.yaml").write_text(yaml.safe_dump(special))
-    assert read_models([str(other)])[0].name == "single helpful from outputs/mine"
+    assert read_models([str(other)])[0].name == "Top (helpful) from outputs/mine"
 
 
 def test_the_page_shows_the_audit_of_the_data(page: str, tmp_path: Path) -> None:
@@ -223,7 +243,8 @@ def test_the_page_shows_the_audit_of_the_data(page: str, tmp_path: Path) -> None
     (folder / "environment.json").write_text(json.dumps(environment | {"data": {"helpful": count}}))
     audited = render_page(read_models([str(folder)]))
     tables = re.findall(r"<table>.*?</table>", audited.split("Training and test data")[1], re.S)
-    rows = [re.findall(r"<td>(.*?)</td>", table) for table in tables[:3]]
+    tables = [re.sub(r"<thead>.*</thead>|</?span[^>]*>", "", table) for table in tables]
+    rows = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", table) for table in tables[:3]]
     assert rows == [
         ["helpful", "9", "3", "11", "0", "0", "0", "2"],
         ["helpful", "24", "7", "88", "25.0%", "30.0%", "0.375 (0.165-0.646)"],
@@ -290,5 +311,5 @@ def test_a_page_about_benchmarks_alone(tmp_path: Path) -> None:
 def test_benchmarks_stand_beside_the_runs_of_a_page(folders: list[str], tmp_path: Path) -> None:
     page = render_page(read_models([folders[0], save_benchmark(tmp_path / "a", "mine")]))
     assert "<h2>Benchmarks</h2>" in page
-    assert "more prefers the answer that people chose" in page
+    assert "MORE agrees with people on" in page
     assert "<h2>Benchmarks</h2>" not in render_page(read_models([folders[0]]))

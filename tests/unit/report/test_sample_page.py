@@ -49,11 +49,17 @@ def test_the_page_says_who_gains_and_who_loses(summary: dict[str, Any]) -> None:
     assert "Chosen by worst with caution 0.5" in text
     assert "better than the mean answer for ours and worse for theirs." in text
     page = render_page(summary, "prompts: FILE")
-    assert "Who gains by which choice" in page
-    assert "-0.25 (-0.35 to -0.15)" in page
+    table = re.search(r"Who gains by which choice.*?</table>", page, re.S).group()
+    assert re.findall(r'<th scope="row">(.*?)</th>', table) == [
+        *("shared", "ours", "theirs", "others", "least")
+    ]
+    assert table.count('-0.25 <span class="interval">(-0.35 to -0.15)</span>') == 2
+    assert re.findall(r'<th scope="col">(.*?)</th>', table) == ["shared", "worst"]
     assert "Best of n by worst with caution 0.5" in page
     assert "By theirs the mean is largest for the best of 2" in page
     assert "By shared the best" not in page
+    summary["choices"][1]["caution"] = 0.5
+    assert ">worst with caution 0.5</th>" in render_page(summary, "")
     assert "<script" not in page
     assert not re.search(r'(src|href)="(?!data:)[^#]', page)
 

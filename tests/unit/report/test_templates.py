@@ -1,0 +1,36 @@
+"""How pages write numbers and tables."""
+
+from __future__ import annotations
+
+import pytest
+
+from more_ray.report.templates import render, turned
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0, "0.000"),
+        (0.00042, "0.00042"),
+        (0.6123, "0.612"),
+        (208.319, "208.3"),
+        (1234.5, "1,234"),
+        (12, "12"),
+        (None, ""),
+        ("0.612 (0.590-0.634)", '0.612 <span class="interval">(0.590-0.634)</span>'),
+        ("a < b", "a &lt; b"),
+    ],
+)
+def test_cells(value: object, shown: str) -> None:
+    rows = [{"benchmark": "", "source": "ours", "value": value}]
+    page = render("benchmarks.html.j2", title="", verdict="", rows=rows, notes=[])
+    (cell,) = [line for line in page.splitlines() if '<th scope="row">ours</th>' in line]
+    assert f">{shown}</td>" in cell
+
+
+def test_rows_become_columns() -> None:
+    rows = [{"by": "us", "gain": 1, "loss": 2}, {"by": "them", "gain": 3, "loss": 4}]
+    assert turned(rows, "by") == [
+        {"": "gain", "us": 1, "them": 3},
+        {"": "loss", "us": 2, "them": 4},
+    ]
