@@ -8,15 +8,16 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from method_figure import draw
 
 from more_ray.metrics.shown_names import shown_name
-from more_ray.report.drawing import COLOURS, INK, colour, panels, svg
+from more_ray.report.drawing import COLOURS, INK, LINE, colour, panels, svg
 
 HERE = Path(__file__).parent
-RESULTS = HERE.parents[1] / "jobs/benchmarks/results/heads_compared-12.json"
+RESULTS = HERE.parents[1] / "jobs/benchmarks/results"
 PALETTES = {
     "light": {"ink": "#1b1f24", "quiet": "#57606a", "line": "#c8ced6", "panel": "#f5f7f9"},
     "dark": {"ink": "#e6e9ec", "quiet": "#9aa4ae", "line": "#4a525b", "panel": "#1e2327"},
@@ -37,15 +38,32 @@ ROWS = (
 )
 """Of whom, by which name, and the schemes in the file: as trained, and calibrated."""
 COIN = 0.693
-TEXT = (
+LINES = (
+    (shown_name("proportional"), "proportional", "o-"),
+    (shown_name("more"), "more, by steps", "s-"),
+    (f"{DRIFT}, own head", "drift + T", "D-"),
+    ("Top", "single", "^--"),
+)
+"""Of ECE against K: names, schemes in the file, and marks."""
+COMPARED = (
     "Real preferences of five sources, 12 blocks of SmolLM2-135M, means over sources and ten "
     "samples of the training pairs. NLL with 95% intervals; ECE with the range of the ten samples."
 )
 
 
+SOURCES = (
+    "ECE against the number of sources that heads on 12 frozen blocks of SmolLM2-135M learn from, "
+    "means over sources and ten samples of the training pairs, with the range of the samples."
+)
+
+
+def rows_of(name: str) -> list[dict[str, Any]]:
+    return json.loads((RESULTS / f"{name}.json").read_text())["rows"]
+
+
 def heads_compared() -> str:
     """NLL and ECE of each scheme, from the recorded results."""
-    found = {row["scheme"]: row for row in json.loads(RESULTS.read_text())["rows"]}
+    found = {row["scheme"]: row for row in rows_of("heads_compared-12")}
     places = [place + (1 if row[0] == LEFT_OUT else 0) for place, row in enumerate(ROWS)]
     with panels(4.1, 1, 2, width=8.0, sharey=True) as (canvas, (left, right)):
         for place, (_, _, *schemes) in zip(places, ROWS, strict=True):
@@ -74,7 +92,40 @@ def heads_compared() -> str:
         handles = [left.plot([], [], mark, color=ink)[0] for mark, ink in keys]
         labels = ("as trained", "calibrated", "floor: a perfect model by chance")
         canvas.legend(handles, labels, loc="outside upper left", ncols=3)
-    return svg(canvas, TEXT)
+    return svg(canvas, COMPARED)
+
+
+def ece_versus_k() -> str:
+    """The paper's Figure 6, from the recorded results."""
+    rows = rows_of("ece_versus_k")
+    tested = dict.fromkeys(row["tested on"] for row in rows)
+    with panels(3.3, 1, len(tested), width=8.0, sharey=True) as (canvas, both):
+        for axes, which in zip(both, reversed(tested), strict=True):
+            for number, (name, scheme, mark) in enumerate(LINES):
+                mine = [row for row in rows if (row["tested on"], row["scheme"]) == (which, scheme)]
+                places = [row["K"] + 0.06 * (number - 1.5) for row in mine]
+                axes.plot(
+                    places, [row["ece"] for row in mine], mark, color=colour(number), label=name
+                )
+                for place, row in zip(places, mine, strict=True):
+                    axes.vlines(
+                        place, *map(float, row["ece of the draws"].split(" to ")),
+                        color=colour(number), linewidth=1,
+                    )  # fmt: skip
+            floors = [row for row in rows if (row["tested on"], row["scheme"]) == (which, "single")]
+            axes.fill_between(
+                [row["K"] for row in floors], [row["floor"] for row in floors],
+                color=LINE, alpha=0.5, linewidth=0, label="floor: a perfect model by chance",
+            )  # fmt: skip
+            axes.set_xticks([row["K"] for row in floors])
+            axes.set_xlabel("K, sources to learn from")
+            axes.set_title(f"test pairs of {which} sources".replace("all K sources", "all K"))
+            axes.grid(axis="y")
+        both[0].set_ylabel("ECE (range of the ten samples)")
+        both[0].set_ylim(bottom=0)
+        handles, labels = both[0].get_legend_handles_labels()
+        canvas.legend(handles, labels, loc="outside upper left", ncols=5)
+    return svg(canvas, SOURCES)
 
 
 def _mark(axes: Axes, y: float, number: int, value: float, ends: str) -> None:
@@ -82,19 +133,23 @@ def _mark(axes: Axes, y: float, number: int, value: float, ends: str) -> None:
     axes.plot(value, y, "os"[number], color=colour(number), markersize=5)
 
 
-def as_file(figure: str, palette: dict[str, str]) -> str:
-    """A figure of a page as a file of its own."""
+def as_file(figure: str, text: str, palette: dict[str, str]) -> str:
+    """A figure of a page as a file of its own, with its title."""
     figure = figure.replace("currentColor", palette["ink"])
     figure = re.sub(r"var\(--line[^)]*\)", palette["line"], figure)
     figure = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", figure)
-    return figure.replace(">", f">\n<title>{TEXT}</title>", 1)
+    return figure.replace(">", f">\n<title>{text}</title>", 1)
 
 
 def main() -> None:
     """Write all figures beside this file."""
-    compared = heads_compared()
+    compared, sources = heads_compared(), ece_versus_k()
     for name, palette in PALETTES.items():
-        figures = {"method": draw(palette), "heads-compared": as_file(compared, palette)}
+        figures = {
+            "method": draw(palette),
+            "heads-compared": as_file(compared, COMPARED, palette),
+            "ece-versus-k-heads": as_file(sources, SOURCES, palette),
+        }
         for title, figure in figures.items():
             for dim, brighter in BRIGHTER.items() if name == "dark" else ():
                 figure = figure.replace(dim, brighter)
