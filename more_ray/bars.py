@@ -19,8 +19,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-# In a notebook without ipywidgets rich would print warnings in place of bars: there it prints text.
-console = Console(force_jupyter=None if find_spec("ipywidgets") else False)
+console = Console()
+if console.is_jupyter and not find_spec("ipywidgets"):
+    # rich would print warnings in place of bars; this prints each bar once, at its end.
+    console = Console(force_jupyter=False, force_terminal=False)
 
 
 class RunProgress:

@@ -20,11 +20,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import ray
-import ray.data
+# In a notebook without ipywidgets, Ray and tqdm would each ask for it when they are imported.
+logging.getLogger("ray.widgets").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", message="IProgress not found")
 
-from more_ray import fork_server
-from more_ray.errors import UserError
+import ray  # noqa: E402
+import ray.data  # noqa: E402
+
+from more_ray import fork_server  # noqa: E402
+from more_ray.errors import UserError  # noqa: E402
 
 TOKEN_FILE = Path("~/.cache/more_ray/ray_token").expanduser()
 

@@ -56,11 +56,14 @@ def serve(path: str, listener: socket.socket) -> None:
     import select
     import shutil
     import signal
+    import warnings
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to all processes of a job
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the workers
     # DeepSpeed warns where there is no GPU.
     logging.getLogger("DeepSpeed").addFilter(lambda record: record.levelno >= logging.ERROR)
+    # From Python 3.12 on it warns of threads of imported libraries; they are idle at every fork.
+    warnings.filterwarnings("ignore", message="This process .* is multi-threaded")
     for name in MODULES:
         importlib.import_module(name)
     sys.path.pop(0)  # this process's folder
