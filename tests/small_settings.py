@@ -10,12 +10,12 @@ from more_ray import config as configs
 from more_ray.config.base import Tree
 from more_ray.config.reading import ConfigT, settings
 
+SIMULATOR: dict[str, Any] = {"data.simulator.pairs": 64, "data.simulator.test_pairs": 32}
 RUN: dict[str, Any] = {
     "data.max_pairs": 48,
     "data.test_pairs": 32,
     "data.test_fraction": 0.3,
-    "data.simulator.pairs": 64,
-    "data.simulator.test_pairs": 32,
+    **SIMULATOR,
     "train.pairs_per_source": 4,
     "train.accumulation": 1,
     "train.max_steps": 2,
@@ -28,8 +28,7 @@ SMALL: dict[type[BaseModel], dict[str, Any]] = {
     configs.CalibrationConfig: {
         "data.max_pairs": 48,
         "data.test_pairs": 32,
-        "data.simulator.pairs": 64,
-        "data.simulator.test_pairs": 32,
+        **SIMULATOR,
         "folds": 2,
         "resamples": 100,
     },
@@ -56,13 +55,12 @@ def small(config: ConfigT, home: str) -> ConfigT:
     """A copy that asks for little work; what a verb keeps at home goes to another folder."""
     changes = next((SMALL[kind] for kind in type(config).__mro__ if kind in SMALL), {})
     changes = {**changes, **_moved(config.model_dump(), home)}
+    if isinstance(config, configs.EvaluationConfig) and config.scores_pairs:
+        changes |= SIMULATOR
     if isinstance(config, configs.SweepConfig):
         changes["sizes"] = config.sizes[:1]
         lists = {key: tried for key, tried in config.space.items() if isinstance(tried, list)}
-        # Two values of the first key, so that there is something to compare.
-        changes["space"] = {
-            key: tried[: 1 + (place == 0)] for place, (key, tried) in enumerate(lists.items())
-        }
+        changes["space"] = {key: tried[:1] for key, tried in lists.items()}
     return settings(type(config), config, changes)
 
 
