@@ -91,7 +91,7 @@ FOR_EACH_ANSWER = {"answers", "scores", "ranks", "votes"}
 
 
 class DataConfig(Section):
-    renamed: ClassVar = {"pairs_per_source": "max_pairs"}
+    renamed: ClassVar[dict[str, str]] = {"pairs_per_source": "max_pairs"}
 
     root: str | None = None
     """Folder (path or URI) of `<source>.<split>.parquet|jsonl|jsonl.gz|json|csv` files."""
