@@ -1,7 +1,11 @@
-"""The notebooks of the documentation; as a script, it runs them and keeps what they show."""
+"""The notebooks of the documentation; as a script, it runs them and keeps what they show.
+
+Not what libraries log meanwhile. `python tests/notebooks.py annotators` runs one.
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,8 +31,11 @@ def run(notebook: NotebookNode, folder: str | Path) -> None:
 
 
 if __name__ == "__main__":
-    for path in NOTEBOOKS:
+    for path in (path for path in NOTEBOOKS if path.stem in sys.argv[1:] or not sys.argv[1:]):
         notebook = read(path)
         with TemporaryDirectory() as folder:
             run(notebook, folder)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.outputs = [one for one in cell.outputs if one.get("name") != "stderr"]
         nbformat.write(notebook, path)
