@@ -52,10 +52,10 @@ def test_a_pair_depends_on_nothing_but_its_arguments() -> None:
 @pytest.mark.parametrize(
     ("simulator", "digest"),
     [
-        (Simulator(), "6f95a2e0dd39659cd5ea50702474f2fec3d6b3de07d345974b50dafcbe129db6"),
+        (Simulator(), "c22a3064b0d52d63b821666815f9d854a051a583c59978f0ddfc0d063e2a2304"),
         (
             Simulator(sources=3, drift=2.0, noise=0.7, seed=5),
-            "c9721eda6d8ea853c25fe1ddcc8e3b06005e412c7b21e98f5abb453e4cd01522",
+            "ddbe50f0c9590065962d6eff709a220a2690ad65f6bf70b74951e13fa91675ab",
         ),
     ],
 )
@@ -71,6 +71,8 @@ def test_pairs_are_those_of_the_first_version(simulator: Simulator, digest: str)
                     fields["weight"],
                     fields["record"],
                 )  # which that version did not have
+                # Its last digits are the processor's.
+                fields["probability"] = round(fields["probability"], 9)
                 found.update(json.dumps(fields, sort_keys=True).encode())
     assert found.hexdigest() == digest
 
