@@ -87,7 +87,9 @@ def show(value: Any, how: Shown) -> str:
 def short(value: Any) -> str:
     if isinstance(value, list):
         return " to ".join(map(short, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4g}" if abs(value) < 1_000 else f"{value:,.0f}"
 
 
 def span(value: Sequence[float]) -> str:

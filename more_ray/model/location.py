@@ -20,6 +20,7 @@ from transformers.utils import cached_file
 
 from more_ray.config import ModelConfig
 from more_ray.errors import ModelError
+from more_ray.run_folder import holds_model, model_of
 
 PEFT_PREFIX = "base_model.model."
 """What PEFT writes before the names of the base model's modules."""
@@ -99,6 +100,8 @@ def location(config: ModelConfig) -> dict[str, Any]:
         "pretrained_model_name_or_path": path,
         "trust_remote_code": config.trust_remote_code,
     }
+    if holds_model(path) and not Path(path, "config.json").exists():
+        raise ModelError(f"model.path: {path} is a run's folder; its model is {model_of(path)}")
     if path.endswith(".gguf"):
         file = Path(path)
         if not file.is_file():

@@ -142,6 +142,14 @@ def _next(models: Sequence[Model], differences: Mapping[str, Differences], told:
     """The first of these that holds."""
     model = models[0]
     mean = model.evaluation["mean"]
+    sources = model.evaluation["sources"]
+    served = [name for name, one in sources.items() if one["accuracy_ci"][0] > 0.5]
+    opposed = [name for name, one in sources.items() if one["accuracy_ci"][1] < 0.5]
+    if served and opposed and "shared" not in model.evaluation:
+        return (
+            f"The sources disagree: it serves {listed(served)}, and prefers what {listed(opposed)} "
+            "reject. Fit a head to each source (more-ray calibrate)."
+        )
     least = mean["accuracy_ci"][0]
     more = "Train on more pairs, look for wrong labels, or start from a larger model."
     if least <= 0.5:
@@ -162,7 +170,6 @@ def _next(models: Sequence[Model], differences: Mapping[str, Differences], told:
         )
     if "shared" in model.evaluation:
         return _strangers(model)
-    sources = model.evaluation["sources"]
     if weak := [name for name, one in sources.items() if one["accuracy_ci"][0] <= 0.5]:
         return (
             f"Fit a head to each source (more-ray calibrate): on {listed(weak)} it is not shown to "

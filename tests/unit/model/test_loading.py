@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -371,3 +372,11 @@ def test_what_gets_no_gradient_from_texts_is_not_trained(tmp_path: Path) -> None
     for name, one in model.named_parameters():
         assert (one.grad is not None) == one.requires_grad, name
         assert one.requires_grad == ("language_model" in name or name == "score.weight"), name
+
+
+def test_a_runs_folder_is_not_its_model(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    expected = f"{tmp_path} is a run's folder; its model is {tmp_path / 'model'}"
+    with pytest.raises(ModelError, match=re.escape(expected)):
+        load_tokenizer(ModelConfig(path=str(tmp_path)), 64)

@@ -160,6 +160,16 @@ def test_a_source_that_it_does_not_serve() -> None:
     assert verdict([one], {})["Next"].endswith("on theirs it is not shown to beat a coin.")
 
 
+def test_sources_that_want_the_opposite() -> None:
+    """As with two groups of which a single head can serve one: on the mean it is a coin."""
+    one = model(own=measures(0.5, 0.03))
+    one.evaluation["sources"] = {"ours": measures(0.8, 0.03), "theirs": measures(0.2, 0.3)}
+    assert verdict([one], {})["Next"] == (
+        "The sources disagree: it serves ours, and prefers what theirs reject. Fit a head to each "
+        "source (more-ray calibrate)."
+    )
+
+
 @pytest.mark.parametrize(
     ("left_out", "words"),
     [
