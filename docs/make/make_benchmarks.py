@@ -37,7 +37,8 @@ def text(results: Path = RESULTS) -> str:
         content = json.loads(path.read_text())
         if kind == "measured":
             return measured(content["measured_with"])
-        return table(*TABLES[name](content["rows"])) if name in TABLES else plain(content["rows"])
+        rows = ROWS[name](content["rows"]) if name in ROWS else content["rows"]
+        return table(rows, COLUMNS[name]) if name in COLUMNS else plain(rows)
 
     return re.sub(r"\n{3,}", "\n\n", MARK.sub(filled, TEMPLATE.read_text()))
 
@@ -109,272 +110,245 @@ def microseconds(value: float) -> str:
 
 NUMBER, TEXT, THREE = "{:,}", "{}", "{:.3f}"
 Columns = Sequence[tuple[str, str, Shown]]
-Table = tuple[Sequence[Row], Columns]
 
 
-def reward_step(rows: Sequence[Row]) -> Table:
-    return rows, [
-        ("step", "step", TEXT),
-        ("steps", "steps", TEXT),
-        ("s a step", "seconds", "{:.2f}"),
-        ("pairs/s", "pairs/s", "{:.2f}"),
-        ("tokens a step", "tokens/step", "{:,.0f}"),
-        ("peak memory", "peak MiB", lambda size: f"{size / 1024:.1f} GiB"),
-        ("times ours", "times packed", "{:.2f}"),
-        ("losses differ by", "loss differs by", power),
-    ]
+REWARD_STEP: Columns = [
+    ("step", "step", TEXT),
+    ("steps", "steps", TEXT),
+    ("s a step", "seconds", "{:.2f}"),
+    ("pairs/s", "pairs/s", "{:.2f}"),
+    ("tokens a step", "tokens/step", "{:,.0f}"),
+    ("peak memory", "peak MiB", lambda size: f"{size / 1024:.1f} GiB"),
+    ("times ours", "times packed", "{:.2f}"),
+    ("losses differ by", "loss differs by", power),
+]
+PRECISION: Columns = [
+    ("precision", "precision", TEXT),
+    ("training, pairs/s", "training, pairs/s", "{:.2f}"),
+    ("times fp32", "training, times fp32", "{:.2f}"),
+    ("evaluation, pairs/s", "evaluation, pairs/s", "{:.1f}"),
+    ("times fp32", "evaluation, times fp32", "{:.2f}"),
+    ("accuracy", "accuracy", THREE),
+    ("ECE", "ece", THREE),
+    ("NLL", "nll", THREE),
+    ("scores change by, median", "scores change by, median", THREE),
+    ("spread of scores", "spread of scores", THREE),
+]
+FEATURE_PASS: Columns = [
+    ("precision", "precision", TEXT),
+    ("tokens a pair", "tokens a pair", "{:.0f}"),
+    ("this code, pairs/s", "this code, pairs/s", "{:.1f}"),
+    ("plain transformers, pairs/s", "plain, pairs/s", "{:.1f}"),
+    ("times", "times", "{:.2f}"),
+    ("scores differ by, of their spread", "differ by, of their spread", power),
+]
+RANKED_ANSWERS: Columns = [
+    ("answers", "answers", TEXT),
+    ("prompts", "prompts", TEXT),
+    ("pairs", "pairs", TEXT),
+    ("tokens, pair by pair", "tokens, pair by pair", NUMBER),
+    ("tokens, once", "tokens, once", NUMBER),
+    ("fewer", "fewer", "{:.2f} times"),
+    ("a step is faster", "times faster", "{:.2f} times"),
+]
+STEP_COST: Columns = [
+    ("step", "step", TEXT),
+    ("workers", "workers", TEXT),
+    ("pairs", "pairs", TEXT),
+    ("tokens", "tokens", NUMBER),
+    ("s", "seconds", "{:.2f}"),
+    ("ratio", "ratio", THREE),
+    ("to", "to", TEXT),
+    ("exchange alone, ms", "exchange ms", "{:.1f}"),
+]
+SOLVER: Columns = [
+    ("K", "K", NUMBER),
+    ("ours, median", "active_set, median", microseconds),
+    ("ours, gap", "active_set, gap", power),
+    ("plain Frank-Wolfe", "frank_wolfe, median", microseconds),
+    ("its gap", "frank_wolfe, gap", power),
+    ("TorchJD MGDA", "TorchJD MGDA, median", microseconds),
+    ("its gap", "TorchJD MGDA, gap", power),
+    ("quadprog", "quadprog, median", microseconds),
+    ("its gap", "quadprog, gap", power),
+]
+INGEST: Columns = [
+    ("training pairs", "pairs", NUMBER),
+    ("prepare", "prepare s", "{:.0f} s"),
+    ("pairs/s", "pairs/s", "{:,.0f}"),
+    ("peak memory, prepare", "prepare peak MiB", "{:,.0f} MiB"),
+    ("peak memory, training", "train peak MiB", "{:,.0f} MiB"),
+    ("share of a step that waits for data", "waits for data", "{:.1%}"),
+]
+STARTUP: Columns = [
+    ("", "run", TEXT),
+    ("to the first step", "to the first step, s", "{:.1f} s"),
+    ("to the end", "to the end, s", "{:.1f} s"),
+    ("processor time of all processes", "processor, s", "{:.1f} s"),
+]
+KILLS: Columns = [
+    ("kills", "kills", TEXT),
+    ("of the whole job", "job", TEXT),
+    ("of a worker", "worker", TEXT),
+    ("of a process that makes batches", "data", TEXT),
+    ("undisturbed", "undisturbed s", "{:.0f} s"),
+    ("killed", "killed s", "{:.0f} s"),
+    ("lost a kill", "lost s a kill", "{:.1f} s"),
+    ("steps", "steps", TEXT),
+    ("done again", "steps done again", TEXT),
+    ("same weights", "same weights", lambda same: "bit for bit" if same else "no"),
+]
+SAMPLING: Columns = [
+    ("way", "sampling", TEXT),
+    ("answers", "samples", TEXT),
+    ("tokens/s", "tokens/s", "{:.0f}"),
+    ("times one by one", "times one by one", "{:.1f}"),
+    ("answers the same as the shared cache's", "same samples", "{:.0%}"),
+]
+PEERS: Columns = [
+    ("tool", "version", TEXT),
+    ("asked", "asked", TEXT),
+    ("texts", "texts", TEXT),
+    ("largest difference", "largest difference", power),
+    ("spread of the scores", "spread of scores", "{:.2f}"),
+]
+PEERS_REWARDBENCH: Columns = [
+    ("model", "model", TEXT),
+    ("tool", "tool", TEXT),
+    ("pairs", "pairs", TEXT),
+    ("largest difference", "largest difference", power),
+    ("spread of the scores", "spread of scores", "{:.2f}"),
+]
+HEADS_COMPARED: Columns = [
+    ("way", "scheme", TEXT),
+    ("accuracy", "accuracy", THREE),
+    ("95%", "accuracy, 95%", TEXT),
+    ("NLL", "nll", THREE),
+    ("95%", "nll, 95%", TEXT),
+    ("ECE", "ece", THREE),
+    ("of the samples", "ece of the draws", TEXT),
+    ("floor", "floor", THREE),
+]
+DIFFERENCES: Columns = [
+    ("way", "way", TEXT),
+    ("less", "less", TEXT),
+    ("accuracy", "accuracy", "{:+.3f}"),
+    ("95%", "accuracy, 95%", TEXT),
+    ("NLL", "nll", "{:+.3f}"),
+    ("95%", "nll, 95%", TEXT),
+    ("ECE", "ece", "{:+.3f}"),
+    ("95%", "ece, 95%", TEXT),
+]
+FURTHER: Columns = [
+    ("test set", "set", TEXT),
+    ("pairs", "pairs", TEXT),
+    ("head", "head", TEXT),
+    ("accuracy", "accuracy", THREE),
+    ("ECE", "ece", THREE),
+    ("NLL", "nll", THREE),
+]
+WHEN_MORE_CALIBRATES: Columns = [
+    ("world", "world", TEXT),
+    ("B", "B", TEXT),
+    ("scheme", "scheme", TEXT),
+    ("learning rate", "lr", "{:g}"),
+    ("NLL", "nll", THREE),
+    ("95%", "nll, 95%", span),
+    ("ECE", "ece", THREE),
+    ("95%", "ece, 95%", span),
+    ("accuracy", "accuracy", THREE),
+]
+CHOICES_RULES: Columns = [
+    ("drift", "drift", TEXT),
+    ("pairs a source", "pairs", TEXT),
+    ("best by", "best by", TEXT),
+    ("least pleased of a prompt, less `shared`'s", "least, by prompt, less shared's", TEXT),
+    ("mean of sources, less `shared`'s", "mean of sources, less shared's", TEXT),
+]
+CHOICES_CAUTION: Columns = [
+    ("features", "features", TEXT),
+    ("pairs a source", "pairs", TEXT),
+    ("qualities rare in training", "rare", lambda rare: "yes" if rare else "no"),
+    ("caution", "caution", TEXT),
+    ("everybody's true reward, less without", "everybody, less without", TEXT),
+    ("mean of sources, less without", "mean of sources, less without", TEXT),
+]
+SOFT_LABELS: Columns = [
+    ("votes a pair", "votes", TEXT),
+    ("labels", "labels", TEXT),
+    ("to truth", "to truth", THREE),
+    ("95%", "to truth, 95%", span),
+    ("accuracy", "accuracy", THREE),
+    ("95%", "accuracy, 95%", span),
+]
+
+COLUMNS: dict[str, Columns] = {
+    "reward_step": REWARD_STEP,
+    "precision": PRECISION,
+    "feature_pass": FEATURE_PASS,
+    "ranked_answers": RANKED_ANSWERS,
+    "step_cost": STEP_COST,
+    "solver": SOLVER,
+    "ingest": INGEST,
+    "startup": STARTUP,
+    "kills": KILLS,
+    "sampling": SAMPLING,
+    "peers": PEERS,
+    "peers-rewardbench": PEERS_REWARDBENCH,
+    "heads_compared-12": HEADS_COMPARED,
+    "heads_compared-12-differences": DIFFERENCES,
+    "heads_compared-12-further": FURTHER,
+    "heads_compared-30": HEADS_COMPARED,
+    "heads_compared-30-differences": DIFFERENCES,
+    "heads_compared-30-further": FURTHER,
+    "when_more_calibrates": WHEN_MORE_CALIBRATES,
+    "choices-rules": CHOICES_RULES,
+    "choices-caution": CHOICES_CAUTION,
+    "soft_labels": SOFT_LABELS,
+}
+"""The columns of a file that are shown; of all others, all."""
 
 
-def precision(rows: Sequence[Row]) -> Table:
-    return rows, [
-        ("precision", "precision", TEXT),
-        ("training, pairs/s", "training, pairs/s", "{:.2f}"),
-        ("times fp32", "training, times fp32", "{:.2f}"),
-        ("evaluation, pairs/s", "evaluation, pairs/s", "{:.1f}"),
-        ("times fp32", "evaluation, times fp32", "{:.2f}"),
-        ("accuracy", "accuracy", THREE),
-        ("ECE", "ece", THREE),
-        ("NLL", "nll", THREE),
-        ("scores change by, median", "scores change by, median", THREE),
-        ("spread of scores", "spread of scores", THREE),
-    ]
-
-
-def feature_pass(rows: Sequence[Row]) -> Table:
-    return rows, [
-        ("precision", "precision", TEXT),
-        ("tokens a pair", "tokens a pair", "{:.0f}"),
-        ("this code, pairs/s", "this code, pairs/s", "{:.1f}"),
-        ("plain transformers, pairs/s", "plain, pairs/s", "{:.1f}"),
-        ("times", "times", "{:.2f}"),
-        ("scores differ by, of their spread", "differ by, of their spread", power),
-    ]
-
-
-def ranked_answers(rows: Sequence[Row]) -> Table:
-    return rows, [
-        ("answers", "answers", TEXT),
-        ("prompts", "prompts", TEXT),
-        ("pairs", "pairs", TEXT),
-        ("tokens, pair by pair", "tokens, pair by pair", NUMBER),
-        ("tokens, once", "tokens, once", NUMBER),
-        ("fewer", "fewer", "{:.2f} times"),
-        ("a step is faster", "times faster", "{:.2f} times"),
-    ]
-
-
-def step_cost(rows: Sequence[Row]) -> Table:
-    return rows, [
-        ("step", "step", TEXT),
-        ("workers", "workers", TEXT),
-        ("pairs", "pairs", TEXT),
-        ("tokens", "tokens", NUMBER),
-        ("s", "seconds", "{:.2f}"),
-        ("ratio", "ratio", THREE),
-        ("to", "to", TEXT),
-        ("exchange alone, ms", "exchange ms", "{:.1f}"),
-    ]
-
-
-def solver(rows: Sequence[Row]) -> Table:
+def solver(rows: Sequence[Row]) -> Sequence[Row]:
     by_K: dict[int, Row] = {}
     for row in rows:
         of_K = by_K.setdefault(row["K"], {"K": row["K"]})
         of_K[f"{row['solver']}, median"] = row["median us"]
         of_K[f"{row['solver']}, gap"] = row["largest relative gap"]
-    return list(by_K.values()), [
-        ("K", "K", NUMBER),
-        ("ours, median", "active_set, median", microseconds),
-        ("ours, gap", "active_set, gap", power),
-        ("plain Frank-Wolfe", "frank_wolfe, median", microseconds),
-        ("its gap", "frank_wolfe, gap", power),
-        ("TorchJD MGDA", "TorchJD MGDA, median", microseconds),
-        ("its gap", "TorchJD MGDA, gap", power),
-        ("quadprog", "quadprog, median", microseconds),
-        ("its gap", "quadprog, gap", power),
-    ]
+    return list(by_K.values())
 
 
-def ingest(rows: Sequence[Row]) -> Table:
-    return rows, [
-        ("training pairs", "pairs", NUMBER),
-        ("prepare", "prepare s", "{:.0f} s"),
-        ("pairs/s", "pairs/s", "{:,.0f}"),
-        ("peak memory, prepare", "prepare peak MiB", "{:,.0f} MiB"),
-        ("peak memory, training", "train peak MiB", "{:,.0f} MiB"),
-        ("share of a step that waits for data", "waits for data", "{:.1%}"),
-    ]
+def startup(rows: Sequence[Row]) -> Sequence[Row]:
+    return [row for row in rows if row["run"] == "median"]
 
 
-def startup(rows: Sequence[Row]) -> Table:
-    return [row for row in rows if row["run"] == "median"], [
-        ("", "run", TEXT),
-        ("to the first step", "to the first step, s", "{:.1f} s"),
-        ("to the end", "to the end, s", "{:.1f} s"),
-        ("processor time of all processes", "processor, s", "{:.1f} s"),
-    ]
-
-
-def kills(rows: Sequence[Row]) -> Table:
-    return rows, [
-        ("kills", "kills", TEXT),
-        ("of the whole job", "job", TEXT),
-        ("of a worker", "worker", TEXT),
-        ("of a process that makes batches", "data", TEXT),
-        ("undisturbed", "undisturbed s", "{:.0f} s"),
-        ("killed", "killed s", "{:.0f} s"),
-        ("lost a kill", "lost s a kill", "{:.1f} s"),
-        ("steps", "steps", TEXT),
-        ("done again", "steps done again", TEXT),
-        ("same weights", "same weights", lambda same: "bit for bit" if same else "no"),
-    ]
-
-
-def sampling(rows: Sequence[Row]) -> Table:
-    return rows, [
-        ("way", "sampling", TEXT),
-        ("answers", "samples", TEXT),
-        ("tokens/s", "tokens/s", "{:.0f}"),
-        ("times one by one", "times one by one", "{:.1f}"),
-        ("answers the same as the shared cache's", "same samples", "{:.0%}"),
-    ]
-
-
-def peers(rows: Sequence[Row]) -> Table:
-    return rows, [
-        ("tool", "version", TEXT),
-        ("asked", "asked", TEXT),
-        ("texts", "texts", TEXT),
-        ("largest difference", "largest difference", power),
-        ("spread of the scores", "spread of scores", "{:.2f}"),
-    ]
-
-
-def peers_rewardbench(rows: Sequence[Row]) -> Table:
-    return rows, [
-        ("model", "model", TEXT),
-        ("tool", "tool", TEXT),
-        ("pairs", "pairs", TEXT),
-        ("largest difference", "largest difference", power),
-        ("spread of the scores", "spread of scores", "{:.2f}"),
-    ]
-
-
-def heads_compared(rows: Sequence[Row]) -> Table:
-    return rows, [
-        ("way", "scheme", TEXT),
-        ("accuracy", "accuracy", THREE),
-        ("95%", "accuracy, 95%", TEXT),
-        ("NLL", "nll", THREE),
-        ("95%", "nll, 95%", TEXT),
-        ("ECE", "ece", THREE),
-        ("of the samples", "ece of the draws", TEXT),
-        ("floor", "floor", THREE),
-    ]
-
-
-def differences(rows: Sequence[Row]) -> Table:
-    return rows, [
-        ("way", "way", TEXT),
-        ("less", "less", TEXT),
-        ("accuracy", "accuracy", "{:+.3f}"),
-        ("95%", "accuracy, 95%", TEXT),
-        ("NLL", "nll", "{:+.3f}"),
-        ("95%", "nll, 95%", TEXT),
-        ("ECE", "ece", "{:+.3f}"),
-        ("95%", "ece, 95%", TEXT),
-    ]
-
-
-def further(rows: Sequence[Row]) -> Table:
-    return rows, [
-        ("test set", "set", TEXT),
-        ("pairs", "pairs", TEXT),
-        ("head", "head", TEXT),
-        ("accuracy", "accuracy", THREE),
-        ("ECE", "ece", THREE),
-        ("NLL", "nll", THREE),
-    ]
-
-
-def when_more_calibrates(rows: Sequence[Row]) -> Table:
+def when_more_calibrates(rows: Sequence[Row]) -> Sequence[Row]:
     """Each world, B and scheme at the learning rate by which its NLL is least."""
     best: dict[tuple[Any, ...], Row] = {}
     for row in rows:
         cell = row["world"], row["B"], row["scheme"]
         if cell not in best or row["nll"] < best[cell]["nll"]:
             best[cell] = row
-    return list(best.values()), [
-        ("world", "world", TEXT),
-        ("B", "B", TEXT),
-        ("scheme", "scheme", TEXT),
-        ("learning rate", "lr", "{:g}"),
-        ("NLL", "nll", THREE),
-        ("95%", "nll, 95%", span),
-        ("ECE", "ece", THREE),
-        ("95%", "ece, 95%", span),
-        ("accuracy", "accuracy", THREE),
-    ]
+    return list(best.values())
 
 
-def choices_rules(rows: Sequence[Row]) -> Table:
-    return [row for row in rows if row["best by"] != "shared"], [
-        ("drift", "drift", TEXT),
-        ("pairs a source", "pairs", TEXT),
-        ("best by", "best by", TEXT),
-        ("least pleased of a prompt, less `shared`'s", "least, by prompt, less shared's", TEXT),
-        ("mean of sources, less `shared`'s", "mean of sources, less shared's", TEXT),
-    ]
+def choices_rules(rows: Sequence[Row]) -> Sequence[Row]:
+    return [row for row in rows if row["best by"] != "shared"]
 
 
-def choices_caution(rows: Sequence[Row]) -> Table:
+def choices_caution(rows: Sequence[Row]) -> Sequence[Row]:
     """The best of 64, with some caution."""
-    return [row for row in rows if row["samples"] == 64 and row["caution"]], [
-        ("features", "features", TEXT),
-        ("pairs a source", "pairs", TEXT),
-        ("qualities rare in training", "rare", lambda rare: "yes" if rare else "no"),
-        ("caution", "caution", TEXT),
-        ("everybody's true reward, less without", "everybody, less without", TEXT),
-        ("mean of sources, less without", "mean of sources, less without", TEXT),
-    ]
+    return [row for row in rows if row["samples"] == 64 and row["caution"]]
 
 
-def soft_labels(rows: Sequence[Row]) -> Table:
-    return rows, [
-        ("votes a pair", "votes", TEXT),
-        ("labels", "labels", TEXT),
-        ("to truth", "to truth", THREE),
-        ("95%", "to truth, 95%", span),
-        ("accuracy", "accuracy", THREE),
-        ("95%", "accuracy, 95%", span),
-    ]
-
-
-TABLES: dict[str, Callable[[Sequence[Row]], Table]] = {
-    "reward_step": reward_step,
-    "precision": precision,
-    "feature_pass": feature_pass,
-    "ranked_answers": ranked_answers,
-    "step_cost": step_cost,
+ROWS: dict[str, Callable[[Sequence[Row]], Sequence[Row]]] = {
     "solver": solver,
-    "ingest": ingest,
     "startup": startup,
-    "kills": kills,
-    "sampling": sampling,
-    "peers": peers,
-    "peers-rewardbench": peers_rewardbench,
-    "heads_compared-12": heads_compared,
-    "heads_compared-12-differences": differences,
-    "heads_compared-12-further": further,
-    "heads_compared-30": heads_compared,
-    "heads_compared-30-differences": differences,
-    "heads_compared-30-further": further,
     "when_more_calibrates": when_more_calibrates,
     "choices-rules": choices_rules,
     "choices-caution": choices_caution,
-    "soft_labels": soft_labels,
 }
-"""Which rows and columns of a file are shown; of all others, all."""
+"""What is made of the rows of a file first; of all others, nothing."""
 
 
 if __name__ == "__main__":
