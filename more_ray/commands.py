@@ -17,7 +17,7 @@ from typing import Any
 from more_ray import api
 from more_ray import config as configs
 from more_ray.cli import HELP, load_config, refuse, user_errors
-from more_ray.config.reading import ready_configs
+from more_ray.config.reading import READY
 from more_ray.errors import UserError
 
 
@@ -260,5 +260,5 @@ VERBS: dict[str, tuple[type[configs.Section], Callable[[Any], None]]] = {
     "report": (configs.ReportConfig, report),
 }
 """By name: the type of the settings, and the function that runs the verb."""
-BEGINS_WITH = {"demo": [f"--config={ready_configs()['quickstart']}"]}
+BEGINS_WITH = {"demo": [f"--config={READY / 'quickstart.yaml'}"]}
 """Arguments of a verb that come before those of its user."""

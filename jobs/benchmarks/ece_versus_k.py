@@ -18,12 +18,11 @@ from typing import Any
 
 import ray
 from frozen import Data, hidden_states
-from heads_compared import HeadsBenchmark, best_lr, one_draw, summary
+from heads_compared import HeadsBenchmark, all_draws, best_lrs, summary
 from heads_schemes import Deltas
 from record import record
 
 FEWEST = 2
-BY_STEPS = ("more", "uniform")
 SHOWN = (
     *("uniform", "proportional", "proportional + T", "more, by steps", "more, by steps + T"),
     *("uniform, by steps", "single", "single + T", "averaging + T"),
@@ -33,33 +32,17 @@ SHOWN = (
 
 def main() -> None:
     from more_ray.cli import load_config
-    from more_ray.cluster import session, worker_environment
+    from more_ray.cluster import session
 
     config = load_config(HeadsBenchmark, sys.argv[1:], __doc__ or "")
     with session(2, False):
         data = hidden_states(config)
         started = time.perf_counter()
-        environment = {"env_vars": worker_environment(False) | {"OMP_NUM_THREADS": "1"}}
-        draw_once = ray.remote(one_draw).options(num_cpus=1, runtime_env=environment)
-        chosen = ray.remote(best_lr).options(num_cpus=1, runtime_env=environment)
-        parts = {count: first_sources(data, count) for count in range(FEWEST, len(data.names) + 1)}
+        counts = range(FEWEST, len(data.names) + 1)
+        parts = {count: first_sources(data, count) for count in counts}
         stored = {count: ray.put(part) for count, part in parts.items()}
-        lrs = {
-            count: dict(
-                zip(
-                    BY_STEPS,
-                    ray.get([chosen.remote(part, config, scheme) for scheme in BY_STEPS]),
-                    strict=True,
-                )
-            )
-            for count, part in stored.items()
-        }
-        asked = {
-            count: [
-                draw_once.remote(part, config, draw, lrs[count]) for draw in range(config.draws)
-            ]
-            for count, part in stored.items()
-        }
+        lrs = {count: best_lrs(part, config) for count, part in stored.items()}
+        asked = {count: all_draws(part, config, lrs[count]) for count, part in stored.items()}
         rows = []
         for count, part in parts.items():
             draws = [draw.deltas for draw in ray.get(asked[count])]

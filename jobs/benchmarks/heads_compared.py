@@ -41,6 +41,8 @@ from pydantic import Field
 from record import record
 
 RESAMPLES = 2_000
+BY_STEPS = ("more", "uniform")
+"""The schemes that are trained by steps."""
 
 
 class HeadsBenchmark(TrunkSettings):
@@ -54,7 +56,7 @@ class HeadsBenchmark(TrunkSettings):
 
 def main() -> None:
     from more_ray.cli import load_config
-    from more_ray.cluster import session, worker_environment
+    from more_ray.cluster import session
 
     config = load_config(HeadsBenchmark, sys.argv[1:], __doc__ or "")
     with session(2, False):
@@ -62,15 +64,8 @@ def main() -> None:
         data = hidden_states(config, config.benchmarks)
         passed = time.perf_counter()
         shared = ray.put(data)
-        environment = {"env_vars": worker_environment(False) | {"OMP_NUM_THREADS": "1"}}
-        draw_once = ray.remote(one_draw).options(num_cpus=1, runtime_env=environment)
-        chosen = ray.remote(best_lr).options(num_cpus=1, runtime_env=environment)
-        schemes = ("more", "uniform")
-        found = ray.get([chosen.remote(shared, config, scheme) for scheme in schemes])
-        lrs = dict(zip(schemes, found, strict=True))
-        draws = ray.get(
-            [draw_once.remote(shared, config, draw, lrs) for draw in range(config.draws)]
-        )
+        lrs = best_lrs(shared, config)
+        draws = ray.get(all_draws(shared, config, lrs))
         fitted = time.perf_counter()
     deltas = [draw.deltas for draw in draws]
     layers = config.model.layers or "all"
@@ -87,6 +82,26 @@ def main() -> None:
     record(f"heads_compared-{layers}-differences", settings, differences(data, deltas))
     if data.further:
         record(f"heads_compared-{layers}-further", settings, further_rows(data, draws))
+
+
+def best_lrs(data: ray.ObjectRef, config: HeadsBenchmark) -> dict[str, float]:
+    """The learning rate of each scheme that is trained by steps."""
+    found = ray.get([_task(best_lr).remote(data, config, scheme) for scheme in BY_STEPS])
+    return dict(zip(BY_STEPS, found, strict=True))
+
+
+def all_draws(
+    data: ray.ObjectRef, config: HeadsBenchmark, lrs: dict[str, float]
+) -> list[ray.ObjectRef]:
+    return [_task(one_draw).remote(data, config, draw, lrs) for draw in range(config.draws)]
+
+
+def _task(function: Any) -> Any:
+    """A Ray task of one core."""
+    from more_ray.cluster import worker_environment
+
+    environment = {"env_vars": worker_environment(False) | {"OMP_NUM_THREADS": "1"}}
+    return ray.remote(function).options(num_cpus=1, runtime_env=environment)
 
 
 @dataclass(frozen=True)

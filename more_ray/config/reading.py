@@ -88,9 +88,9 @@ def read_file(name: str | Path, folder: Path = Path(), extended_by: tuple[Path, 
     Raises:
         UserError: there is no such file, or it is not YAML.
     """
-    path, ready = folder / name, ready_configs()
-    if str(name) in ready and not path.is_file():
-        path = ready[str(name)]
+    path = folder / name
+    ready = {} if path.is_file() else ready_configs()
+    path = ready.get(str(name), path)
     try:
         tree = parse_yaml(path.expanduser().read_text(encoding="utf-8"), str(path))
     except OSError as error:

@@ -100,8 +100,6 @@ def location(config: ModelConfig) -> dict[str, Any]:
         "pretrained_model_name_or_path": path,
         "trust_remote_code": config.trust_remote_code,
     }
-    if holds_model(path) and not Path(path, "config.json").exists():
-        raise ModelError(f"model.path: {path} is a run's folder; its model is {model_of(path)}")
     if path.endswith(".gguf"):
         file = Path(path)
         if not file.is_file():
@@ -179,4 +177,6 @@ def _stored(found: dict[str, Any], name: str) -> Path | None:
 
 
 def cannot_load(config: ModelConfig, error: Exception) -> str:
+    if holds_model(config.path) and not Path(config.path, "config.json").exists():
+        return f"model.path: {config.path} is a run's folder; its model is {model_of(config.path)}"
     return f"model.path: cannot load {config.path}: {str(error).strip().splitlines()[0]}"
