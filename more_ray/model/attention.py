@@ -22,6 +22,7 @@ from transformers import AttentionInterface, PreTrainedModel
 
 from more_ray.data.layout import Layout
 from more_ray.data.packing import PackedAnswers
+from more_ray.model.onednn import filled_up
 from more_ray.model.prompt_cache import Beginning
 
 # cuDNN prepares a kernel for every new shape, and nearly every prompt has a new shape.
@@ -54,6 +55,8 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """Attention of each answer in `[1, heads, T, head_dim]`; returns `[1, T, heads, head_dim]`.
 
+    Tokens after the last answer fill the batch up; they see nothing.
+
     Args:
         beginnings: how each segment begins; empty where no prompt is kept.
 
@@ -84,7 +87,10 @@ def packed_attention(
         for shared, (first, *further) in packed.segments
         for tokens in (shared + first, *further)
     ]
-    parts = zip(*(tensor.split(cuts, dim=2) for tensor in (query, key, value)), strict=True)
+    filling = query.shape[2] - sum(cuts)
+    parts = zip(
+        *(tensor.split([*cuts, filling], dim=2) for tensor in (query, key, value)), strict=True
+    )
     outputs = []
     for (shared, (_, *further)), beginning in zip_longest(packed.segments, beginnings):
         first_query, first_key, first_value = next(parts)
@@ -100,6 +106,7 @@ def packed_attention(
             seen_key = torch.cat([first_key[:, :, :shared], own_key], dim=2)
             seen_value = torch.cat([first_value[:, :, :shared], own_value], dim=2)
             outputs.append(attend_last(own_query, seen_key, seen_value))
+    outputs.append(torch.zeros_like(next(parts)[0]))
     return torch.cat(outputs, dim=2).to(dtype).transpose(1, 2).contiguous(), None
 
 
@@ -185,17 +192,23 @@ def packed_hidden_states(
         beginnings: as in `packed_attention`, which alone can read and keep prompts. The batch has
             no tokens of a prompt that is continued.
     """
-    position_ids_T = batch.position_ids_T
+    input_ids_T, position_ids_T = batch.input_ids_T, batch.position_ids_T
     if beginnings:
         before_P = torch.tensor([one.before if one else 0 for one in beginnings])
         tokens_P = torch.tensor([sum(segment.parts) for segment in batch.segments])
         position_ids_T = position_ids_T + before_P.repeat_interleave(tokens_P).to(
             position_ids_T.device
         )
+    tokens = len(input_ids_T)
+    filling = filled_up(tokens, model) - tokens
+    if filling and model.config._attn_implementation == PACKED_ATTENTION:
+        input_ids_T, position_ids_T = (
+            F.pad(one, (0, filling)) for one in (input_ids_T, position_ids_T)
+        )
     return model.base_model(
-        input_ids=batch.input_ids_T[None],
+        input_ids=input_ids_T[None],
         position_ids=position_ids_T[None],
         use_cache=False,
         packed=batch.layout,
         beginnings=beginnings,
-    ).last_hidden_state[0]
+    ).last_hidden_state[0, :tokens]

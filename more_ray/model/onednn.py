@@ -1,22 +1,28 @@
-"""Linear layers in fp32 on AMD processors, by oneDNN instead of MKL.
+"""Linear layers by oneDNN: in fp32 on AMD processors instead of MKL, in bf16 on any CPU.
 
 PyTorch multiplies fp32 matrices with Intel's MKL, which leaves half of an AMD processor's vectors
 unused (AVX2 instead of AVX-512). oneDNN, which comes with PyTorch as well, uses all of them
 (`jobs/benchmarks/linear.py`).
+
+For every new number of rows it makes a kernel of its own, which takes a millisecond and more than a
+megabyte, so a batch is filled up to one of a few numbers.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 LEAST_WEIGHTS = 2**16
 """Of a layer: in a smaller one, calling from Python costs more than is gained."""
 
 
+@cache
 def mkl_is_slow() -> bool:
     """Whether MKL uses half of this processor's vectors."""
     if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
@@ -27,6 +33,14 @@ def mkl_is_slow() -> bool:
         and cpuinfo.exists()
         and "AuthenticAMD" in cpuinfo.read_text()
     )
+
+
+def filled_up(tokens: int, model: PreTrainedModel) -> int:
+    """How many tokens a batch should have instead: at most 1/32 more, or 7."""
+    by_mkl = torch.float64, *(() if mkl_is_slow() else (torch.float32,))
+    by_onednn = model.device.type == "cpu" and model.dtype not in by_mkl
+    step = max(8, 2 ** (tokens.bit_length() - 6)) if by_onednn else 1
+    return -(-tokens // step) * step
 
 
 def use_onednn(model: nn.Module) -> None:

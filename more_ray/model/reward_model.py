@@ -37,7 +37,7 @@ class RewardModel(nn.Module):
             self._own_attention = "sdpa" if classifier._supports_sdpa else "eager"
         self._short_positions = short_positions(classifier.config)
         self._last: Tensor | None = None
-        self._tokens = 0
+        self._rows = 0
         for mlp in _last_block_mlp(classifier):
             mlp.register_forward_pre_hook(self._only_last_tokens)
             mlp.register_forward_hook(self._all_tokens)
@@ -96,7 +96,6 @@ class RewardModel(nn.Module):
         last_A = batch.last_A
         # Blocks that are computed again in the backward pass must meet the same `_last`.
         self._last = last_A if self._short_positions is None else None
-        self._tokens = len(batch.input_ids_T)
         return packed_hidden_states(self.classifier, batch, beginnings)[last_A]
 
     def _padded(self, batch: PackedAnswers) -> Tensor:
@@ -109,13 +108,16 @@ class RewardModel(nn.Module):
 
     def _only_last_tokens(self, mlp: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
         """Give the last block's MLP the scored tokens only: nothing else of its output is used."""
-        return inputs if self._last is None else (inputs[0][:, self._last],)
+        if self._last is None:
+            return inputs
+        self._rows = inputs[0].shape[1]
+        return (inputs[0][:, self._last],)
 
     def _all_tokens(self, mlp: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
         """Put the MLP's few outputs where the residual stream expects them."""
         if self._last is None:
             return output
-        return output.new_zeros(1, self._tokens, output.shape[-1]).index_copy(1, self._last, output)
+        return output.new_zeros(1, self._rows, output.shape[-1]).index_copy(1, self._last, output)
 
 
 class ScoreHead(nn.Linear):
