@@ -25,7 +25,7 @@ from more_ray.cluster import RETRIES, uses_gpu, worker_options
 from more_ray.config import ModelConfig
 from more_ray.data.prepare import digest
 from more_ray.data.prepared import TOKENS, Prepared, Split
-from more_ray.device import SCORING_TOKENS, use_threads
+from more_ray.device import SCORING_TOKENS, made_apart, use_threads
 from more_ray.errors import DataError
 from more_ray.evaluate.pairs import batches_of_like_length, pack_rows
 from more_ray.model.dtype import DTYPES, choose_dtype
@@ -172,7 +172,8 @@ class FeatureBlock:
         use_threads(one.workers)
         self._prepared, self._device, self._folder = Prepared.open(prepared), device, folder
         self._tokens = one.batch_tokens or SCORING_TOKENS[device]
-        self._model = load_trunk(one.model, prepared_tokenizer(self._prepared), dtype, device)
+        tokenizer = prepared_tokenizer(self._prepared)
+        self._model = made_apart(lambda: load_trunk(one.model, tokenizer, dtype, device))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, NDArray[np.int64]]:
         (block,) = batch["block"]

@@ -10,7 +10,7 @@ import ray
 
 from more_ray.cluster import uses_gpu, worker_options
 from more_ray.config import EvaluationConfig, ModelConfig
-from more_ray.device import use_threads
+from more_ray.device import made_apart, use_threads
 from more_ray.model.loading import load_reward_model, load_reward_tokenizer
 
 
@@ -21,7 +21,7 @@ class ScoringActor:
         self._device = device
         use_threads(workers)
         tokenizer = load_reward_tokenizer(model, max_length)
-        self._model = load_reward_model(model, tokenizer, device)
+        self._model = made_apart(lambda: load_reward_model(model, tokenizer, device))
 
     def __call__(self, rows: pa.Table) -> pa.Table:
         raise NotImplementedError

@@ -15,7 +15,7 @@ from more_ray.calibrate.opinions import Opinion, Opinions
 from more_ray.calibrate.populations import ByPopulation, populations_of
 from more_ray.config.serve import ServeConfig
 from more_ray.data.rejects import InvalidRecord, Reason
-from more_ray.device import SCORING_TOKENS, use_threads
+from more_ray.device import SCORING_TOKENS, made_apart, use_threads
 from more_ray.model.scorer import Answers, Features, Scorer, joined
 from more_ray.serve.api import NotFiniteError, make_api
 from more_ray.serve.as_vllm import ClassifyRequest, tokens_of
@@ -39,7 +39,9 @@ class RewardService:
         self._config = config
         self._digest = digest
         self._listener: Listener | None = None
-        self._scorer = Scorer(config.model, config.max_length, device, config.prompt_cache_mib)
+        self._scorer = made_apart(
+            lambda: Scorer(config.model, config.max_length, device, config.prompt_cache_mib)
+        )
         self._populations = populations_of(config.model, self._scorer.classifier)
         self._batches: Batches[Answers, Features] = Batches(
             self._compute, config.batch_tokens or SCORING_TOKENS[device]

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from more_ray import storage
-from more_ray.device import begun_on_gpu
+from more_ray.device import begun_on_gpu, made_apart
 from more_ray.errors import UserError
 from more_ray.run_folder import DEVICE
 
@@ -44,3 +48,34 @@ def test_it_does_not_go_on_elsewhere(
 ) -> None:
     with pytest.raises(UserError, match=f"train.use_gpu: the work in {tmp_path} was .*{message}"):
         begun(tmp_path, began, wanted, available)
+
+
+def threads() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+def helpers_left() -> None:
+    """In a new process: ends well where loading has helper threads and leaves none."""
+    import torch
+
+    torch.set_num_threads(4)
+    x = torch.ones(2_000_000)
+    before = threads()
+    total, during = made_apart(lambda: (x.sum(), threads()))
+    assert total == 2_000_000
+    assert during >= before + 3
+    until = time.monotonic() + 30
+    while threads() > before and time.monotonic() < until:
+        time.sleep(0.01)
+    assert threads() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the threads of Linux")
+def test_a_model_that_was_made_apart_leaves_no_helpers() -> None:
+    code = "import test_device; test_device.helpers_left()"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent)
+
+
+def test_what_was_made_apart_may_fail() -> None:
+    with pytest.raises(ZeroDivisionError):
+        made_apart(lambda: 1 // 0)

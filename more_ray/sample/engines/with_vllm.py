@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -47,11 +48,13 @@ def open_engine(policy: PolicyConfig, sampling: SamplingConfig, gpus: float) -> 
         **device,
         **policy.engine_args,
     }
+    # vLLM ties the helpers of the thread that loads to cores; another thread runs a fifth slower.
+    thread = ThreadPoolExecutor(1)
     try:
-        llm = LLM(policy.path, **arguments)
+        llm = thread.submit(LLM, policy.path, **arguments).result()
     except Exception as error:  # of pydantic, torch, transformers or its own
         raise UserError(f"policy: vllm cannot load {policy.path}: {last_line(error)}") from error
-    return InProcess(llm, load_tokenizer(policy, sampling.max_prompt_tokens), sampling)
+    return InProcess(llm, thread, load_tokenizer(policy, sampling.max_prompt_tokens), sampling)
 
 
 def record(policy: PolicyConfig, gpus: float) -> EngineRecord:
@@ -81,12 +84,17 @@ def _version() -> str:
 
 
 class InProcess:
-    """Samples from `vllm.LLM`."""
+    """Samples from a `vllm.LLM` in the thread that loaded it."""
 
     def __init__(
-        self, llm: Any, tokenizer: PreTrainedTokenizerBase, sampling: SamplingConfig
+        self,
+        llm: Any,
+        thread: ThreadPoolExecutor,
+        tokenizer: PreTrainedTokenizerBase,
+        sampling: SamplingConfig,
     ) -> None:
         self._llm = llm
+        self._thread = thread
         self._tokenizer = tokenizer
         self._sampling = sampling
 
@@ -96,11 +104,12 @@ class InProcess:
         """S samples of each prompt, with seeds made of the prompt's."""
         texts = [render_prompt(self._tokenizer, prompt) for prompt in prompts]
         rows = encode(self._tokenizer, texts, self._sampling.max_prompt_tokens)
-        outputs = self._llm.generate(
+        outputs = self._thread.submit(
+            self._llm.generate,
             [{"prompt_token_ids": row} for row in rows],
             [self._parameters(seed) for seed in seeds],
             use_tqdm=False,
-        )
+        ).result()
         return [[self._read(one) for one in output.outputs] for output in outputs]
 
     def _parameters(self, seed: int) -> Any:
