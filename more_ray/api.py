@@ -40,7 +40,7 @@ def train(config: Given[configs.PairsRunConfig] = None, /, **changes: Any) -> Tr
     Raises:
         UserError: the settings or the data cannot be used, or training failed.
     """
-    run = settings(configs.PairsRunConfig, config, changes)
+    run = _checked(configs.PairsRunConfig, config, changes)
     from more_ray.cluster import session
 
     with session(run.train.workers, run.log.verbose):
@@ -64,7 +64,7 @@ def prepare(config: Given[configs.RunConfig] = None, /, **changes: Any) -> Prepa
     Raises:
         UserError: the settings or the data cannot be used.
     """
-    run = settings(configs.RunConfig, config, changes)
+    run = _checked(configs.RunConfig, config, changes)
     from more_ray.cluster import session
 
     with session(1, run.log.verbose):
@@ -116,7 +116,7 @@ def evaluate(config: Given[configs.EvaluationConfig] = None, /, **changes: Any) 
     Raises:
         UserError: the settings, the model or the data cannot be used.
     """
-    evaluation = settings(configs.EvaluationConfig, config, changes)
+    evaluation = _checked(configs.EvaluationConfig, config, changes)
     from more_ray.cluster import session
 
     with session(evaluation.workers, evaluation.verbose):
@@ -136,7 +136,7 @@ def calibrate(config: Given[configs.CalibrationConfig] = None, /, **changes: Any
     Raises:
         UserError: the settings, the model or the data cannot be used.
     """
-    calibration = settings(configs.CalibrationConfig, config, changes)
+    calibration = _checked(configs.CalibrationConfig, config, changes)
     from more_ray.cluster import session
 
     with session(calibration.workers, calibration.verbose):
@@ -162,7 +162,7 @@ def sweep(config: Given[configs.SweepConfig] = None, /, **changes: Any) -> pd.Da
     Raises:
         UserError: the settings or the data cannot be used, or every trial failed.
     """
-    chosen = settings(configs.SweepConfig, config, changes)
+    chosen = _checked(configs.SweepConfig, config, changes)
     from more_ray.cluster import session
 
     workers = chosen.run.train.workers * chosen.at_once(os.cpu_count() or 1)
@@ -190,7 +190,9 @@ def serve(
 @contextmanager
 def _served(config: configs.ServeConfig) -> Iterator[str]:
     from more_ray.cluster import session
+    from more_ray.paths import check_paths
 
+    check_paths(config)
     with session(config.max_replicas, config.verbose):
         from more_ray.serve.app import serving
 
@@ -209,7 +211,7 @@ def sample(
     Raises:
         UserError: the settings, the prompts or the models cannot be used.
     """
-    sampling = settings(configs.RejectionSamplingConfig, config, changes)
+    sampling = _checked(configs.RejectionSamplingConfig, config, changes)
     from more_ray.cluster import session, shared_gpus
 
     with session(sampling.workers, sampling.verbose):
@@ -240,7 +242,7 @@ def finetune(config: Given[configs.FineTuneConfig] = None, /, **changes: Any) ->
     Raises:
         UserError: the settings or the data cannot be used, or training failed.
     """
-    tuning = settings(configs.FineTuneConfig, config, changes)
+    tuning = _checked(configs.FineTuneConfig, config, changes)
     from more_ray.cluster import session
 
     with session(tuning.train.workers, tuning.log.verbose):
@@ -287,7 +289,7 @@ def align(config: Given[configs.AlignConfig] = None, /, **changes: Any) -> dict[
     Raises:
         UserError: the settings cannot be used, or a stage failed; finished work is kept.
     """
-    chain = settings(configs.AlignConfig, config, changes)
+    chain = _checked(configs.AlignConfig, config, changes)
     if chain.judge:
         _check_openai()
     from more_ray.cluster import session
@@ -318,6 +320,15 @@ def report(config: Given[configs.ReportConfig] = None, /, **changes: Any) -> Pag
     models = read_models(about.runs)
     write_report(models, about.output)
     return Page(about.output, {model.name: model.evaluation for model in models})
+
+
+def _checked(kind: type[ConfigT], given: Given[ConfigT], changes: Tree) -> ConfigT:
+    """Settings whose files and folders are there."""
+    config = settings(kind, given, changes)
+    from more_ray.paths import check_paths
+
+    check_paths(config)
+    return config
 
 
 def _check_openai() -> None:

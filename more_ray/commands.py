@@ -157,7 +157,9 @@ def serve(config: configs.ServeConfig) -> None:
     more-ray serve model.path=outputs/mine/model
     """
     from more_ray.cluster import session
+    from more_ray.paths import check_paths
 
+    check_paths(config)
     stopped = threading.Event()
     with session(config.max_replicas, config.verbose):
         from more_ray.bars import console

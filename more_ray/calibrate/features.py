@@ -161,7 +161,9 @@ def _dtype(one: Pass, there: Mapping[str, int], device: str) -> str:
     """
     if one.precision == "auto" and any(there.values()):
         return max(there, key=there.__getitem__)
-    choose = ray.remote(choose_dtype).options(**worker_options(int(device == "cuda")))
+    # Within a trial of a sweep, what does not say where to run has to fit into the trial's share.
+    options = {**worker_options(int(device == "cuda")), "scheduling_strategy": "DEFAULT"}
+    choose = ray.remote(choose_dtype).options(**options)
     return ray.get(choose.remote(one.precision, one.model, device))
 
 

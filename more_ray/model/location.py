@@ -6,7 +6,6 @@ A PEFT adapter is a folder or hub name with the changes to another model, its ba
 from __future__ import annotations
 
 import copy
-import importlib.util
 import json
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +19,7 @@ from transformers.utils import cached_file
 
 from more_ray.config import ModelConfig
 from more_ray.errors import ModelError
+from more_ray.model.place import place
 from more_ray.run_folder import holds_model, model_of
 
 PEFT_PREFIX = "base_model.model."
@@ -88,22 +88,13 @@ def _gguf_shape(settings: str, modified: int) -> PretrainedConfig:
 
 def location(config: ModelConfig) -> dict[str, Any]:
     """The arguments of `from_pretrained` that say what is loaded."""
-    path = config.path
-    if path.startswith("package:"):
-        package, _, name = path.removeprefix("package:").partition("/")
-        # Found without importing the package, which may need others that are not installed.
-        spec = importlib.util.find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise ModelError(f"model.path: the Python package {package} is not installed")
-        path = str(Path(spec.submodule_search_locations[0]) / name)
+    path = place(config)
     found: dict[str, Any] = {
         "pretrained_model_name_or_path": path,
         "trust_remote_code": config.trust_remote_code,
     }
     if path.endswith(".gguf"):
         file = Path(path)
-        if not file.is_file():
-            raise ModelError(f"model.path: no file {path}")
         found |= {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     if config.revision:
         found["revision"] = config.revision

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -15,15 +14,15 @@ from ray.tune.search import Searcher
 from more_ray import storage
 from more_ray.cluster import cluster_address, uses_gpu
 from more_ray.config.base import dump
-from more_ray.config.sweep import Range, SweepConfig, trial_config
+from more_ray.config.sweep import SweepConfig
 from more_ray.environment import environment
 from more_ray.errors import UserError, last_line
 from more_ray.metrics.measures import MEASURES
 from more_ray.run_folder import check_same, evaluation_of
+from more_ray.sweep.inputs import make_listed
 from more_ray.sweep.progress import TrialFollower
 from more_ray.sweep.space import Point, decoded, points, tune_space
 from more_ray.sweep.trial import DESCRIPTION, is_over, run_trial, trial_folder
-from more_ray.train.run import prepare_data, with_initial_model
 
 DRIVER_CPUS = 0.01
 """CPUs of the trial itself: it only waits for its workers. Tune does not accept 0."""
@@ -59,7 +58,7 @@ def run_sweep(config: SweepConfig) -> dict[str, str]:
         waiting = [point for point in every if not is_over(trial_folder(config, point))]
         total, done = len(every), len(every) - len(waiting)
         space, search, samples = tune.grid_search(waiting), None, 1
-    _prepare_once(config)
+    make_listed(config)
     storage.write_text(_config_path(config), dump(config))
     if done >= total:
         return {}
@@ -136,23 +135,6 @@ def _concurrent(config: SweepConfig) -> int:
     if _is_local() and not gpus:
         return config.at_once(_cores())
     return config.concurrent or (have - for_data) // workers
-
-
-def _prepare_once(config: SweepConfig) -> None:
-    """Prepare what trials share, as far as the sweep lists it in advance: data, hidden states."""
-    lists = {
-        key: values
-        for key, values in config.space.items()
-        if key.split(".")[0] in ("data", "model") and not isinstance(values, Range)
-    }
-    for values in itertools.product(*lists.values()):
-        run = trial_config(config.run, dict(zip(lists, values, strict=True)))
-        run = with_initial_model(run)
-        prepared = prepare_data(run)
-        if run.model.trunk == "frozen":
-            from more_ray.train.frozen import hidden_states  # imports torch and DeepSpeed
-
-            hidden_states(run, prepared, lambda done, pairs: None)
 
 
 def _early_stopping(config: SweepConfig) -> ASHAScheduler:

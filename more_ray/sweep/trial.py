@@ -42,11 +42,13 @@ def run_trial(
 
     if not config.verbose:
         quieten()
+    from more_ray.sweep.inputs import make_drawn
     from more_ray.train.run import run
 
     run_config = configure(config, point, threads)
     description = describe(point, run_config)
     storage.write_json(storage.join(run_config.output_dir, DESCRIPTION), description)
+    make_drawn(config, run_config)
 
     def report(evaluation: Evaluation) -> None:
         means = {row.key: evaluation["mean"][row.key] for row in compared()}

@@ -66,3 +66,23 @@ def test_another_sweep_in_the_same_folder(sweep: MakeSweep) -> None:
     (Path(config.output_dir) / "sweep.yaml").write_text(dump(config))
     with pytest.raises(UserError, match=r"holds a sweep with space\."):
         run_sweep(sweep(space={"train.seed": [1]}))
+
+
+@pytest.mark.parametrize(
+    ("space", "search"),
+    [
+        ({"objective.labels": ["soft"]}, {}),
+        ({"data.test_fraction": {"low": 0.1, "high": 0.2}}, {"search": "optuna", "trials": 1}),
+    ],
+)
+def test_data_and_hidden_states_that_were_not_there(
+    space: dict[str, Any], search: dict[str, Any], sweep: MakeSweep
+) -> None:
+    config = sweep(
+        sources=[["population_1", "population_3"]],
+        space=space,
+        run={"model": {"trunk": "frozen"}, "train": {"max_steps": 2, "precision": "fp32"}},
+        max_failures=0,
+        **search,
+    )
+    assert not run_sweep(config)

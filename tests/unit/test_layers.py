@@ -15,7 +15,7 @@ LAYERS = [
     {"parquet", "run_folder", "cluster", "endpoint"},
     {"device", "data"},
     {"model", "results"},
-    {"evaluate"},
+    {"evaluate", "paths"},
     {"calibrate"},
     {"train", "serve", "sample", "judge"},
     {"sweep", "align"},

@@ -1,0 +1,84 @@
+"""What settings name must be there, before Ray starts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from more_ray.config import (
+    AlignConfig,
+    EvaluationConfig,
+    RejectionSamplingConfig,
+    RunConfig,
+    ServeConfig,
+    SweepConfig,
+)
+from more_ray.config.base import Section
+from more_ray.errors import UserError
+from more_ray.paths import check_paths
+
+NOWHERE = {"path": "/nowhere/model"}
+PROMPTS = {"prompts": "p.jsonl", "eval_prompts": "p.jsonl"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        (RunConfig, {"data": {"root": "/nowhere"}}, "data.root: no folder /nowhere"),
+        (
+            RunConfig,
+            {"data": {"sources": ["a=/nowhere/a.jsonl"]}},
+            "/nowhere/a.jsonl: no such file",
+        ),
+        (RunConfig, {"data": {"sources": ["helpfull"]}}, "nearest: helpful"),
+        (RunConfig, {"model": NOWHERE}, "model.path: cannot load /nowhere/model"),
+        (RunConfig, {"model": {"path": "outputs/my/model"}}, "cannot load outputs/my/model"),
+        (RunConfig, {"model": {"path": "~/model"}}, "cannot load ~/model"),
+        (RunConfig, {"model": {"path": "a/model.gguf"}}, "model.path: no file a/model.gguf"),
+        (RunConfig, {"model": {"path": "package:nowhere/a.gguf"}}, "package nowhere is not"),
+        (EvaluationConfig, {"model": NOWHERE}, "cannot load /nowhere/model"),
+        (ServeConfig, {"model": NOWHERE}, "cannot load /nowhere/model"),
+        (SweepConfig, {"run": {"model": NOWHERE}}, "cannot load /nowhere/model"),
+        (AlignConfig, {"reward": {"model": NOWHERE}, **PROMPTS}, "cannot load /nowhere/model"),
+        (AlignConfig, {"policy": NOWHERE, **PROMPTS}, "cannot load /nowhere/model"),
+        (
+            RejectionSamplingConfig,
+            {"prompts": "p.jsonl", "reward": NOWHERE},
+            "cannot load /nowhere/model",
+        ),
+    ],
+)
+def test_what_is_not_there(kind: type[Section], given: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError) as found:
+        check_paths(kind.model_validate(given))
+    assert said in str(found.value)
+    assert "\n" not in str(found.value)
+
+
+def test_what_is_there_and_what_only_the_hub_knows(tmp_path: Path) -> None:
+    (tmp_path / "a.train.jsonl").write_text("")
+    check_paths(RunConfig(data={"root": str(tmp_path)}, model={"path": str(tmp_path)}))
+    check_paths(RunConfig(data={"sources": ["helpful"]}, model={"path": "ORG/NAME"}))
+    check_paths(RunConfig(model={"path": "gpt2"}))
+    check_paths(RunConfig())
+
+
+def test_the_path_of_an_endpoint_is_not_read() -> None:
+    policy = {"engine": "openai", "base_url": "http://localhost:1/v1", "name": "m", **NOWHERE}
+    config = {"prompts": "p.jsonl", "reward": {"path": "tiny"}, "policy": policy}
+    check_paths(RejectionSamplingConfig.model_validate(config))
+
+
+def test_ray_has_not_started_when_a_path_is_wrong() -> None:
+    code = (
+        "import sys, more_ray\n"
+        "try: more_ray.train(data={'root': '/nowhere'})\n"
+        "except more_ray.UserError as error:\n"
+        "    print(error, 'torch' in sys.modules, 'ray' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "data.root: no folder /nowhere False False\n"
