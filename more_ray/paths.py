@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from pydantic import BaseModel
+
 from more_ray.config import DataConfig, ModelConfig
-from more_ray.config.base import Section
 from more_ray.config.sample import PolicyConfig
 from more_ray.data.sources import fingerprint, locate
 from more_ray.model.place import place
 
 
-def check_paths(config: Section) -> None:
+def check_paths(config: BaseModel) -> None:
     """Look for the sources and models of all sections; those on the hub are not asked for.
 
     Raises:
@@ -24,5 +25,5 @@ def check_paths(config: Section) -> None:
             continue  # its path is not read
         elif isinstance(value, ModelConfig):
             place(value)
-        elif isinstance(value, Section):
+        elif isinstance(value, BaseModel):
             check_paths(value)

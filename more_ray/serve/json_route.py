@@ -12,7 +12,7 @@ from typing import Any, get_type_hints
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -27,7 +27,7 @@ class JsonRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         if self.body_field is None:
             return super().get_route_handler()
-        asked: TypeAdapter[Any] = TypeAdapter(get_type_hints(self.endpoint)["asked"])
+        model: type[BaseModel] = get_type_hints(self.endpoint)["asked"]
         endpoint = self.endpoint
 
         async def handle(request: Request) -> Response:
@@ -36,9 +36,9 @@ class JsonRoute(APIRoute):
             if kind != "application/json":
                 raise HTTPException(415, "content-type: application/json is allowed")
             try:
-                body = asked.validate_json(await request.body())
+                body = model.model_validate_json(await request.body())
             except ValidationError as error:
-                raise RequestValidationError(_mistakes(error)) from error
+                raise RequestValidationError(_mistakes(error, model)) from error
             except ClientDisconnect:
                 return Response(status_code=400)  # to nobody
             return Response(to_json(await endpoint(body)), media_type="application/json")
@@ -46,7 +46,11 @@ class JsonRoute(APIRoute):
         return handle
 
 
-def _mistakes(error: ValidationError) -> list[Any]:
+def _mistakes(error: ValidationError, model: type[BaseModel]) -> list[Any]:
     if error.error_count() > MOST_MISTAKES:
         return [{"loc": (), "msg": f"{error.error_count()} mistakes"}]
-    return error.errors(include_input=False)
+    mistakes = error.errors(include_input=False)
+    for one in mistakes:
+        if one["type"] == "extra_forbidden" and len(one["loc"]) == 1:
+            one["msg"] += f"; allowed: {', '.join(model.model_fields)}"
+    return mistakes

@@ -303,6 +303,7 @@ def test_slime_s_prompt_is_computed_once(url: str, service: RewardService, as_te
         ("/score", {"prompt": "x"}, "either prompt and responses, or messages are allowed"),
         ("/score", {"prompt": 3, "responses": ["x"]}, "prompt.str: Input should be a valid string"),
         ("/score", QUESTION | {"reference": 1}, "reference: Extra inputs are not permitted"),
+        ("/score", {"prompt": "x", "response": ["a"]}, "not permitted; allowed: prompt, responses"),
         ("/score", QUESTION | {"source": "x"}, "source: x given; allowed: helpful, harmless, unk"),
         ("/score", {"prompt": "", "responses": ["x"]}, "empty field: prompt"),
         ("/score", {"prompt": "x", "responses": [1, 2, 3, 4, 5]}, "; and 2 more"),
