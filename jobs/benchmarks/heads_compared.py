@@ -86,17 +86,17 @@ def main() -> None:
 
 def best_lrs(data: ray.ObjectRef, config: HeadsBenchmark) -> dict[str, float]:
     """The learning rate of each scheme that is trained by steps."""
-    found = ray.get([_task(best_lr).remote(data, config, scheme) for scheme in BY_STEPS])
+    found = ray.get([one_core(best_lr).remote(data, config, scheme) for scheme in BY_STEPS])
     return dict(zip(BY_STEPS, found, strict=True))
 
 
 def all_draws(
     data: ray.ObjectRef, config: HeadsBenchmark, lrs: dict[str, float]
 ) -> list[ray.ObjectRef]:
-    return [_task(one_draw).remote(data, config, draw, lrs) for draw in range(config.draws)]
+    return [one_core(one_draw).remote(data, config, draw, lrs) for draw in range(config.draws)]
 
 
-def _task(function: Any) -> Any:
+def one_core(function: Any) -> Any:
     """A Ray task of one core."""
     from more_ray.cluster import worker_environment
 
