@@ -1,13 +1,18 @@
 """Matrix products of a linear layer in fp32, by MKL and by oneDNN, forward and backward.
 
+Then what a number of rows costs that oneDNN has not met before.
+
 python jobs/benchmarks/linear.py
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +22,8 @@ from torch import nn
 
 from more_ray.cli import load_config
 from more_ray.config import Section
+
+NEW_ROWS = range(301, 501)
 
 
 class LinearBenchmark(Section):
@@ -37,7 +44,9 @@ def main() -> None:
         for shape in config.shapes
         for tokens in config.tokens
     ]
-    record("linear", config.model_dump(mode="json"), rows)
+    settings = config.model_dump(mode="json")
+    record("linear", settings, rows)
+    record("linear_new_rows", settings, [new_rows(*shape) for shape in config.shapes])
 
 
 def row(tokens: int, inputs: int, outputs: int, rounds: int) -> dict[str, Any]:
@@ -66,6 +75,34 @@ def row(tokens: int, inputs: int, outputs: int, rounds: int) -> dict[str, Any]:
         said[f"{name}, MKL, GFLOP/s"] = flops / mkl / 1e9
         said[f"{name}, oneDNN, GFLOP/s"] = flops / onednn / 1e9
     return said
+
+
+def new_rows(inputs: int, outputs: int) -> dict[str, Any]:
+    """The first and the second product of each number of rows."""
+    from more_ray.model.onednn import OneDnnLinear
+
+    layer = nn.Linear(inputs, outputs, bias=False)
+    layer.__class__ = OneDnnLinear
+    x = torch.randn(NEW_ROWS[-1], inputs)
+    seconds: list[list[float]] = [[], []]
+    before = memory()
+    with torch.no_grad():
+        for rows in NEW_ROWS:
+            for lasted in seconds:
+                lasted.append(repeated(partial(layer, x[:rows]), 1))
+    first, again = (1e3 * float(np.median(lasted)) for lasted in seconds)
+    return {
+        "layer": f"{inputs} x {outputs}",
+        "first, ms": first,
+        "again, ms": again,
+        "MiB each": (memory() - before) / len(NEW_ROWS),
+    }
+
+
+def memory() -> float:
+    """Of this process, in MiB."""
+    (resident,) = re.findall(r"VmRSS:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(resident) / 1024
 
 
 def repeated(work: Callable[[], None], times: int) -> float:

@@ -13,7 +13,6 @@ from more_ray.train.run import prepare_data, with_initial_model
 DECIDING = (
     "data",
     "model",
-    "init_from",
     "objective.loss",
     "objective.labels",
     "train.features",
