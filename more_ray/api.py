@@ -162,7 +162,11 @@ def sweep(config: Given[configs.SweepConfig] = None, /, **changes: Any) -> pd.Da
     Raises:
         UserError: the settings or the data cannot be used, or every trial failed.
     """
-    chosen = _checked(configs.SweepConfig, config, changes)
+    chosen = settings(configs.SweepConfig, config, changes)
+    from more_ray.paths import check_paths
+
+    if not {"data", "model"} & {key.partition(".")[0] for key in chosen.space}:
+        check_paths(chosen)
     from more_ray.cluster import session
 
     workers = chosen.run.train.workers * chosen.at_once(os.cpu_count() or 1)
@@ -184,15 +188,13 @@ def serve(
     Raises:
         UserError: the settings or the model cannot be used, or the port is taken.
     """
-    return _served(settings(configs.ServeConfig, config, changes))
+    return _served(_checked(configs.ServeConfig, config, changes))
 
 
 @contextmanager
 def _served(config: configs.ServeConfig) -> Iterator[str]:
     from more_ray.cluster import session
-    from more_ray.paths import check_paths
 
-    check_paths(config)
     with session(config.max_replicas, config.verbose):
         from more_ray.serve.app import serving
 

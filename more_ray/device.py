@@ -33,8 +33,8 @@ def made_apart(make: Callable[[], Made]) -> Made:
     """What `make` returns, called in a thread that ends then.
 
     For a model that another thread runs than loads. OpenMP keeps helpers for every thread that has
-    computed; once they are more than the cores, it lets all that wait sleep at once, 400 times in
-    a forward pass of 60 ms, which takes a quarter of it.
+    computed; once they are more than the cores, it lets all that wait sleep at once: 400 times in
+    a forward pass of 60 ms, together a quarter of it.
     """
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(make).result()

@@ -1,4 +1,4 @@
-"""Files and folders that settings name are looked for before anything slow starts."""
+"""Sources and models that settings name are looked for before anything slow starts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from more_ray.model.place import place
 
 
 def check_paths(config: BaseModel) -> None:
-    """Look for the sources and models of all sections; those on the hub are not asked for.
+    """Look for the files of the sources and models of all sections. The hub is not asked, but for
+    the values of a column of sources.
 
     Raises:
         DataError, ModelError: one is not there.
@@ -19,10 +20,12 @@ def check_paths(config: BaseModel) -> None:
     for name in type(config).model_fields:
         value = getattr(config, name)
         if isinstance(value, DataConfig):
-            for source in locate(value):
+            for source in locate(value) if value.root or value.sources else []:
                 fingerprint(source)
         elif isinstance(value, PolicyConfig) and value.engine == "openai":
             continue  # its path is not read
+        elif name == "model" and getattr(config, "init_from", None):
+            continue  # that of another run is read
         elif isinstance(value, ModelConfig):
             place(value)
         elif isinstance(value, BaseModel):

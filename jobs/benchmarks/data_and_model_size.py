@@ -31,7 +31,7 @@ SHOWN = (
 
 class SizesBenchmark(TrunkSettings):
     blocks: list[int] = Field([1, 6, 12], min_length=1)
-    """Trunks: the model's first so many blocks."""
+    """Trunks: the model's first so many blocks, whatever `model.layers` says."""
     shares: list[float] = Field([0.05, 0.2, 0.8], min_length=1)
     """Of the training prompts."""
     draws: int = Field(10, ge=1)

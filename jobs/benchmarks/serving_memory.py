@@ -55,19 +55,19 @@ def main() -> None:
 
     def look() -> None:
         while not stop.wait(config.every):
-            (replica,) = processes(ROLES["replica"])
-            row = {
-                "minutes": (time.monotonic() - began) / 60,
-                "answers": answers,
-                "USS MiB": replica.memory_full_info().uss / MIB,
-                "files": replica.num_fds(),
-            }
-            rows.append(row)
-            print(row, flush=True)
+            for replica in processes(ROLES["replica"]):
+                row = {
+                    "minutes": (time.monotonic() - began) / 60,
+                    "answers": answers,
+                    "USS MiB": replica.memory_full_info().uss / MIB,
+                    "files": replica.num_fds(),
+                }
+                rows.append(row)
+                print(row, flush=True)
 
     with user_errors(), session(2, verbose=False):
         pairs = read_requests(config.data, config.requests)
-        served = ServeConfig(model=config.model, port=config.port, max_queued=10_000)
+        served = ServeConfig(model=config.model, port=config.port, max_queued=10_000, timeout=3_600)
         with serving(served) as url, threads([look]):
             began = time.monotonic()
             try:

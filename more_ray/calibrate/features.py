@@ -159,11 +159,11 @@ def _dtype(one: Pass, there: Mapping[str, int], device: str) -> str:
     Args:
         there: files, by precision.
     """
-    if one.precision == "auto" and any(there.values()):
+    if one.precision != "auto":
+        return one.precision
+    if any(there.values()):
         return max(there, key=there.__getitem__)
-    # Within a trial of a sweep, what does not say where to run has to fit into the trial's share.
-    options = {**worker_options(int(device == "cuda")), "scheduling_strategy": "DEFAULT"}
-    choose = ray.remote(choose_dtype).options(**options)
+    choose = ray.remote(choose_dtype).options(**worker_options(int(device == "cuda")))
     return ray.get(choose.remote(one.precision, one.model, device))
 
 

@@ -5,7 +5,7 @@ unused (AVX2 instead of AVX-512). oneDNN, which comes with PyTorch as well, uses
 (`jobs/benchmarks/linear.py`).
 
 For every new number of rows it makes kernels of its own, which takes about a millisecond and up to
-a MiB a layer (same file), so a batch is filled up to one of 200 numbers of tokens.
+a MiB a layer (same file), so a packed batch is filled up to one of few numbers of tokens.
 """
 
 from __future__ import annotations

@@ -19,7 +19,10 @@ def place(config: ModelConfig) -> str:
     if path.startswith("package:"):
         package, _, name = path.removeprefix("package:").partition("/")
         # Found without importing the package, which may need others that are not installed.
-        spec = importlib.util.find_spec(package)
+        try:
+            spec = importlib.util.find_spec(package)
+        except ModuleNotFoundError:  # of a package that it would lie in
+            spec = None
         if spec is None or not spec.submodule_search_locations:
             raise ModelError(f"model.path: the Python package {package} is not installed")
         path = str(Path(spec.submodule_search_locations[0]) / name)

@@ -19,7 +19,7 @@ import ray
 
 from more_ray.cluster import RETRIES, worker_options
 from more_ray.config.sample import RejectionSamplingConfig
-from more_ray.device import use_threads
+from more_ray.device import made_apart, use_threads
 from more_ray.errors import UserError, last_line
 from more_ray.sample.engines.protocol import EngineRecord
 from more_ray.sample.engines.registry import open_engine, record
@@ -42,7 +42,7 @@ class SampleBlock:
 
     def __init__(self, config: RejectionSamplingConfig, gpus: float) -> None:
         use_threads(config.workers)
-        self._engine = open_engine(config.policy, config.sampling, gpus)
+        self._engine = made_apart(lambda: open_engine(config.policy, config.sampling, gpus))
 
     def __call__(self, block: pa.Table) -> pa.Table:
         prompts = block.to_pylist()

@@ -3,22 +3,53 @@
 from __future__ import annotations
 
 import itertools
+import json
+from collections.abc import Iterable
 
 import ray
 
 from more_ray.config import RunConfig
 from more_ray.config.sweep import Range, SweepConfig, trial_config
+from more_ray.paths import check_paths
+from more_ray.sweep.space import Point, decoded, dimensions
 from more_ray.train.run import prepare_data, with_initial_model
 
-DECIDING = (
-    "data",
-    "model",
-    "objective.loss",
-    "objective.labels",
-    "train.features",
-    "train.precision",
-)
-"""The settings that decide what is read, and sections of such."""
+
+def make_known(config: SweepConfig, waiting: Iterable[Point]) -> None:
+    """Make, before the first trial, what the trials at these points need.
+
+    Raises:
+        DataError, ModelError: the data or the model of one cannot be used.
+    """
+    by_inputs = {
+        _inputs(run): run for point in waiting for run in [trial_config(config.run, decoded(point))]
+    }
+    for run in by_inputs.values():
+        check_paths(run)
+    for run in by_inputs.values():
+        make_inputs(run)
+
+
+def known(config: SweepConfig) -> list[Point]:
+    """Points that have all values which a search lists; none where it draws what is read."""
+    if _draws_inputs(config):
+        return []
+    lists = {
+        key: values if isinstance(values, list) else [values.low]
+        for key, values in dimensions(config).items()
+    }
+    return [dict(zip(lists, values, strict=True)) for values in itertools.product(*lists.values())]
+
+
+def make_drawn(config: SweepConfig, run: RunConfig) -> None:
+    """Make, within a trial, what was not known before Optuna drew its values.
+
+    In a task of its own: Ray Data shuffles with whole CPUs, and what a trial itself starts gets
+    only the trial's share of one, unless it says where it wants to run.
+    """
+    if config.search == "optuna" and _draws_inputs(config):
+        outside = ray.remote(num_cpus=0, scheduling_strategy="DEFAULT", max_retries=0)
+        ray.get(outside(make_inputs).remote(run))
 
 
 def make_inputs(run: RunConfig) -> None:
@@ -35,27 +66,23 @@ def make_inputs(run: RunConfig) -> None:
         hidden_states(run, prepared, lambda done, pairs: None)
 
 
-def make_listed(config: SweepConfig) -> None:
-    """Make, before the first trial, what all values that the sweep lists need."""
-    lists = {key: values for key, values in _deciding(config).items() if isinstance(values, list)}
-    for values in itertools.product(*lists.values()):
-        make_inputs(trial_config(config.run, dict(zip(lists, values, strict=True))))
+def _inputs(run: RunConfig) -> str:
+    """The settings that decide what a run reads."""
+    return json.dumps(
+        [
+            run.data.model_dump(mode="json", exclude={"train_on", "resample"}),
+            run.model.model_dump(mode="json", exclude={"heads", "drift_decay"}),
+            *(run.objective.loss, run.objective.labels),
+            *(run.train.features, run.train.precision),
+        ]
+    )
 
 
-def make_drawn(config: SweepConfig, run: RunConfig) -> None:
-    """Make, within a trial, what was not known before its values were drawn.
-
-    In a task of its own: Ray Data shuffles with whole CPUs, and what a trial itself starts gets
-    only the trial's share of one, unless it says where it wants to run.
-    """
-    if any(isinstance(values, Range) for values in _deciding(config).values()):
-        outside = ray.remote(num_cpus=0, scheduling_strategy="DEFAULT", max_retries=0)
-        ray.get(outside(make_inputs).remote(run))
-
-
-def _deciding(config: SweepConfig) -> dict[str, list[object] | Range]:
-    return {
-        key: values
-        for key, values in config.space.items()
-        if any(f"{key}.".startswith(f"{part}.") for part in DECIDING)
-    }
+def _draws_inputs(config: SweepConfig) -> bool:
+    """Whether a range decides what trials read."""
+    ranges = {key: values for key, values in config.space.items() if isinstance(values, Range)}
+    return any(
+        _inputs(trial_config(config.run, {key: values.low}))
+        != _inputs(trial_config(config.run, {key: values.high}))
+        for key, values in ranges.items()
+    )

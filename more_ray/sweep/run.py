@@ -19,7 +19,7 @@ from more_ray.environment import environment
 from more_ray.errors import UserError, last_line
 from more_ray.metrics.measures import MEASURES
 from more_ray.run_folder import check_same, evaluation_of
-from more_ray.sweep.inputs import make_listed
+from more_ray.sweep.inputs import known, make_known
 from more_ray.sweep.progress import TrialFollower
 from more_ray.sweep.space import Point, decoded, points, tune_space
 from more_ray.sweep.trial import DESCRIPTION, is_over, run_trial, trial_folder
@@ -53,12 +53,13 @@ def run_sweep(config: SweepConfig) -> dict[str, str]:
         total, seen = config.trials, _seen(config)
         space, search, samples = tune_space(config), _optuna(config, seen), total - len(seen)
         done = len(seen)
+        make_known(config, known(config))
     else:
         every = points(config)
         waiting = [point for point in every if not is_over(trial_folder(config, point))]
         total, done = len(every), len(every) - len(waiting)
         space, search, samples = tune.grid_search(waiting), None, 1
-    make_listed(config)
+        make_known(config, waiting)
     storage.write_text(_config_path(config), dump(config))
     if done >= total:
         return {}

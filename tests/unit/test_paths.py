@@ -40,6 +40,7 @@ PROMPTS = {"prompts": "p.jsonl", "eval_prompts": "p.jsonl"}
         (RunConfig, {"model": {"path": "~/model"}}, "cannot load ~/model"),
         (RunConfig, {"model": {"path": "a/model.gguf"}}, "model.path: no file a/model.gguf"),
         (RunConfig, {"model": {"path": "package:nowhere/a.gguf"}}, "package nowhere is not"),
+        (RunConfig, {"model": {"path": "package:nowhere.sub/a.gguf"}}, "package nowhere.sub is"),
         (EvaluationConfig, {"model": NOWHERE}, "cannot load /nowhere/model"),
         (ServeConfig, {"model": NOWHERE}, "cannot load /nowhere/model"),
         (SweepConfig, {"run": {"model": NOWHERE}}, "cannot load /nowhere/model"),
@@ -64,6 +65,8 @@ def test_what_is_there_and_what_only_the_hub_knows(tmp_path: Path) -> None:
     check_paths(RunConfig(data={"root": str(tmp_path)}, model={"path": str(tmp_path)}))
     check_paths(RunConfig(data={"sources": ["helpful"]}, model={"path": "ORG/NAME"}))
     check_paths(RunConfig(model={"path": "gpt2"}))
+    check_paths(RunConfig(data={"columns": {"a": {"prompt": "q"}}}))
+    check_paths(RunConfig(init_from="outputs/first", model=NOWHERE))
     check_paths(RunConfig())
 
 
