@@ -55,7 +55,8 @@ def _outside(like: Tensor, size: int) -> Tensor:
     nbytes = size * like.element_size()
     if like.device.type != "cpu" or nbytes < LEAST_OUTSIDE:
         return like.new_empty(size)
-    return torch.frombuffer(mmap.mmap(-1, nbytes), dtype=like.dtype)
+    private = mmap.mmap(-1, nbytes, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(private, dtype=like.dtype)
 
 
 class Keeping:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -162,3 +164,22 @@ def test_where_the_answer_changes_the_prompts_keys_none_are_kept() -> None:
     assert llama.keeps_prompts
     llama.use_attention(None)
     assert not llama.keeps_prompts
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the memory map of Linux")
+def test_the_system_gets_a_large_prompt_back() -> None:
+    kept = KeptPrompt(1, [(torch.ones(2**20), torch.arange(2.0**20))]).copied()
+    ((key, value),) = kept.calls
+    assert torch.equal(key, torch.ones(2**20))
+    assert torch.equal(value, torch.arange(2.0**20))
+    address = key.data_ptr()
+    assert is_mapped(address)
+    del kept, key, value
+    assert not is_mapped(address)
+
+
+def is_mapped(address: int) -> bool:
+    spans = (
+        line.split()[0].split("-") for line in Path("/proc/self/maps").read_text().splitlines()
+    )
+    return any(int(first, 16) <= address < int(stop, 16) for first, stop in spans)
