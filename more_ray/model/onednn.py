@@ -4,8 +4,8 @@ PyTorch multiplies fp32 matrices with Intel's MKL, which leaves half of an AMD p
 unused (AVX2 instead of AVX-512). oneDNN, which comes with PyTorch as well, uses all of them
 (`jobs/benchmarks/linear.py`).
 
-For every new number of rows it makes kernels of its own, which takes about a millisecond and up to
-a MiB a layer (same file), so a packed batch is filled up to one of few numbers of tokens.
+For every new number of rows it makes kernels of its own, which takes about a millisecond and a MiB
+a layer (same file), so a packed batch is filled up to one of few numbers of tokens.
 """
 
 from __future__ import annotations
