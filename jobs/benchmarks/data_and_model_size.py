@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,12 +80,7 @@ def one_draw(data: Data, share: float, draw: int) -> tuple[int, Deltas]:
     prompts = np.unique(data.prompt_N)
     rng = np.random.default_rng(draw)
     kept_N = np.isin(data.prompt_N, rng.permutation(prompts)[: round(share * len(prompts))])
-    data = replace(
-        data,
-        dz_NH=data.dz_NH[kept_N],
-        source_N=data.source_N[kept_N],
-        prompt_N=data.prompt_N[kept_N],
-    )
+    data = data.learning_from(kept_N)
     drift, _ = shared_and_drift(data, draw, {})
     return int(kept_N.sum()), one_head(data, "proportional", draw, {}) | drift
 

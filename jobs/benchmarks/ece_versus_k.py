@@ -62,11 +62,8 @@ def first_sources(data: Data, count: int) -> Data:
     """The pairs of the first sources."""
     kept_N, kept_T = data.source_N < count, data.test_source_T < count
     return replace(
-        data,
+        data.learning_from(kept_N),
         names=data.names[:count],
-        dz_NH=data.dz_NH[kept_N],
-        source_N=data.source_N[kept_N],
-        prompt_N=data.prompt_N[kept_N],
         test_TH=data.test_TH[kept_T],
         test_source_T=data.test_source_T[kept_T],
     )

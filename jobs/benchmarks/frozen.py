@@ -6,7 +6,7 @@ Legend: N pairs, K sources, H hidden size, T test pairs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,15 @@ class Data:
     test_source_T: NDArray[np.int64]
     further: dict[str, NDArray[np.float32]]
     """Feature differences of the further test sets."""
+
+    def learning_from(self, kept_N: NDArray[np.bool_]) -> Data:
+        """The same tests, and some of the training pairs."""
+        return replace(
+            self,
+            dz_NH=self.dz_NH[kept_N],
+            source_N=self.source_N[kept_N],
+            prompt_N=self.prompt_N[kept_N],
+        )
 
 
 def hidden_states(config: TrunkSettings, further: Sequence[str] = ()) -> Data:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import starmap
 from typing import Any
 
@@ -118,12 +118,7 @@ def one_draw(data: Data, config: HeadsBenchmark, draw: int, lrs: dict[str, float
     from more_ray.calibrate.choose import fold_of
 
     kept_N = fold_of(data.prompt_N, 10, seed=1_000) != draw % 10
-    data = replace(
-        data,
-        dz_NH=data.dz_NH[kept_N],
-        source_N=data.source_N[kept_N],
-        prompt_N=data.prompt_N[kept_N],
-    )
+    data = data.learning_from(kept_N)
     deltas, ridges = {}, {}
     for scheme in ("uniform", "proportional"):
         deltas |= one_head(data, scheme, draw, ridges)
