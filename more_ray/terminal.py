@@ -41,9 +41,9 @@ def _table(*left: str, right: Sequence[str] = (), wrap: bool = False) -> Table:
     return table
 
 
-def _of_rows(rows: Rows, *left: str, caption: str = "") -> Table:
+def _of_rows(rows: Rows, *left: str, caption: str = "", wrap: bool = False) -> Table:
     """A table of rows, of which the columns `left` come first and hold names."""
-    table = _table(*left, right=[key for key in rows[0] if key not in left])
+    table = _table(*left, right=[key for key in rows[0] if key not in left], wrap=wrap)
     for row in rows:
         table.add_row(*(f"{cell:,}" if isinstance(cell, int) else cell for cell in row.values()))
     table.caption = caption
@@ -298,7 +298,12 @@ def judge_table(result: Mapping[str, Any]) -> Table:
 
 def alignment_tables(result: Mapping[str, Any]) -> Iterator[Table]:
     """The content of `align.json`: counts of the judge, and a column per policy."""
-    from more_ray.report.align_page import as_shown, measure_rows, win_rate  # imports matplotlib
+    from more_ray.report.align_page import (  # imports matplotlib
+        as_shown,
+        gold_rows,
+        measure_rows,
+        win_rate,
+    )
 
     result = as_shown(result)
     if result["judgements"]:
@@ -309,6 +314,8 @@ def alignment_tables(result: Mapping[str, Any]) -> Iterator[Table]:
             names = (judgement["policy"], judgement["other"], judgement["criterion"])
             table.add_row(*names, *counts, win_rate(judgement))
         yield table
+    if preferred := gold_rows(result):
+        yield _of_rows(preferred, "policies", "by", caption="By the gold reward model.", wrap=True)
     rows = measure_rows(result)
     table = _table("", *(row["policy"] for row in rows), wrap=True)
     for measure in list(rows[0])[1:]:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from more_ray import storage
+from more_ray.align.gold import GOLD, preferences
 from more_ray.align.measures import BASE
 from more_ray.align.over_optimisation import best_of_curves
 from more_ray.align.policies import divergence, measure
@@ -62,8 +63,9 @@ def align(config: AlignConfig, stage: Callable[[str], None], judge_bar: JudgeBar
     `reward_models`: by scheme, the `mean` of its `eval.json`. `policies`: for the base and one
     policy per reward model and choice, the result of `measure`, `perplexity` of held-out answers by
     source, and the `reward_model` and the `choice` it was made by (None for the base). `best_of`:
-    for each policy but the base, what the best of n samples gains. `judgements`: the results of
-    `judge`, with the names of the two policies, for each criterion.
+    for each policy but the base, what the best of n samples gains. `gold`: with the names of two
+    policies, the `preferences` of each of its heads. `judgements`: the results of `judge`, with the
+    names of the two policies, for each criterion.
 
     Args:
         stage: called with the title of each stage that begins.
@@ -99,6 +101,7 @@ def align(config: AlignConfig, stage: Callable[[str], None], judge_bar: JudgeBar
         "reward_models": {name: evaluation["mean"] for name, evaluation in rewards.items()},
         "policies": measures,
         "best_of": chain.best_of(),
+        "gold": chain.gold(),
         "judgements": judgements,
     }
     storage.write_json(storage.join(config.output_dir, "align.json"), result)
@@ -115,7 +118,8 @@ class _Chain:
         self._config = config
         reward = config.reward
         self._names = list(dict.fromkeys([reward.objective.scheme, *reward.compare]))
-        self._rewards: dict[str, ModelConfig] = {}
+        self._rewards: dict[str, ModelConfig] = {GOLD: config.gold} if config.gold else {}
+        self._scorers = [*self._names, *self._rewards]
         self.made_by = {
             name if choice == "shared" else f"{name}-{choice}": (name, choice)
             for name in self._names
@@ -139,7 +143,7 @@ class _Chain:
     def train_reward_models(self) -> dict[str, Evaluation]:
         """Train the reward models; returns their evaluations, by scheme."""
         folders = dict(zip(self._names, train_all(self._config.reward), strict=True))
-        self._rewards = {name: _model(folder) for name, folder in folders.items()}
+        self._rewards |= {name: _model(folder) for name, folder in folders.items()}
         return {name: evaluation_of(folder) for name, folder in folders.items()}
 
     def sample_best(self) -> None:
@@ -195,13 +199,21 @@ class _Chain:
                 measures[name] = measure(samples, base, kl)
         return measures
 
+    def gold(self) -> list[dict[str, Any]]:
+        """The preferences of the gold reward model; none where there is no such model."""
+        if not self._config.gold:
+            return []
+        answers = {name: self._samples("answers", name)[GOLD] for name in self._policies}
+        return [
+            {"policy": ours, "other": theirs, "head": head, **shares}
+            for ours, theirs in self._compared()
+            for head, shares in preferences(answers[ours], answers[theirs]).items()
+        ]
+
     def judge(self, endpoint: JudgeEndpoint, judge_bar: JudgeBar) -> list[dict[str, Any]]:
-        """Each policy against the base, and the first against the others, by each criterion."""
-        first, *others = self.made_by
-        pairs = [(name, BASE) for name in self.made_by]
-        pairs += [(first, other) for other in others]
+        """The judge's results for all that is compared, by each criterion."""
         judgements = []
-        for ours, theirs in pairs:
+        for ours, theirs in self._compared():
             for criterion in self._config.criteria:
                 config = JudgeConfig(
                     **endpoint.model_dump(),
@@ -218,6 +230,11 @@ class _Chain:
                 judgements.append({"policy": ours, "other": theirs, **result})
         return judgements
 
+    def _compared(self) -> list[tuple[str, str]]:
+        """Each policy and the base; the first policy and each other."""
+        first, *others = self.made_by
+        return [(name, BASE) for name in self.made_by] + [(first, other) for other in others]
+
     def _answers(self, name: str) -> str:
         return self._folder("answers", name, "answers.parquet")
 
@@ -225,7 +242,7 @@ class _Chain:
         """A policy's samples, by the reward model that scored them."""
         return {
             by: complete(read_table(self._folder(*folder, by, "samples.parquet")), SCORED_SCHEMA)
-            for by in self._names
+            for by in self._scorers
         }
 
     def _sample(
@@ -236,7 +253,7 @@ class _Chain:
         sampling: SamplingConfig,
     ) -> None:
         """Sample answers of policies (by their folders) once; score them by each reward model."""
-        for name in self._names:
+        for name in self._scorers:
             source = None if name == self._names[0] else self._names[0]
             reward = self._rewards[name]
             with scoring(reward, self._config.output_dir, shared_gpus(None, 1)) as app:

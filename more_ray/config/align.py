@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from more_ray.config.base import Section
 from more_ray.config.finetune import FineTuneConfig
 from more_ray.config.judge import Criterion, JudgeEndpoint
+from more_ray.config.model import ModelConfig
 from more_ray.config.run import WITHOUT_WEIGHTS, RunConfig
 from more_ray.config.sample import PolicyConfig, Rule, SamplingConfig
 from more_ray.objective.losses import LOSSES
@@ -40,6 +41,9 @@ class AlignConfig(Section):
     """Use only the first prompts of that file."""
     eval_samples: int = Field(2, ge=1)
     """Answers of each policy to each of these prompts; the judge reads the first."""
+    gold: ModelConfig | None = None
+    """A reward model that learnt from other pairs and chooses nothing: it says whose answers it
+    prefers (a Table 1 that needs no judge), and what the best of n is worth to it."""
     judge: JudgeEndpoint | None = None
     """Who judges the policies' answers; unset: nobody."""
     criteria: tuple[Criterion, ...] = ("helpful", "harmless")

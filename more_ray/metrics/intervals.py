@@ -19,7 +19,8 @@ from more_ray.metrics.evaluation import Difference
 from more_ray.metrics.labels import Floats, Labels, taken, weighted_mean
 from more_ray.metrics.measures import Function
 
-Z_95 = 1.959963984540054
+Z_80, Z_95 = 0.8416212335729143, 1.959963984540054
+"""Quantiles of the normal distribution: 0.8 and 0.975."""
 
 
 def wilson(share: float, n: int) -> list[float]:
@@ -30,6 +31,11 @@ def wilson(share: float, n: int) -> list[float]:
     centre = (share + Z_95**2 / (2 * n)) / shrink
     half = Z_95 / shrink * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n**2))
     return [max(0.0, centre - half), min(1.0, centre + half)]
+
+
+def detectable(ends: Sequence[float]) -> float:
+    """The smallest effect that a study with such a 95% interval finds with a probability of 80%."""
+    return (ends[1] - ends[0]) / 2 * (1 + Z_80 / Z_95)
 
 
 def student(value_N: Floats) -> list[float]:

@@ -85,7 +85,7 @@ def reward_and_divergence(result: Result) -> Figure:
     """The gain of each policy by each reward model, against its divergence from the base."""
     rows: Rows = []
     with panels(3.0) as (canvas, (axes,)):
-        for index, by in enumerate(result["reward_models"]):
+        for index, by in enumerate(result["policies"][BASE]["gain"]):
             for name, policy in result["policies"].items():
                 gain = policy["gain"][by]
                 if name == BASE or gain["ci"] is None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from more_ray.align.gold import EVERYBODY
 from more_ray.align.measures import BASE
 from more_ray.judge.summary import DECIDED
+from more_ray.metrics.intervals import detectable
 from more_ray.metrics.shown_names import shown_name
 from more_ray.metrics.written import signed, with_interval
 from more_ray.report.align_figures import Result, make_figures
@@ -24,6 +26,7 @@ def render_page(result: Result, settings: str) -> str:
         title=f"Policies aligned with {listed(names)}",
         verdict=verdict(result),
         judged=judged_rows(result),
+        gold=gold_rows(result),
         measures=turned(measure_rows(result), "policy"),
         perplexities=_perplexity_rows(result),
         rewards=_reward_rows(result),
@@ -60,10 +63,13 @@ def as_shown(result: Result) -> dict[str, Any]:
             names[name]: {**curves, "reward_models": by_reward(curves["reward_models"])}
             for name, curves in result["best_of"].items()
         },
-        "judgements": [
-            {**one, "policy": names[one["policy"]], "other": names[one["other"]]}
-            for one in result["judgements"]
-        ],
+        **{
+            key: [
+                {**one, "policy": names[one["policy"]], "other": names[one["other"]]}
+                for one in result[key]
+            ]
+            for key in ("gold", "judgements")
+        },
     }
 
 
@@ -79,13 +85,13 @@ def verdict(result: Result) -> str:
         if judgement["win_rate"] is None:
             sentences.append(f"No verdict on {ours} and {theirs}, {criterion}, could be read.")
             continue
-        low, high = judgement["win_rate_ci"]
-        rate = f"win rate {judgement['win_rate']:.2f}, {low:.2f} to {high:.2f}"
-        finding = f"does not distinguish {ours} from {theirs}"
-        if low > 0.5 or high < 0.5:
-            better, worse = (ours, theirs) if low > 0.5 else (theirs, ours)
-            finding = f"prefers {better} to {worse}"
-        sentences.append(f"For being {criterion} the judge {finding} ({rate}).")
+        finding = _finding(ours, theirs, judgement["win_rate"], judgement["win_rate_ci"])
+        sentences.append(f"For being {criterion} the judge {finding}.")
+    for one in result["gold"]:
+        rate = one["win_rate"]
+        if one["head"] == EVERYBODY and rate["ci"]:
+            finding = _finding(one["policy"], one["other"], rate["mean"], rate["ci"])
+            sentences.append(f"The gold reward model {finding}.")
     sentences += [
         f"The policy aligned with {name} gained {_gain(policy['gain'][policy['reward_model']])} by "
         "its reward model."
@@ -93,6 +99,18 @@ def verdict(result: Result) -> str:
         if name != BASE
     ]
     return " ".join(sentences)
+
+
+def _finding(ours: str, theirs: str, rate: float, ends: Sequence[float]) -> str:
+    numbers = f"win rate {with_interval(rate, ends, '.2f', ' to ')}"
+    if ends[0] > 0.5:
+        return f"prefers {ours} to {theirs} ({numbers})"
+    if ends[1] < 0.5:
+        return f"prefers {theirs} to {ours} ({numbers})"
+    return (
+        f"does not distinguish {ours} from {theirs} ({numbers}; a win rate {detectable(ends):.2f} "
+        "from one half would have shown in four of five such studies)"
+    )
 
 
 def judged_rows(result: Result) -> Rows:
@@ -108,6 +126,22 @@ def judged_rows(result: Result) -> Rows:
             "said A": judgement["said_a"],
         }
         for judgement in result["judgements"]
+    ]
+
+
+def gold_rows(result: Result) -> Rows:
+    """The same by the gold reward model, by each of its heads: shares of all pairs of answers."""
+    return [
+        {
+            "policies": f"{one['policy']} against {one['other']}",
+            "by": one["head"],
+            "win + tie/2": _mean(one["win_rate"], digits=2),
+            **{name: f"{one[name]['mean']:.2f}" for name in DECIDED},
+            "would show": f"±{detectable(one['win_rate']['ci']):.2f}",
+            "prompts": one["win_rate"]["n"],
+        }
+        for one in result["gold"]
+        if one["win_rate"]["ci"]
     ]
 
 

@@ -13,6 +13,7 @@ import yaml
 from support import MakeConfig, job_command, without_cluster, write_lines
 from transformers import AutoModelForCausalLM
 
+import more_ray
 from more_ray.data.simulated import PROMPTS, Simulator
 
 pytestmark = pytest.mark.integration
@@ -57,7 +58,11 @@ def test_policies_are_compared_by_whom_their_answers_were_to_please(
     small_config: MakeConfig, tmp_path: Path
 ) -> None:
     reward = {"model": {"heads": "shared+drift"}, "optimizer": {"lr": 1e-2}}
-    command, out = chain(small_config, tmp_path, reward, choices=["shared", "worst"])
+    choices = ["shared", "worst"]
+    gold = small_config(tmp_path / "gold", train={"max_steps": 2, "seed": 1}, **reward)
+    more_ray.train(gold)
+    model = {"path": str(tmp_path / "gold" / "model")}
+    command, out = chain(small_config, tmp_path, reward, choices=choices, gold=model)
     subprocess.run(command, env=without_cluster(), check=True, timeout=900)
     result = json.loads((out / "align.json").read_text())
     made_by = [(one["reward_model"], one["choice"]) for one in result["policies"].values()]
@@ -70,8 +75,14 @@ def test_policies_are_compared_by_whom_their_answers_were_to_please(
     assert best["row"].equals(fair["row"])
     assert not best["response"].equals(fair["response"])
     sources = {"population_1", "population_2", "population_3"}
+    heads = [(one["policy"], one["other"], one["head"]) for one in result["gold"]]
+    compared = [("more", "base"), ("more-worst", "base"), ("more", "more-worst")]
+    assert heads == [(*two, head) for two in compared for head in ("everybody", *sorted(sources))]
+    for one in result["gold"]:
+        assert one["win_rate"]["n"] == EVAL_PROMPTS
     for name in ("more", "more-worst"):
         assert result["policies"][name]["gain_of_sources"]["more"].keys() == sources
+        assert result["best_of"][name]["reward_models"].keys() == {"more", "gold"}
         assert result["best_of"][name]["sources"].keys() == sources
         assert f"Best of n as for {name}" in (out / "report.html").read_text()
 

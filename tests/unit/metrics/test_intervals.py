@@ -12,9 +12,11 @@ from more_ray.metrics.calibration import brier, ece, nll, sigmoid
 from more_ray.metrics.intervals import (
     calibrated_replicates,
     calibration_interval,
+    detectable,
     interval,
     paired_difference,
     replicates,
+    student,
 )
 from more_ray.metrics.temperature import fit_temperature, temperature_scaled
 
@@ -24,6 +26,13 @@ def calibrated_deltas(seed: int, pairs: int, spread: float = 0.8) -> NDArray[np.
     rng = np.random.default_rng(seed)
     delta_N = rng.normal(0.0, spread, pairs)
     return np.where(rng.random(pairs) < sigmoid(delta_N), delta_N, -delta_N)
+
+
+def test_a_detectable_effect_is_found_in_four_of_five_studies() -> None:
+    rng = np.random.default_rng(0)
+    effect = detectable(student(rng.standard_normal(100_000))) * np.sqrt(100_000 / 200)
+    found = [student(effect + rng.standard_normal(200))[0] > 0 for _ in range(4_000)]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.02)
 
 
 @pytest.mark.parametrize("sharpness", [1.0, 1.2, 1.5, 2.5])

@@ -8,7 +8,14 @@ import pytest
 from rich.console import Console
 
 from more_ray.judge.summary import summarise
-from more_ray.report.align_page import as_shown, judged_rows, measure_rows, render_page, verdict
+from more_ray.report.align_page import (
+    as_shown,
+    gold_rows,
+    judged_rows,
+    measure_rows,
+    render_page,
+    verdict,
+)
 from more_ray.terminal import alignment_tables
 
 
@@ -40,6 +47,11 @@ def judged(ours: str, theirs: str, wins: int, losses: int) -> dict[str, Any]:
     return {**names, **summarise(outcomes)}
 
 
+def preferred(ours: str, theirs: str, head: str, rate: float) -> dict[str, Any]:
+    shares = {"win": one(rate), "tie": one(0.0), "lose": one(1 - rate), "win_rate": one(rate, 0.05)}
+    return {"policy": ours, "other": theirs, "head": head, **shares}
+
+
 @pytest.fixture
 def result() -> dict[str, Any]:
     measures = {"n": 50, "accuracy": 0.6, "accuracy_ci": [0.5, 0.7], "ece": 0.05}
@@ -61,6 +73,11 @@ def result() -> dict[str, Any]:
             }
             for name in ("more", "more-worst")
         },
+        "gold": [
+            preferred("more", "base", "everybody", 0.6),
+            preferred("more", "base", "helpful", 0.7),
+            preferred("more", "proportional", "everybody", 0.48),
+        ],
         "judgements": [
             judged("more", "base", 30, 2),
             judged("more-worst", "base", 20, 12),
@@ -75,6 +92,19 @@ def test_the_verdict_says_what_is_told_apart(result: dict[str, Any]) -> None:
     assert "For being helpful the judge does not distinguish MORE from MultiTask" in text
     assert "aligned with MORE gained +0.300 (+0.200 to +0.400) by its" in text
     assert "aligned with MORE (worst) gained +0.100 (+0.000 to +0.200) by its" in text
+
+
+def test_a_null_says_what_would_have_shown(result: dict[str, Any]) -> None:
+    text = verdict(as_shown(result))
+    assert "The gold reward model prefers MORE to base (win rate 0.60 (0.55 to 0.65))." in text
+    null = "The gold reward model does not distinguish MORE from MultiTask (win rate 0.48"
+    assert f"{null} (0.43 to 0.53); a win rate 0.07 from one half would have shown" in text
+    by = [(row["policies"], row["by"]) for row in gold_rows(as_shown(result))]
+    assert by == [
+        ("MORE against base", "everybody"),
+        ("MORE against base", "helpful"),
+        ("MORE against MultiTask", "everybody"),
+    ]
 
 
 def test_tables(result: dict[str, Any]) -> None:
@@ -101,6 +131,7 @@ def test_the_terminal_has_room_for_all(result: dict[str, Any]) -> None:
     assert "+0.300" in shown
     assert "MultiTask" in shown
     assert "proportional" not in shown
+    assert "By the gold reward model" in shown
 
 
 def test_the_page_needs_nothing_but_itself(result: dict[str, Any]) -> None:
@@ -116,7 +147,8 @@ def test_the_page_needs_nothing_but_itself(result: dict[str, Any]) -> None:
 
 def test_without_a_judge_and_without_verdicts(result: dict[str, Any]) -> None:
     nothing = {**judged("more", "base", 1, 1), **summarise(["unparsable"]), "said_a": None}
-    page = render_page({**result, "judgements": [nothing]}, "")
+    page = render_page({**result, "judgements": [nothing], "gold": []}, "")
+    assert "gold" not in page
     assert "No verdict on MORE and base, helpful, could be read." in page
     assert "ECE and win rate" not in page
     assert "Win, tie, lose" not in render_page({**result, "judgements": []}, "")
