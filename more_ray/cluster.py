@@ -28,7 +28,7 @@ import ray  # noqa: E402
 import ray.data  # noqa: E402
 
 from more_ray import fork_server  # noqa: E402
-from more_ray.errors import UserError  # noqa: E402
+from more_ray.errors import UserError, as_raised  # noqa: E402
 
 TOKEN_FILE = Path("~/.cache/more_ray/ray_token").expanduser()
 
@@ -63,7 +63,7 @@ def session(workers: int, verbose: bool) -> Iterator[None]:
     which a wrong key on the command line should not.
 
     Raises:
-        UserError: as `connect` does.
+        UserError: as `connect` does; those of tasks as they were raised there.
     """
     if not verbose:
         quieten()
@@ -75,6 +75,8 @@ def session(workers: int, verbose: bool) -> Iterator[None]:
     _sessions.append(workers)
     try:
         yield
+    except UserError as error:
+        raise as_raised(error) from None
     finally:
         _sessions.pop()
 
@@ -85,7 +87,7 @@ def quieten() -> None:
     # Filters, as these libraries set the level of their loggers themselves.
     for name in ("DeepSpeed", "ray.serve"):
         logging.getLogger(name).addFilter(lambda record: record.levelno >= logging.ERROR)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised, too
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     # It is the only way to set the retries of a data actor's task, until Ray has another.
     warnings.filterwarnings("ignore", message="`ray_remote_args_fn` is deprecated")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+RAY_DATA_ADVICE = "\nFailed to apply UDF"
+"""With this line begins what Ray Data says of its retries behind the message of an error."""
+
 
 class UserError(Exception):
     """A mistake in one line: what, where, what is allowed. Jobs show it without a traceback."""
@@ -15,7 +18,15 @@ class ModelError(UserError):
     """A model that cannot be loaded, or not for this purpose."""
 
 
+def as_raised(error: UserError) -> UserError:
+    """An error as a task raised it: without the traceback that Ray puts before its message, and the
+    advice that Ray Data puts behind."""
+    cause = getattr(error, "cause", error)
+    return type(cause)(str(cause).partition(RAY_DATA_ADVICE)[0])
+
+
 def last_line(error: BaseException) -> str:
     """The message of an error, from the report that Ray makes around it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    report = str(error).partition(RAY_DATA_ADVICE)[0]
+    lines = [line.strip() for line in report.splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
 from pydantic import BaseModel
 
 from more_ray.config import DataConfig, ModelConfig
 from more_ray.config.sample import PolicyConfig
 from more_ray.data.sources import fingerprint, locate
+from more_ray.errors import ModelError
 from more_ray.model.place import place
 
 
@@ -15,7 +21,7 @@ def check_paths(config: BaseModel) -> None:
     the values of a column of sources.
 
     Raises:
-        DataError, ModelError: one is not there.
+        DataError, ModelError: one is not there, or on the hub, which cannot be reached.
     """
     for name in type(config).model_fields:
         value = getattr(config, name)
@@ -27,6 +33,26 @@ def check_paths(config: BaseModel) -> None:
         elif name == "model" and getattr(config, "init_from", None):
             continue  # that of another run is read
         elif isinstance(value, ModelConfig):
-            place(value)
+            path = place(value)
+            if path != "tiny" and not Path(path).exists():
+                _check_hub(path, value.revision)
         elif isinstance(value, BaseModel):
             check_paths(value)
+
+
+def _check_hub(name: str, revision: str | None) -> None:
+    """Without a network, libraries would try for a minute to read a model that is not kept here."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    files = ("config.json", "adapter_config.json")
+    kept = (try_to_load_from_cache(name, file, revision=revision) for file in files)
+    if constants.HF_HUB_OFFLINE or getproxies() or any(isinstance(file, str) for file in kept):
+        return
+    hub = urlsplit(constants.ENDPOINT)
+    try:
+        socket.create_connection((hub.hostname, hub.port or 443), timeout=10).close()
+    except OSError as error:
+        raise ModelError(
+            f"model.path: {name} is neither a folder here nor in the hub's cache, and "
+            f"{constants.ENDPOINT} cannot be reached: {error.strerror or error}"
+        ) from error

@@ -252,9 +252,10 @@ def _explain(error: Any, values: Tree, fields: dict[str, FieldInfo]) -> str:
         message = str(error["ctx"]["error"])
         is_section = not key or bool(sections_of(fields[key].annotation))
         return message if is_section else f"{key}: {message}"
-    limits = allowed(fields[key])
     if error["type"] == "missing" and len(location) == len(error["loc"]):
-        return f"{key}: required, allowed: {limits}"
+        key = next((known for known in fields if known.startswith(f"{key}.")), key)  # of a section
+        return f"{key}: required, allowed: {allowed(fields[key])}"
+    limits = allowed(fields[key])
     if error["type"] == "finite_number":
         limits = f"finite {limits}"
     given: Any = values

@@ -6,13 +6,14 @@ import asyncio
 import html
 import json
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from support import free_ports
+from support import free_ports, job_command, without_cluster, write_lines
 
 import more_ray
 from more_ray.config import RunConfig
@@ -123,3 +124,35 @@ def test_a_mistake_is_raised(cell: dict[str, Any], tmp_path: Path) -> None:
         more_ray.load(cell["trained"], layer=1)
     with pytest.raises(more_ray.UserError, match="does not end with a user turn"):
         cell["scorer"].rank([{"role": "assistant", "content": "x"}], ["a", "b"])
+
+
+UNREADABLE = "no preference data in columns question; allowed:"
+
+
+@pytest.fixture
+def unreadable(tmp_path: Path) -> dict[str, Any]:
+    write_lines(tmp_path / "a.train.jsonl", [{"question": "How are plants watered?"}])
+    return {"root": str(tmp_path), "prepared": str(tmp_path / "prepared")}
+
+
+@pytest.mark.parametrize("verb", ["train", "evaluate", "calibrate", "finetune"])
+def test_a_mistake_that_a_task_finds_is_one_line(
+    verb: str, cluster: None, unreadable: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(more_ray.UserError) as found:
+        getattr(more_ray, verb)(
+            model={"path": "tiny"}, data=unreadable, output_dir=str(tmp_path / "out")
+        )
+    assert UNREADABLE in str(found.value)
+    assert len(str(found.value).splitlines()) == 1
+
+
+def test_the_terminal_shows_that_line_alone(unreadable: dict[str, Any], tmp_path: Path) -> None:
+    data = [f"data.{key}={value}" for key, value in unreadable.items()]
+    command = job_command("prepare_data", *data, f"output_dir={tmp_path}/out")
+    done = subprocess.run(
+        command, env=without_cluster(), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: .*a\.train\.jsonl: no preference data .*\n", done.stderr)
+    assert "Traceback" not in done.stdout

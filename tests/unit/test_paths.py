@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import constants
 
 from more_ray.config import (
     AlignConfig,
@@ -18,7 +21,7 @@ from more_ray.config import (
     SweepConfig,
 )
 from more_ray.config.base import Section
-from more_ray.errors import UserError
+from more_ray.errors import ModelError, UserError
 from more_ray.paths import check_paths
 
 NOWHERE = {"path": "/nowhere/model"}
@@ -60,7 +63,35 @@ def test_what_is_not_there(kind: type[Section], given: dict[str, Any], said: str
     assert "\n" not in str(found.value)
 
 
-def test_what_is_there_and_what_only_the_hub_knows(tmp_path: Path) -> None:
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """A listener in the hub's place."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{listener.getsockname()[1]}")
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        yield listener
+
+
+def test_without_a_network_a_model_of_the_hub_is_found_in_the_cache_or_not_at_all(
+    hub: socket.socket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    named = RunConfig(model={"path": "ORG/NAME"})
+    check_paths(named)
+    hub.close()
+    with pytest.raises(
+        ModelError, match=r"ORG/NAME is neither .* cannot be reached: Connection ref"
+    ):
+        check_paths(named)
+    kept = tmp_path / "models--ORG--NAME"
+    (kept / "snapshots" / "a1").mkdir(parents=True)
+    (kept / "snapshots" / "a1" / "config.json").write_text("{}")
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("a1")
+    check_paths(named)
+
+
+def test_what_is_there_and_what_only_the_hub_knows(tmp_path: Path, hub: socket.socket) -> None:
     (tmp_path / "a.train.jsonl").write_text("")
     check_paths(RunConfig(data={"root": str(tmp_path)}, model={"path": str(tmp_path)}))
     check_paths(RunConfig(data={"sources": ["helpful"]}, model={"path": "ORG/NAME"}))

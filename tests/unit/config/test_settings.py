@@ -75,3 +75,8 @@ def test_a_mistake_is_one_line(given: Any, changes: Any, message: str) -> None:
     with pytest.raises(UserError) as error:
         settings(RunConfig, given, changes)
     assert str(error.value) == message
+
+
+def test_of_a_required_section_its_first_key_is_asked_for() -> None:
+    with pytest.raises(UserError, match=r"^model\.path: required, allowed: str$"):
+        settings(EvaluationConfig, None, {})
