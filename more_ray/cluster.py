@@ -29,6 +29,7 @@ import ray.data  # noqa: E402
 
 from more_ray import fork_server  # noqa: E402
 from more_ray.errors import UserError, as_raised  # noqa: E402
+from more_ray.job_folder import starting_here  # noqa: E402
 
 TOKEN_FILE = Path("~/.cache/more_ray/ray_token").expanduser()
 
@@ -209,6 +210,8 @@ def _join(address: str, options: dict[str, Any]) -> None:
         if port.isdigit() and "/" not in host:
             # Ray itself would retry for a quarter of an hour.
             socket.create_connection((host, int(port)), timeout=10).close()
+        if not _is_submitted():  # Ray gives the workers of those their folder
+            options["runtime_env"] = starting_here()
         ray.init(**options)
     except (OSError, ValueError, ray.exceptions.AuthenticationError) as error:
         refused = isinstance(error, ray.exceptions.AuthenticationError)
@@ -218,6 +221,11 @@ def _join(address: str, options: dict[str, Any]) -> None:
                 "RAY_AUTH_TOKEN_PATH=FILE name the cluster's token"
             ) from error
         raise UserError(f"RAY_ADDRESS: cannot join {address}: {error}") from error
+
+
+def _is_submitted() -> bool:
+    """Whether `ray job submit` runs this process."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
 
 
 def _token_file() -> Path:

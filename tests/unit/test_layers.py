@@ -10,7 +10,7 @@ import more_ray
 
 PACKAGE = Path(more_ray.__file__).parent
 LAYERS = [
-    {"errors", "fork_server", "environment", "metrics", "objective", "bars"},
+    {"errors", "fork_server", "job_folder", "environment", "metrics", "objective", "bars"},
     {"config", "storage"},
     {"parquet", "run_folder", "cluster", "endpoint"},
     {"device", "data"},
