@@ -14,7 +14,8 @@ from more_ray.metrics.written import signed, with_interval
 from more_ray.report.align_figures import Result, make_figures
 from more_ray.report.drawing import Rows
 from more_ray.report.templates import render, turned
-from more_ray.report.verdict import listed
+from more_ray.report.watch import MUCH
+from more_ray.report.words import explained, listed
 
 
 def render_page(result: Result, settings: str) -> str:
@@ -25,6 +26,7 @@ def render_page(result: Result, settings: str) -> str:
         "align.html.j2",
         title=f"Policies aligned with {listed(names)}",
         verdict=verdict(result),
+        words=explained(["reward model", "policy", BASE, *names]),
         judged=judged_rows(result),
         gold=gold_rows(result),
         measures=turned(measure_rows(result), "policy"),
@@ -73,12 +75,21 @@ def as_shown(result: Result) -> dict[str, Any]:
     }
 
 
-def verdict(result: Result) -> str:
-    """The page's first sentences: what the results support.
+def verdict(result: Result) -> dict[str, str]:
+    """What the results support, what to watch out for, and what to do next.
 
     Args:
         result: as `as_shown` gives it; so for all below.
     """
+    words = {
+        "Result": " ".join(_found(result)),
+        "Watch": " ".join(_watched(result)),
+        "Next": _next(result),
+    }
+    return {about: text for about, text in words.items() if text}
+
+
+def _found(result: Result) -> list[str]:
     sentences = []
     for judgement in result["judgements"]:
         ours, theirs, criterion = judgement["policy"], judgement["other"], judgement["criterion"]
@@ -92,13 +103,99 @@ def verdict(result: Result) -> str:
         if one["head"] == EVERYBODY and rate["ci"]:
             finding = _finding(one["policy"], one["other"], rate["mean"], rate["ci"])
             sentences.append(f"The gold reward model {finding}.")
-    sentences += [
-        f"The policy aligned with {name} gained {_gain(policy['gain'][policy['reward_model']])} by "
-        "its reward model."
-        for name, policy in result["policies"].items()
-        if name != BASE
+    for name, policy in _aligned(result).items():
+        gain = _own_gain(policy)
+        unknown = "" if _is_shown(gain) else ", which is not shown to differ from nothing"
+        sentences.append(
+            f"The policy aligned with {name} gained {_gain(gain)} by its reward model{unknown}."
+        )
+    return sentences
+
+
+def _watched(result: Result) -> list[str]:
+    sentences = [
+        f"The reward model {name} is not shown to beat guessing (accuracy "
+        f"{with_interval(found['accuracy'], found['accuracy_ci'], to=' to ')})."
+        for name, found in _guessing(result).items()
     ]
-    return " ".join(sentences)
+    if cut := _cut_off(result):
+        shares = [f"{policy['unfinished']:.0%} of those of {name}" for name, policy in cut.items()]
+        sentences.append(
+            f"Many answers were cut off, {listed(shares)}: rewards are of unfinished answers."
+        )
+    return sentences
+
+
+def _next(result: Result) -> str:
+    """The first of these that holds."""
+    if _guessing(result):
+        return (
+            "Train a better reward model first: a policy is no better than what chooses its "
+            "answers."
+        )
+    if _cut_off(result):
+        return "Allow longer answers (sampling.max_new_tokens) and align again."
+    aligned = _aligned(result)
+    if still := [name for name, policy in aligned.items() if not _is_shown(_own_gain(policy))]:
+        return (
+            f"Choose among more samples (sampling.samples) or use more prompts for {listed(still)}."
+        )
+    rates = _rates_against_base(result)
+    if not rates:
+        return (
+            "Have the answers judged (judge, or gold): a reward model flatters the policy that it "
+            "made."
+        )
+    better = [
+        name
+        for name in aligned
+        if any(ci[0] > 0.5 for ci in rates.get(name, []))
+        and not any(ci[1] < 0.5 for ci in rates[name])
+    ]
+    if not better:
+        return f"Keep {BASE}: no policy is shown to be preferred to it."
+    return f"Use {' or '.join(better)}, which {'are' if better[1:] else 'is'} preferred to {BASE}."
+
+
+def _aligned(result: Result) -> dict[str, Any]:
+    return {name: policy for name, policy in result["policies"].items() if name != BASE}
+
+
+def _own_gain(policy: Mapping[str, Any]) -> Mapping[str, Any]:
+    return policy["gain"][policy["reward_model"]]
+
+
+def _is_shown(gain: Mapping[str, Any]) -> bool:
+    return bool(gain["ci"]) and not gain["ci"][0] <= 0 <= gain["ci"][1]
+
+
+def _guessing(result: Result) -> dict[str, Any]:
+    """The reward models that are not shown to beat it."""
+    models = result["reward_models"]
+    return {name: found for name, found in models.items() if found["accuracy_ci"][0] <= 0.5}
+
+
+def _cut_off(result: Result) -> dict[str, Any]:
+    """The policies of which many answers are."""
+    policies = result["policies"]
+    return {name: policy for name, policy in policies.items() if policy["unfinished"] >= MUCH}
+
+
+def _rates_against_base(result: Result) -> dict[str, list[Sequence[float]]]:
+    """By policy, the intervals of its win rates."""
+    found = [
+        (one, one["win_rate_ci"]) for one in result["judgements"] if one["win_rate"] is not None
+    ]
+    found += [
+        (one, one["win_rate"]["ci"])
+        for one in result["gold"]
+        if one["head"] == EVERYBODY and one["win_rate"]["ci"]
+    ]
+    rates: dict[str, list[Sequence[float]]] = {}
+    for one, ends in found:
+        if one["other"] == BASE:
+            rates.setdefault(one["policy"], []).append(ends)
+    return rates
 
 
 def _finding(ours: str, theirs: str, rate: float, ends: Sequence[float]) -> str:
