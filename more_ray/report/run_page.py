@@ -17,6 +17,7 @@ from more_ray.metrics.outliers import outliers
 from more_ray.metrics.shown_names import MULTITASK
 from more_ray.metrics.summary import compare
 from more_ray.metrics.written import interval_text, with_interval
+from more_ray.report.beside import CLAIMS
 from more_ray.report.contested import most_contested
 from more_ray.report.drawing import Rows
 from more_ray.report.models import Model, mixtures
@@ -133,9 +134,7 @@ def _about(models: Sequence[Model]) -> str:
     if others := [model.name for model in models[1:] if not model.single]:
         text += f" Beside it: {listed(others)}."
     if alone := sum(model.single for model in models):
-        text += (
-            f" Also {alone} models of one source each." if alone > 1 else " Also one of one source."
-        )
+        text += f" Models of one source: {alone}."
     started = (first.first.environment or {}).get("started")
     return f"{text} Made on {started.partition('T')[0]}." if started else text
 
@@ -148,8 +147,8 @@ def _differences(first: Model, mixed: Sequence[Model]) -> dict[str, Differences]
         others[f"{MULTITASK} + temperature"] = [
             with_temperature(scores, seed=0) for scores in others[MULTITASK]
         ]
-    # So that the least p is below what `verdict` asks for.
-    resamples = max(RESAMPLES, 50 * len(others))
+    # So that the least p is below what `beside` asks for, also with what it was compared with.
+    resamples = max(RESAMPLES, 20 * len(CLAIMS) * (len(others) + 1))
     try:
         found = {
             name: compare(first.scores, scores, seed=0, resamples=resamples)["mean"]

@@ -17,7 +17,7 @@ from more_ray.report.words import explained, listed
 
 def render_page(summary: Mapping[str, Any], settings: str) -> str:
     """The page as HTML, from the content of `summary.json`."""
-    curves = summary.get("best_of")
+    curves, choices = summary.get("best_of"), _by_gainer(summary)
     figures = []
     if curves:
         own = "shared" if curves["sources"] else "reward model"
@@ -27,10 +27,8 @@ def render_page(summary: Mapping[str, Any], settings: str) -> str:
         "sample.html.j2",
         title=f"The best of {summary['samples']:,} answers to {summary['prompts']:,} prompts",
         verdict=verdict(summary),
-        words=explained(
-            ["reward model", "policy", *(("head", "shared") if summary.get("choices") else ())]
-        ),
-        choices=_by_gainer(summary),
+        words=explained(["reward model", "policy", *(["head", "shared"] if choices else [])]),
+        choices=choices,
         about=ABOUT_CHOICES,
         figures=figures,
         environment=environment(),
