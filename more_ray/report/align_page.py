@@ -128,6 +128,15 @@ def _watched(result: Result) -> list[str]:
 
 def _next(result: Result) -> str:
     """The first of these that holds."""
+    aligned, rates = _aligned(result), _rates_against_base(result)
+    if better := [
+        name
+        for name in aligned
+        if any(ends[0] > 0.5 for ends in rates.get(name, []))
+        and not any(ends[1] < 0.5 for ends in rates[name])
+    ]:
+        verb = "are" if better[1:] else "is"
+        return f"Use {' or '.join(better)}, which {verb} shown to be preferred to {BASE}."
     if _guessing(result):
         return (
             "Train a better reward model first: a policy is no better than what chooses its "
@@ -135,26 +144,13 @@ def _next(result: Result) -> str:
         )
     if _cut_off(result):
         return "Allow longer answers (sampling.max_new_tokens) and align again."
-    aligned = _aligned(result)
     if still := [name for name, policy in aligned.items() if not _is_shown(_own_gain(policy))]:
         return (
             f"Choose among more samples (sampling.samples) or use more prompts for {listed(still)}."
         )
-    rates = _rates_against_base(result)
-    if not rates:
-        return (
-            "Have the answers judged (judge, or gold): a reward model flatters the policy that it "
-            "made."
-        )
-    better = [
-        name
-        for name in aligned
-        if any(ci[0] > 0.5 for ci in rates.get(name, []))
-        and not any(ci[1] < 0.5 for ci in rates[name])
-    ]
-    if not better:
+    if rates:
         return f"Keep {BASE}: no policy is shown to be preferred to it."
-    return f"Use {' or '.join(better)}, which {'are' if better[1:] else 'is'} preferred to {BASE}."
+    return "Have the answers judged (judge, or gold): a reward model flatters what it chose."
 
 
 def _aligned(result: Result) -> dict[str, Any]:

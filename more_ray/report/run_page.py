@@ -67,7 +67,7 @@ def render_page(models: Sequence[Model]) -> str:
     return render(
         "page.html.j2",
         title=f"Reward model {first.name}",
-        about=_about(models),
+        subtitle=_subtitle(models),
         verdict=verdict(models, differences),
         first=first,
         measures=_measures_rows(models, BRIEF),
@@ -118,13 +118,14 @@ def render_page(models: Sequence[Model]) -> str:
             [
                 *(model.name for model in models),
                 *differences,
+                *(["lam"] if first.trained_on else []),
                 *(text for row in heads for text in ("head", "shared", str(row["mean by"]))),
             ]
         ),
     )
 
 
-def _about(models: Sequence[Model]) -> str:
+def _subtitle(models: Sequence[Model]) -> str:
     """What the page is about: the test pairs, the other models, the day."""
     first = models[0]
     sources = list(first.first.scores)

@@ -27,7 +27,7 @@ def render_page(summary: Mapping[str, Any], settings: str) -> str:
         "sample.html.j2",
         title=f"The best of {summary['samples']:,} answers to {summary['prompts']:,} prompts",
         verdict=verdict(summary),
-        words=explained(["reward model", "policy", *(["head", "shared"] if choices else [])]),
+        words=explained(["reward model", "policy", *(["head", *choices[0]] if choices else [])]),
         choices=choices,
         about=ABOUT_CHOICES,
         figures=figures,

@@ -14,7 +14,7 @@ from more_ray.config.base import dump
 from more_ray.config.sweep import SweepConfig
 from more_ray.environment import environment
 from more_ray.metrics.measures import drawn, ranked
-from more_ray.metrics.shown_names import SHOWN
+from more_ray.metrics.shown_names import shown_name
 from more_ray.metrics.written import with_interval
 from more_ray.report.drawing import Rows, standalone
 from more_ray.report.sweep_figures import make_figures
@@ -23,9 +23,6 @@ from more_ray.report.templates import render
 from more_ray.report.words import explained, listed
 from more_ray.run_folder import CONFIG, REPORT
 from more_ray.sweep.analysis import best_trial, ranking, read_sweep
-
-SETTINGS = {"K": "sources", "trained_on": "trained on"}
-"""What the page calls settings whose names in files do not explain themselves."""
 
 
 def write_results(config: SweepConfig, failed: Mapping[str, str]) -> pd.DataFrame:
@@ -49,7 +46,7 @@ def write_results(config: SweepConfig, failed: Mapping[str, str]) -> pd.DataFram
         storage.write_text(path, standalone(figure.svg))
     page = render(
         "sweep.html.j2",
-        title=f"A sweep over {listed(_shown_names(varied(table))) or 'seeds'}",
+        title=f"A sweep over {listed(_swept(varied(table))) or 'seeds'}",
         verdict=verdict(config, table, failed),
         ranking=_ranking_rows(table, config.metric),
         figures=figures,
@@ -57,14 +54,16 @@ def write_results(config: SweepConfig, failed: Mapping[str, str]) -> pd.DataFram
         failed=_failed_rows(failed),
         environment=environment(),
         sweep=dump(config),
-        words=explained(["front", *(SHOWN.get(name, name) for name in table["scheme"].unique())]),
+        words=explained(["front", *map(shown_name, table["scheme"].unique())]),
     )
     storage.write_text(storage.join(config.output_dir, REPORT), page)
     return ranking(table, config.metric)
 
 
-def _shown_names(columns: Sequence[str]) -> list[str]:
-    return [SETTINGS.get(column, column) for column in columns]
+def _swept(columns: Sequence[str]) -> list[str]:
+    """What the title names: the sources, not also their number."""
+    names = [column for column in columns if column not in ("K", "trained_on")]
+    return ["sources", *names] if len(names) < len(columns) else names
 
 
 def _ranking_rows(table: pd.DataFrame, metric: str) -> Rows:
@@ -73,7 +72,7 @@ def _ranking_rows(table: pd.DataFrame, metric: str) -> Rows:
     figured = {row.key for row in drawn()}
     return [
         {
-            **dict(zip(_shown_names(columns), _cells(row, columns), strict=True)),
+            **{column.replace("_", " "): _cell(row[column]) for column in columns},
             "seeds": row["seeds"],
             **{
                 measure.name: with_interval(row[measure.key], ends_of(row, measure.key))
@@ -86,13 +85,8 @@ def _ranking_rows(table: pd.DataFrame, metric: str) -> Rows:
     ]
 
 
-def _cells(row: pd.Series, columns: Sequence[str]) -> list[Any]:
-    return [
-        row[column].replace("+", ", ")
-        if column == "trained_on"
-        else SHOWN.get(row[column], row[column])
-        for column in columns
-    ]
+def _cell(value: Any) -> Any:
+    return shown_name(value).replace("+", ", ") if isinstance(value, str) else value
 
 
 def _best(config: SweepConfig, table: pd.DataFrame) -> RunConfig:

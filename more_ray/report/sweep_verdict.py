@@ -46,15 +46,13 @@ def varied(table: pd.DataFrame) -> list[str]:
     return [column for column in settings(table) if table[column].nunique(dropna=False) > 1]
 
 
-def setting_words(row: pd.Series, columns: Sequence[str]) -> str:
-    """`trained on ours and theirs, lr 0.01`."""
-    words = []
-    for column in columns:
-        if column == "trained_on":
-            words.append(f"trained on {listed(row[column].split('+'))}")
-        elif column != "K" or "trained_on" not in columns:
-            words.append(f"{column} {shown_name(str(row[column]))}")
-    return ", ".join(words) or "the only configuration"
+def _setting_words(row: pd.Series, columns: Sequence[str]) -> str:
+    """`trained on ours and theirs with lr 0.01`."""
+    others = [column for column in columns if column not in ("K", "trained_on")]
+    words = [f"trained on {listed(row['trained_on'].split('+'))}"]
+    if others:
+        words.append(listed([f"{column} {shown_name(str(row[column]))}" for column in others]))
+    return " with ".join(words)
 
 
 def _rivals(ranked: pd.DataFrame, best: pd.Series, metric: str) -> int | None:
@@ -74,12 +72,12 @@ def _result(
     ends = None if rivals is None else ends_of(best, metric)
     floor = ""
     if metric == "ece":
-        floor = f"; a perfect model would show {best['ece_noise_floor']:.3f} by chance"
+        floor = f", where a perfect model would show {best['ece_noise_floor']:.3f} by chance"
     text = (
-        f"In {table['trial'].nunique()} trials of {len(ranked)} configurations the "
-        f"{'highest' if measure.better == 'max' else 'lowest'} {measure.name} of a mixture is "
-        f"{with_interval(best[metric], ends, to=' to ')}{floor}: "
-        f"{setting_words(best, varied(table))}."
+        f"In {table['trial'].nunique()} trials of {len(ranked)} configurations the mixture with "
+        f"the {'highest' if measure.better == 'max' else 'lowest'} {measure.name} is the one "
+        f"{_setting_words(best, varied(table))}: {with_interval(best[metric], ends, to=' to ')}"
+        f"{floor}."
     )
     others = len(ranked) - 1
     if not others:

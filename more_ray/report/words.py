@@ -13,7 +13,6 @@ WORDS = {
     "MultiTask": "A model trained on all sources at once, every pair counting the same.",
     "Averaging": "The mean of the scores of models that were each trained on one source.",
     "untrained": "The model as it was before training.",
-    "Top": "A model trained on that source alone.",
     "head": "The last layer, which turns what the model has read into a reward. Each source may "
     "have a head of its own.",
     "shared": "The head that all sources have in common.",
@@ -21,9 +20,12 @@ WORDS = {
     "one head for all": "MultiTask with a temperature for each source.",
     "temperature": "What reward differences are divided by: it makes probabilities more or less "
     "sure, and changes no ranking.",
+    "lam": "What a source counts in a step of training.",
     "reward model": "A model that says how good an answer is.",
     "policy": "A model that writes answers.",
     "base": "The policy before it was aligned.",
+    "worst": "Chosen to please the source that an answer pleases least.",
+    "nash": "Chosen so that the product of the sources' gains is largest.",
     "front": "The configurations that no other beats in both accuracy and ECE.",
 }
 

@@ -96,7 +96,8 @@ def test_the_verdict_says_what_is_told_apart(result: dict[str, Any]) -> None:
 
 
 def test_what_to_watch_and_to_do_next(result: dict[str, Any]) -> None:
-    """Each step is named once those before it are taken."""
+    """Who is shown to be preferred is used; else each step is named once those before it are
+    taken."""
     shown = as_shown(result)
     found = verdict(shown)
     assert found["Watch"] == (
@@ -105,7 +106,9 @@ def test_what_to_watch_and_to_do_next(result: dict[str, Any]) -> None:
         "0.700)). Many answers were cut off, 25% of those of base, 25% of those of MORE, 25% of "
         "those of MORE (worst) and 25% of those of MultiTask: rewards are of unfinished answers."
     )
-    assert found["Next"].startswith("Train a better reward model first")
+    assert found["Next"] == "Use MORE, which is shown to be preferred to base."
+    shown["gold"][0]["win_rate"]["ci"] = [0.3, 0.4]
+    assert verdict(shown)["Next"].startswith("Train a better reward model first")
     for measures in shown["reward_models"].values():
         measures["accuracy_ci"] = [0.51, 0.7]
     assert verdict(shown)["Next"].startswith("Allow longer answers (sampling.max_new_tokens)")
@@ -114,9 +117,7 @@ def test_what_to_watch_and_to_do_next(result: dict[str, Any]) -> None:
     assert "Watch" not in verdict(shown)
     assert verdict(shown)["Next"].endswith("use more prompts for MORE (worst).")
     del shown["policies"]["MORE (worst)"]
-    assert verdict(shown)["Next"] == "Use MORE, which is preferred to base."
-    shown["gold"][0]["win_rate"]["ci"] = [0.3, 0.4]
-    assert verdict(shown)["Next"].startswith("Keep base:")
+    assert verdict(shown)["Next"] == "Keep base: no policy is shown to be preferred to it."
     shown["judgements"], shown["gold"] = [], []
     assert verdict(shown)["Next"].startswith("Have the answers judged")
 

@@ -123,12 +123,15 @@ def test_the_verdict_says_what_differs_and_how_surely(page: str, folders: list[s
     assert "MORE agrees with people on" in verdict
     assert "Its probabilities hold as far as these pairs tell." in verdict
     more, multitask = (model.scores for model in read_models(folders)[:2])
-    difference = compare(more, multitask, seed=0, resamples=DRAWS)["mean"]["ece"]
-    assert difference["difference"] < -0.05
-    expected = f"Shown: it is better calibrated (ECE {difference['difference']:+.3f})"
-    assert expected in verdict
+    differences = compare(more, multitask, seed=0, resamples=DRAWS)["mean"]
+    ece, nll = differences["ece"]["difference"], differences["nll"]["difference"]
+    assert ece < -0.05
+    assert (
+        f"Shown: it is better calibrated (ECE {ece:+.3f}) and better by the loss (NLL {nll:+.3f}) "
+        "than MultiTask."
+    ) in verdict
     assert "do not tell it apart from MultiTask + temperature (accuracy" in verdict
-    ends = "{:+.3f} to {:+.3f}".format(*difference["ci"])
+    ends = "{:+.3f} to {:+.3f}".format(*differences["ece"]["ci"])
     assert ends in page.split("<h2>MORE minus the others, pair by pair</h2>")[1]
 
 
@@ -139,7 +142,7 @@ def test_it_says_what_it_is_about_and_explains_its_words(page: str) -> None:
     assert "Beside it: MultiTask. Models of one source: 2." in head
     words = page.split("<h2>Words</h2>")[1]
     assert re.findall(r'<th scope="row">(.*?)</th>', words) == [
-        *("MORE", "MultiTask", "Top", "temperature")
+        *("MORE", "MultiTask", "temperature", "lam")
     ]
 
 

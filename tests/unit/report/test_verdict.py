@@ -186,7 +186,7 @@ def test_a_single_model() -> None:
         ),
         (
             measures(0.6, 0.03, longer=0.6),
-            "better than guessing, but not shown to be better than taking the longer answer (60.0%)",
+            "but not shown to be better than taking the longer answer (60.0%).",
             "It is not shown to beat taking the longer answer.",
         ),
     ],
@@ -252,7 +252,7 @@ def test_sources_that_want_the_opposite() -> None:
         (0.6, "and people who were never asked as source=unknown (60.0%, 57.0% to 63.0%)."),
         (
             0.52,
-            "Ask others first: on people who were never asked it is not shown to beat guessing ",
+            "Ask others first: on people who were never asked it is not shown to beat guessing",
         ),
     ],
 )
