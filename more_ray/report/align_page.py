@@ -10,7 +10,7 @@ from more_ray.align.measures import BASE
 from more_ray.judge.summary import DECIDED
 from more_ray.metrics.intervals import detectable
 from more_ray.metrics.shown_names import shown_name
-from more_ray.metrics.written import signed, with_interval
+from more_ray.metrics.written import interval_text, signed, with_interval
 from more_ray.report.align_figures import Result, make_figures
 from more_ray.report.drawing import Rows
 from more_ray.report.templates import render, turned
@@ -113,15 +113,18 @@ def _found(result: Result) -> list[str]:
 
 
 def _watched(result: Result) -> list[str]:
-    sentences = [
-        f"The reward model {name} is not shown to beat guessing (accuracy "
-        f"{with_interval(found['accuracy'], found['accuracy_ci'], to=' to ')})."
-        for name, found in _guessing(result).items()
-    ]
+    sentences = []
+    if guessing := _guessing(result):
+        names = [
+            f"{name} (accuracy {found['accuracy']:.3f}, "
+            f"{interval_text(found['accuracy_ci'], to=' to ')})"
+            for name, found in guessing.items()
+        ]
+        sentences.append(f"Reward models not shown to beat guessing: {listed(names)}.")
     if cut := _cut_off(result):
-        shares = [f"{policy['unfinished']:.0%} of those of {name}" for name, policy in cut.items()]
+        shares = ", ".join(f"{name} {policy['unfinished']:.0%}" for name, policy in cut.items())
         sentences.append(
-            f"Many answers were cut off, {listed(shares)}: rewards are of unfinished answers."
+            f"Many answers were cut off ({shares}): rewards are of unfinished answers."
         )
     return sentences
 

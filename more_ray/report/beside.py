@@ -39,9 +39,9 @@ def beside(differences: Mapping[str, Differences], shown: Sides) -> str:
     apart."""
     likely = _likely_sides(differences, shown)
     sentences = []
-    if claims := _claims(differences, shown):
+    if claims := _claims(shown, differences):
         sentences.append(f"Shown: it is {claims}.")
-    if claims := _claims(differences, likely):
+    if claims := _claims(likely):
         tests = len(CLAIMS) * len(differences)
         sentences.append(
             f"Likely, but not shown at the threshold for {tests} tests (p below "
@@ -80,12 +80,14 @@ def _likely_sides(differences: Mapping[str, Differences], shown: Sides) -> Sides
     }
 
 
-def _claims(differences: Mapping[str, Differences], sides: Sides) -> str:
-    """`more accurate (+5.0 points) and better calibrated (ECE -0.049) than a; ... than b`."""
+def _claims(sides: Sides, differences: Mapping[str, Differences] | None = None) -> str:
+    """`more accurate and better calibrated than a; ... than b`; `more accurate (+5.0 points)` where
+    differences are given."""
     others: dict[str, list[str]] = {}
     for other, by_measure in sides.items():
         words = [
-            f"{CLAIMS[key][side < 0]} ({_change(key, differences[other][key])})"
+            CLAIMS[key][side < 0]
+            + (f" ({_change(key, differences[other][key])})" if differences else "")
             for key, side in by_measure.items()
             if side
         ]

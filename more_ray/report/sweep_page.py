@@ -68,8 +68,10 @@ def _swept(columns: Sequence[str]) -> list[str]:
 
 def _ranking_rows(table: pd.DataFrame, metric: str) -> Rows:
     """A row for each configuration, best first, with the settings that differ."""
-    columns = varied(table)
+    columns = [column for column in varied(table) if column != "K"]
     figured = {row.key for row in drawn()}
+    # The NLL says as much, and the table fits a screen.
+    measures = [row for row in ranked() if row.key != "brier" or metric == "brier"]
     return [
         {
             **{column.replace("_", " "): _cell(row[column]) for column in columns},
@@ -78,7 +80,7 @@ def _ranking_rows(table: pd.DataFrame, metric: str) -> Rows:
                 measure.name: with_interval(row[measure.key], ends_of(row, measure.key))
                 if measure.key in figured
                 else row[measure.key]
-                for measure in ranked()
+                for measure in measures
             },
         }
         for _, row in with_ends(table, metric).iterrows()

@@ -101,10 +101,9 @@ def test_what_to_watch_and_to_do_next(result: dict[str, Any]) -> None:
     shown = as_shown(result)
     found = verdict(shown)
     assert found["Watch"] == (
-        "The reward model MORE is not shown to beat guessing (accuracy 0.600 (0.500 to 0.700)). "
-        "The reward model MultiTask is not shown to beat guessing (accuracy 0.600 (0.500 to "
-        "0.700)). Many answers were cut off, 25% of those of base, 25% of those of MORE, 25% of "
-        "those of MORE (worst) and 25% of those of MultiTask: rewards are of unfinished answers."
+        "Reward models not shown to beat guessing: MORE (accuracy 0.600, 0.500 to 0.700) and "
+        "MultiTask (accuracy 0.600, 0.500 to 0.700). Many answers were cut off (base 25%, MORE "
+        "25%, MORE (worst) 25%, MultiTask 25%): rewards are of unfinished answers."
     )
     assert found["Next"] == "Use MORE, which is shown to be preferred to base."
     shown["gold"][0]["win_rate"]["ci"] = [0.3, 0.4]

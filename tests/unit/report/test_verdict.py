@@ -139,7 +139,7 @@ def test_a_p_value_counts_for_less_among_many() -> None:
     many = verdict([model()], dict.fromkeys("abc", found))
     assert many["Beside others"] == (
         "Likely, but not shown at the threshold for 9 tests (p below 0.0056): it is more accurate "
-        "(+5.0 points) than a, b and c."
+        "than a, b and c."
     )
     assert many["Next"].startswith("It is not shown to differ from a, b and c:")
 
