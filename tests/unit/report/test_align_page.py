@@ -14,8 +14,8 @@ from more_ray.report.align_page import (
     judged_rows,
     measure_rows,
     render_page,
-    verdict,
 )
+from more_ray.report.align_verdict import verdict
 from more_ray.terminal import alignment_tables
 
 
