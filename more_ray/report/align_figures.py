@@ -98,7 +98,8 @@ def reward_and_divergence(result: Result) -> Figure:
         axes.set_ylabel("reward gained, by reward model")
         legend(canvas, axes)
     text = "Reward gained over the base, and KL to it: " + "; ".join(
-        f"{row['policy']} by {row['by']} {row['gain']:+.3f} at {row['KL, nats']:.2f} nats"
+        f"the policy {row['policy']} by the reward model {row['by']} {row['gain']:+.3f} at "
+        f"{row['KL, nats']:.2f} nats"
         for row in rows
     )
     return Figure("Reward and divergence", svg(canvas, text), text + BARS, rows)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from more_ray.align.gold import EVERYBODY
 from more_ray.align.measures import BASE
 from more_ray.judge.summary import DECIDED
 from more_ray.metrics.intervals import detectable
 from more_ray.metrics.shown_names import shown_name
 from more_ray.metrics.written import signed, with_interval
 from more_ray.report.align_figures import Result, make_figures
+from more_ray.report.align_verdict import verdict
 from more_ray.report.drawing import Rows
 from more_ray.report.templates import render, turned
-from more_ray.report.verdict import listed
+from more_ray.report.words import explained, listed
 
 
 def render_page(result: Result, settings: str) -> str:
@@ -25,6 +25,7 @@ def render_page(result: Result, settings: str) -> str:
         "align.html.j2",
         title=f"Policies aligned with {listed(names)}",
         verdict=verdict(result),
+        words=explained(["reward model", "policy", BASE, *names]),
         judged=judged_rows(result),
         gold=gold_rows(result),
         measures=turned(measure_rows(result), "policy"),
@@ -73,48 +74,12 @@ def as_shown(result: Result) -> dict[str, Any]:
     }
 
 
-def verdict(result: Result) -> str:
-    """The page's first sentences: what the results support.
+def judged_rows(result: Result) -> Rows:
+    """The paper's Table 1: shares of the decided pairs, with 95% intervals.
 
     Args:
         result: as `as_shown` gives it; so for all below.
     """
-    sentences = []
-    for judgement in result["judgements"]:
-        ours, theirs, criterion = judgement["policy"], judgement["other"], judgement["criterion"]
-        if judgement["win_rate"] is None:
-            sentences.append(f"No verdict on {ours} and {theirs}, {criterion}, could be read.")
-            continue
-        finding = _finding(ours, theirs, judgement["win_rate"], judgement["win_rate_ci"])
-        sentences.append(f"For being {criterion} the judge {finding}.")
-    for one in result["gold"]:
-        rate = one["win_rate"]
-        if one["head"] == EVERYBODY and rate["ci"]:
-            finding = _finding(one["policy"], one["other"], rate["mean"], rate["ci"])
-            sentences.append(f"The gold reward model {finding}.")
-    sentences += [
-        f"The policy aligned with {name} gained {_gain(policy['gain'][policy['reward_model']])} by "
-        "its reward model."
-        for name, policy in result["policies"].items()
-        if name != BASE
-    ]
-    return " ".join(sentences)
-
-
-def _finding(ours: str, theirs: str, rate: float, ends: Sequence[float]) -> str:
-    numbers = f"win rate {with_interval(rate, ends, '.2f', ' to ')}"
-    if ends[0] > 0.5:
-        return f"prefers {ours} to {theirs} ({numbers})"
-    if ends[1] < 0.5:
-        return f"prefers {theirs} to {ours} ({numbers})"
-    return (
-        f"does not distinguish {ours} from {theirs} ({numbers}; a win rate {detectable(ends):.2f} "
-        "from one half would have shown in four of five such studies)"
-    )
-
-
-def judged_rows(result: Result) -> Rows:
-    """The paper's Table 1: shares of the decided pairs, with 95% intervals."""
     return [
         {
             "policies": f"{judgement['policy']} against {judgement['other']}",

@@ -30,8 +30,9 @@ def over_time(model: Model, key: Literal["lam", "source_loss"], title: str) -> F
         legend(canvas, axes)
     mean_K = value_SK.mean(axis=0)
     high, low = names[mean_K.argmax()], names[mean_K.argmin()]
+    means = f", means of {window} steps" if window > 1 else ""
     text = (
-        f"{title} in {model.name} over {len(step_S)} steps, means of {window} steps. On average "
+        f"{title} in {model.name} over {len(step_S)} steps{means}. On average "
         f"highest for {high} ({mean_K.max():.3f}), lowest for {low} ({mean_K.min():.3f})."
     )
     rows = [

@@ -32,6 +32,9 @@ from more_ray.run_folder import (
 )
 from more_ray.train.metrics_line import MetricsLine
 
+VAGUE = 0.1
+"""A calibration error that may be this large is not known to be small."""
+
 
 @dataclass(frozen=True)
 class RunFiles:
@@ -74,6 +77,18 @@ class Model:
     def scores(self) -> list[dict[str, SourceScores]]:
         """The scores of every seed."""
         return [run.scores for run in self.runs]
+
+    @property
+    def true_ece(self) -> tuple[float, float]:
+        """What the true ECE may be; from 0 where that holds for any seed."""
+        low = min(run.evaluation["mean"]["ece_ci"][0] for run in self.runs)
+        return low, self.evaluation["mean"]["ece_ci"][1]
+
+    @property
+    def unserved(self) -> list[str]:
+        """The sources on which it is not shown to beat guessing."""
+        sources = self.evaluation["sources"]
+        return [name for name, one in sources.items() if one["accuracy_ci"][0] <= 0.5]
 
 
 def read_models(folders: Sequence[str]) -> list[Model]:
@@ -161,4 +176,6 @@ def _name(evaluation: Evaluation, config: str | None) -> str:
         name = drift if scheme == "uniform" else f"{drift} ({name})"
     if len(train_on) > 1:
         name += f" on {', '.join(train_on)}"
-    return f"{name} from {tree['init_from']}" if tree.get("init_from") else name
+    if not tree.get("init_from"):
+        return name
+    return f"{name} from {'/'.join(str(tree['init_from']).rstrip('/').split('/')[-2:])}"

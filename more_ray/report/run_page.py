@@ -17,12 +17,15 @@ from more_ray.metrics.outliers import outliers
 from more_ray.metrics.shown_names import MULTITASK
 from more_ray.metrics.summary import compare
 from more_ray.metrics.written import interval_text, with_interval
+from more_ray.report.beside import CLAIMS
 from more_ray.report.contested import most_contested
 from more_ray.report.drawing import Rows
 from more_ray.report.models import Model, mixtures
 from more_ray.report.run_figures import further_figures, main_figures, measures_of
+from more_ray.report.surest import surest_rows
 from more_ray.report.templates import render
-from more_ray.report.verdict import listed, verdict
+from more_ray.report.verdict import verdict
+from more_ray.report.words import explained, listed
 
 BRIEF = ("accuracy", "ece", "ece_noise_floor", "nll")
 """The measures of the first table."""
@@ -59,17 +62,20 @@ def render_page(models: Sequence[Model]) -> str:
     first, mixed, sources = models[0], mixtures(models), list(models[0].first.scores)
     differences = _differences(first, mixed)
     table = first.first.disagreements
+    heads = _head_rows(first)
     counts = (first.first.environment or {}).get("data") or {}
     return render(
         "page.html.j2",
-        title=f"{first.name} on {listed(sources)}",
+        title=f"Reward model {first.name}",
+        subtitle=_subtitle(models),
         verdict=verdict(models, differences),
         first=first,
         measures=_measures_rows(models, BRIEF),
         further_measures=_measures_rows(
             models, [row.key for row in shown() if row.key not in BRIEF]
         ),
-        heads=_head_rows(first),
+        surest=surest_rows(mixed),
+        heads=heads,
         contested=None if table is None else most_contested(table),
         seeds=[_seed_row(model) for model in models if len(model.runs) > 1],
         subsets=[
@@ -108,7 +114,30 @@ def render_page(models: Sequence[Model]) -> str:
         figures=list(main_figures(models)),
         further_figures=list(further_figures(models)),
         models=models,
+        words=explained(
+            [
+                *(model.name for model in models),
+                *differences,
+                *(["lam"] if first.trained_on else []),
+                *(text for row in heads for text in ("head", "shared", str(row["mean by"]))),
+            ]
+        ),
     )
+
+
+def _subtitle(models: Sequence[Model]) -> str:
+    """What the page is about: the test pairs, the other models, the day."""
+    first = models[0]
+    sources = list(first.first.scores)
+    pairs = sum(len(scores.pair_N) for scores in first.first.scores.values())
+    several = f"{len(sources)} sources, {listed(sources)}" if len(sources) > 1 else sources[0]
+    text = f"Tested on {pairs:,} pairs of {several}."
+    if others := [model.name for model in models[1:] if not model.single]:
+        text += f" Beside it: {listed(others)}."
+    if alone := sum(model.single for model in models):
+        text += f" Models of one source: {alone}."
+    started = (first.first.environment or {}).get("started")
+    return f"{text} Made on {started.partition('T')[0]}." if started else text
 
 
 def _differences(first: Model, mixed: Sequence[Model]) -> dict[str, Differences]:
@@ -119,8 +148,8 @@ def _differences(first: Model, mixed: Sequence[Model]) -> dict[str, Differences]
         others[f"{MULTITASK} + temperature"] = [
             with_temperature(scores, seed=0) for scores in others[MULTITASK]
         ]
-    # So that the least p is below what `verdict` asks for.
-    resamples = max(RESAMPLES, 50 * len(others))
+    # So that the least p is below what `beside` asks for, also with what it was compared with.
+    resamples = max(RESAMPLES, 20 * len(CLAIMS) * (len(others) + 1))
     try:
         found = {
             name: compare(first.scores, scores, seed=0, resamples=resamples)["mean"]

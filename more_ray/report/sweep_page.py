@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -12,13 +13,16 @@ from more_ray.config import RunConfig
 from more_ray.config.base import dump
 from more_ray.config.sweep import SweepConfig
 from more_ray.environment import environment
-from more_ray.metrics.measures import MEASURES
-from more_ray.metrics.shown_names import SHOWN, shown_name
+from more_ray.metrics.measures import drawn, ranked
+from more_ray.metrics.shown_names import shown_name
+from more_ray.metrics.written import with_interval
 from more_ray.report.drawing import Rows, standalone
 from more_ray.report.sweep_figures import make_figures
+from more_ray.report.sweep_verdict import ends_of, varied, verdict, with_ends
 from more_ray.report.templates import render
+from more_ray.report.words import explained, listed
 from more_ray.run_folder import CONFIG, REPORT
-from more_ray.sweep.analysis import best_trial, mixed, ranking, read_sweep, settings
+from more_ray.sweep.analysis import best_trial, ranking, read_sweep
 
 
 def write_results(config: SweepConfig, failed: Mapping[str, str]) -> pd.DataFrame:
@@ -33,7 +37,6 @@ def write_results(config: SweepConfig, failed: Mapping[str, str]) -> pd.DataFram
     """
     table = read_sweep(config.output_dir)
     best = dump(_best(config, table))
-    ranked = ranking(table, config.metric)
     storage.write_text(storage.join(config.output_dir, "trials.csv"), table.to_csv(index=False))
     storage.write_text(storage.join(config.output_dir, "best.yaml"), best)
     figures = list(make_figures(table))
@@ -41,25 +44,51 @@ def write_results(config: SweepConfig, failed: Mapping[str, str]) -> pd.DataFram
         name = figure.title.lower().replace(" ", "-")
         path = storage.join(config.output_dir, "figures", f"{name}.svg")
         storage.write_text(path, standalone(figure.svg))
-    shown = ranked[[*varied(table), *ranked.columns[len(settings(table)) :]]]
     page = render(
         "sweep.html.j2",
-        title=f"A sweep over {', '.join(varied(table)) or 'seeds'}",
-        verdict=_verdict(config, table, failed),
-        ranking=shown.replace({"scheme": SHOWN}).to_dict("records"),
+        title=f"A sweep over {listed(_swept(varied(table))) or 'seeds'}",
+        verdict=verdict(config, table, failed),
+        ranking=_ranking_rows(table, config.metric),
         figures=figures,
         best=best,
         failed=_failed_rows(failed),
         environment=environment(),
         sweep=dump(config),
+        words=explained(["front", *map(shown_name, table["scheme"].unique())]),
     )
     storage.write_text(storage.join(config.output_dir, REPORT), page)
-    return ranked
+    return ranking(table, config.metric)
 
 
-def varied(table: pd.DataFrame) -> list[str]:
-    """The settings that differ between trials."""
-    return [column for column in settings(table) if table[column].nunique(dropna=False) > 1]
+def _swept(columns: Sequence[str]) -> list[str]:
+    """What the title names: the sources, not also their number."""
+    names = [column for column in columns if column not in ("K", "trained_on")]
+    return ["sources", *names] if len(names) < len(columns) else names
+
+
+def _ranking_rows(table: pd.DataFrame, metric: str) -> Rows:
+    """A row for each configuration, best first, with the settings that differ."""
+    columns = [column for column in varied(table) if column != "K"]
+    figured = {row.key for row in drawn()}
+    # The NLL says as much, and the table fits a screen.
+    measures = [row for row in ranked() if row.key != "brier" or metric == "brier"]
+    return [
+        {
+            **{column.replace("_", " "): _cell(row[column]) for column in columns},
+            "seeds": row["seeds"],
+            **{
+                measure.name: with_interval(row[measure.key], ends_of(row, measure.key))
+                if measure.key in figured
+                else row[measure.key]
+                for measure in measures
+            },
+        }
+        for _, row in with_ends(table, metric).iterrows()
+    ]
+
+
+def _cell(value: Any) -> Any:
+    return shown_name(value).replace("+", ", ") if isinstance(value, str) else value
 
 
 def _best(config: SweepConfig, table: pd.DataFrame) -> RunConfig:
@@ -69,19 +98,6 @@ def _best(config: SweepConfig, table: pd.DataFrame) -> RunConfig:
     run = RunConfig.model_validate(tree)
     train = run.train.changed(threads=config.run.train.threads)
     return run.changed(output_dir=config.run.output_dir, train=train)
-
-
-def _verdict(config: SweepConfig, table: pd.DataFrame, failed: Mapping[str, str]) -> str:
-    best = ranking(mixed(table), config.metric).iloc[0]
-    words = ", ".join(f"{column} {shown_name(str(best[column]))}" for column in varied(table))
-    name = MEASURES[config.metric].name
-    floor = f" (noise floor {best['ece_noise_floor']:.3f})" if config.metric == "ece" else ""
-    sentence = (
-        f"In {table['trial'].nunique()} trials the best mixture by {name} is "
-        f"{words or 'the only configuration'}: {name} {best[config.metric]:.3f}{floor}, "
-        f"accuracy {best['accuracy']:.3f}."
-    )
-    return f"{sentence} Trials that failed: {len(failed)}." if failed else sentence
 
 
 def _failed_rows(failed: Mapping[str, str]) -> Rows:

@@ -66,14 +66,18 @@ def _crowded(rows: Rows) -> bool:
     return any(len(found) > 2 for found in intervals)
 
 
+FACTS = {"memory_gib": "memory, GiB", "started": "started (UTC)"}
+"""What pages call the entries of `environment.json` whose names do not explain themselves."""
+
+
 def _facts(environment: dict[str, Any]) -> Rows:
     return [
         {
-            "": key.replace("_", " "),
+            "": FACTS.get(key, key.replace("_", " ")),
             " ": ", ".join(f"{k} {v}" for k, v in value.items())
             if isinstance(value, dict)
             else value,
         }
         for key, value in environment.items()
-        if key not in ("command", "data") and value not in (None, "")
+        if key not in ("command", "data", "trunk", "texts") and value not in (None, "")
     ]

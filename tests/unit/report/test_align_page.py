@@ -14,8 +14,8 @@ from more_ray.report.align_page import (
     judged_rows,
     measure_rows,
     render_page,
-    verdict,
 )
+from more_ray.report.align_verdict import verdict
 from more_ray.terminal import alignment_tables
 
 
@@ -87,15 +87,42 @@ def result() -> dict[str, Any]:
 
 
 def test_the_verdict_says_what_is_told_apart(result: dict[str, Any]) -> None:
-    text = verdict(as_shown(result))
+    text = verdict(as_shown(result))["Result"]
     assert "For being helpful the judge prefers MORE to base (win rate 0.89" in text
     assert "For being helpful the judge does not distinguish MORE from MultiTask" in text
-    assert "aligned with MORE gained +0.300 (+0.200 to +0.400) by its" in text
-    assert "aligned with MORE (worst) gained +0.100 (+0.000 to +0.200) by its" in text
+    assert "aligned with MORE gained +0.300 (+0.200 to +0.400) by its reward model." in text
+    unknown = "by its reward model, which is not shown to differ from nothing."
+    assert f"aligned with MORE (worst) gained +0.100 (+0.000 to +0.200) {unknown}" in text
+
+
+def test_what_to_watch_and_to_do_next(result: dict[str, Any]) -> None:
+    """Who is shown to be preferred is used; else each step is named once those before it are
+    taken."""
+    shown = as_shown(result)
+    found = verdict(shown)
+    assert found["Watch"] == (
+        "Reward models not shown to beat guessing: MORE (accuracy 0.600, 0.500 to 0.700) and "
+        "MultiTask (accuracy 0.600, 0.500 to 0.700). Many answers were cut off (base 25%, MORE "
+        "25%, MORE (worst) 25%, MultiTask 25%): rewards are of unfinished answers."
+    )
+    assert found["Next"] == "Use MORE, which is shown to be preferred to base."
+    shown["gold"][0]["win_rate"]["ci"] = [0.3, 0.4]
+    assert verdict(shown)["Next"].startswith("Train a better reward model first")
+    for measures in shown["reward_models"].values():
+        measures["accuracy_ci"] = [0.51, 0.7]
+    assert verdict(shown)["Next"].startswith("Allow longer answers (sampling.max_new_tokens)")
+    for policy in shown["policies"].values():
+        policy["unfinished"] = 0.05
+    assert "Watch" not in verdict(shown)
+    assert verdict(shown)["Next"].endswith("use more prompts for MORE (worst).")
+    del shown["policies"]["MORE (worst)"]
+    assert verdict(shown)["Next"] == "Keep base: no policy is shown to be preferred to it."
+    shown["judgements"], shown["gold"] = [], []
+    assert verdict(shown)["Next"].startswith("Have the answers judged")
 
 
 def test_a_null_says_what_would_have_shown(result: dict[str, Any]) -> None:
-    text = verdict(as_shown(result))
+    text = verdict(as_shown(result))["Result"]
     assert "The gold reward model prefers MORE to base (win rate 0.60 (0.55 to 0.65))." in text
     null = "The gold reward model does not distinguish MORE from MultiTask (win rate 0.48"
     assert f"{null} (0.43 to 0.53); a win rate 0.07 from one half would have shown" in text

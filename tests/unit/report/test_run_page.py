@@ -28,7 +28,7 @@ from more_ray.report.run_page import render_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SOURCES = ("helpful", "harmless")
-DRAWS = 100
+DRAWS = 200
 """Draws of each comparison: enough for the least p that the verdict asks for."""
 FIGURES = 9
 WIDTHS = (390, 1280)
@@ -120,16 +120,30 @@ def test_the_verdict_says_what_differs_and_how_surely(page: str, folders: list[s
     assert re.findall(r"<strong>(.*?)</strong>", verdict) == [
         *("Accuracy.", "Trust.", "Beside others.", "Next.")
     ]
-    assert "MORE, the most accurate of 2 models, agrees with people on" in verdict
+    assert "MORE agrees with people on" in verdict
     assert "Its probabilities hold as far as these pairs tell." in verdict
     more, multitask = (model.scores for model in read_models(folders)[:2])
-    difference = compare(more, multitask, seed=0, resamples=DRAWS)["mean"]["ece"]
-    assert difference["difference"] < -0.05
-    expected = f"it is better calibrated (ECE {difference['difference']:+.3f}) than MultiTask."
-    assert expected in verdict
+    differences = compare(more, multitask, seed=0, resamples=DRAWS)["mean"]
+    ece, nll = differences["ece"]["difference"], differences["nll"]["difference"]
+    assert ece < -0.05
+    assert (
+        f"Shown: it is better calibrated (ECE {ece:+.3f}) and better by the loss (NLL {nll:+.3f}) "
+        "than MultiTask."
+    ) in verdict
     assert "do not tell it apart from MultiTask + temperature (accuracy" in verdict
-    ends = "{:+.3f} to {:+.3f}".format(*difference["ci"])
+    ends = "{:+.3f} to {:+.3f}".format(*differences["ece"]["ci"])
     assert ends in page.split("<h2>MORE minus the others, pair by pair</h2>")[1]
+
+
+def test_it_says_what_it_is_about_and_explains_its_words(page: str) -> None:
+    head = page.partition("</header>")[0]
+    assert "<h1>Reward model MORE</h1>" in head
+    assert "Tested on 600 pairs of 2 sources, helpful and harmless." in head
+    assert "Beside it: MultiTask. Models of one source: 2." in head
+    words = page.split("<h2>Words</h2>")[1]
+    assert re.findall(r'<th scope="row">(.*?)</th>', words) == [
+        *("MORE", "MultiTask", "temperature", "lam")
+    ]
 
 
 def test_the_means_come_first_and_each_model_on_what_it_knows(page: str) -> None:

@@ -45,9 +45,14 @@ def summary() -> dict[str, Any]:
 
 
 def test_the_page_says_who_gains_and_who_loses(summary: dict[str, Any]) -> None:
-    text = verdict(summary)
-    assert "Chosen by worst with caution 0.5" in text
-    assert "better than the mean answer for ours and worse for theirs." in text
+    found = verdict(summary)
+    assert "Chosen by worst with caution 0.5" in found["Result"]
+    assert found["Result"].endswith("better than the mean answer for ours and worse for theirs.")
+    assert found["Watch"].startswith("50.0% of the answers were cut off:")
+    assert found["Next"].startswith("Allow longer answers (sampling.max_new_tokens)")
+    finished = verdict({**summary, "unfinished": 0.05})
+    assert "Watch" not in finished
+    assert finished["Next"].startswith("Choose by a rule that does not cost theirs")
     page = render_page(summary, "prompts: FILE")
     table = re.search(r"Who gains by which choice.*?</table>", page, re.S).group()
     assert re.findall(r'<th scope="row">(.*?)</th>', table) == [
@@ -68,7 +73,7 @@ def test_one_head_and_summaries_of_earlier_versions(summary: dict[str, Any]) -> 
     summary["choices"], summary["best_of"]["sources"] = [], {}
     page = render_page(summary, "")
     assert "Who gains" not in page
-    assert "Best of n" in page
+    assert "Best of n by worst" in page
     assert choices_tables(summary) == []
     del summary["choices"], summary["best_of"]
     assert "Best of n" not in render_page(summary, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,11 +45,22 @@ def model(name: str = "MORE", right: int = 90, **ways: Any) -> Model:
     return Model(name, [run], evaluation)
 
 
-def apart(accuracy: float, ece: float, p_accuracy: float = 0.5, p_ece: float = 0.5) -> Any:
-    """What the first model's means differ by."""
+def apart(
+    accuracy: float, ece: float, p_accuracy: float = 0.5, p_ece: float = 0.5, **nll: float
+) -> Any:
+    """What the first model's means differ by.
+
+    Args:
+        nll: `nll` and `p_nll`.
+    """
+    measured = (
+        ("accuracy", accuracy, p_accuracy),
+        ("ece", ece, p_ece),
+        ("nll", nll.get("nll", 0.0), nll.get("p_nll", 0.5)),
+    )
     return {
         key: {"difference": value, "ci": [value - 0.01, value + 0.01], "p": p}
-        for key, value, p in (("accuracy", accuracy, p_accuracy), ("ece", ece, p_ece))
+        for key, value, p in measured
     }
 
 
@@ -56,13 +68,15 @@ def test_a_clear_winner() -> None:
     multitask = model("MultiTask", own=measures(0.6, 0.08, 0.04))
     found = verdict([model(), multitask], {"MultiTask": apart(0.05, -0.049, 0.001, 0.001)})
     assert found == {
-        "Accuracy": "MORE, the most accurate of 2 models, agrees with people on 65.0% of the test "
-        "pairs (62.0% to 68.0%). Taking the longer answer does on 55.0%.",
+        "Accuracy": "MORE agrees with people on 65.0% of the test pairs (62.0% to 68.0%). That is "
+        "better than guessing and than taking the longer answer (55.0%). It is lowest on ours: "
+        "65.0% (62.0% to 68.0%).",
         "Trust": "Its probabilities hold as far as these pairs tell. Where it counts most, it "
         "says 88% and is right 90% of the time (83% to 94%; all sources together). Calibration "
-        "error (ECE) 0.031, in truth at most 0.051; a perfect model would show 0.030 by chance.",
-        "Beside others": "Beyond chance it is more accurate (+5.0 points) and better calibrated "
-        "(ECE -0.049) than MultiTask.",
+        "error (ECE: how far what it says is from how often it is right, on average) 0.031, "
+        "probably at most 0.051; a perfect model would show 0.030 by chance.",
+        "Beside others": "Shown: it is more accurate (+5.0 points) and better calibrated (ECE "
+        "-0.049) than MultiTask.",
         "Next": "It can be used as it is (more-ray serve).",
     }
 
@@ -71,22 +85,22 @@ def test_a_tie() -> None:
     found = verdict([model(), model("MultiTask")], {"MultiTask": apart(0.002, -0.004)})
     assert found["Beside others"] == (
         "These test pairs do not tell it apart from MultiTask (accuracy +0.2 points, -0.8 to +1.2; "
-        "ECE -0.004, -0.014 to +0.006)."
+        "ECE -0.004, -0.014 to +0.006; NLL +0.000, -0.010 to +0.010)."
     )
-    assert found["Next"].startswith("Nothing here favours it over MultiTask:")
+    assert found["Next"].startswith("It is not shown to differ from MultiTask:")
 
 
 def test_more_accurate_but_worse_calibrated() -> None:
     models = [model(own=measures(0.7, 0.09, 0.06), right=50), model("MultiTask")]
     found = verdict(models, {"MultiTask": apart(0.05, 0.06, 0.001, 0.001)})
     assert found["Trust"] == (
-        "Its probabilities cannot be trusted as they are. Where it counts most, it says 88% "
-        "and is right 50% of the time (40% to 60%; all sources together). Calibration error (ECE) "
-        "0.090, in truth 0.060 to 0.110; a perfect model would show 0.030 by chance."
+        "Its probabilities cannot be trusted as they are. Where it counts most, it is too sure: it "
+        "says 88% and is right 50% of the time (40% to 60%; all sources together). Calibration "
+        "error (ECE: how far what it says is from how often it is right, on average) 0.090, "
+        "probably between 0.060 and 0.110; a perfect model would show 0.030 by chance."
     )
     assert found["Beside others"] == (
-        "Beyond chance it is more accurate (+5.0 points) but worse calibrated (ECE +0.060) than "
-        "MultiTask."
+        "Shown: it is more accurate (+5.0 points) and worse calibrated (ECE +0.060) than MultiTask."
     )
     assert found["Next"] == (
         "Calibrate it before its probabilities are used (more-ray calibrate); a temperature for "
@@ -98,12 +112,10 @@ def test_another_is_better() -> None:
     models = [model(), model("MultiTask", own=measures(0.7, 0.03)), model("Averaging")]
     others = {"MultiTask": apart(-0.05, 0.001, 0.001), "Averaging": apart(0.001, 0.001)}
     found = verdict(models, others)
-    assert found["Accuracy"].startswith("MORE agrees with people on 65.0%")
-    assert found["Accuracy"].endswith("does on 55.0%; MultiTask agrees on the most, 70.0%.")
     assert found["Beside others"] == (
-        "Beyond chance it is less accurate (-5.0 points) than MultiTask. These test pairs "
-        "do not tell it apart from Averaging (accuracy +0.1 points, -0.9 to +1.1; ECE "
-        "+0.001, -0.009 to +0.011)."
+        "Shown: it is less accurate (-5.0 points) than MultiTask. These test pairs do not tell it "
+        "apart from Averaging (accuracy +0.1 points, -0.9 to +1.1; ECE +0.001, -0.009 to +0.011; "
+        "NLL +0.000, -0.010 to +0.010)."
     )
     assert found["Next"] == "Use MultiTask instead."
 
@@ -112,7 +124,7 @@ def test_another_is_more_accurate_but_worse_calibrated() -> None:
     models = [model(), model("MultiTask", own=measures(0.7, 0.09))]
     found = verdict(models, {"MultiTask": apart(-0.05, -0.06, 0.001, 0.001)})
     assert found["Beside others"] == (
-        "Beyond chance it is less accurate (-5.0 points) but better calibrated (ECE -0.060) than "
+        "Shown: it is less accurate (-5.0 points) and better calibrated (ECE -0.060) than "
         "MultiTask."
     )
     assert found["Next"] == (
@@ -121,13 +133,38 @@ def test_another_is_more_accurate_but_worse_calibrated() -> None:
 
 
 def test_a_p_value_counts_for_less_among_many() -> None:
-    """0.02 is below 0.05 / 2 of one other model, not below 0.05 / 6 of three."""
-    found = apart(0.05, 0.0, 0.02)
-    assert (
-        "Beyond chance it is more accurate" in verdict([model()], {"raw": found})["Beside others"]
+    """0.01 is below 0.05 / 3 of one other model, not below 0.05 / 9 of three."""
+    found = apart(0.05, 0.0, 0.01)
+    assert "Shown: it is more accurate" in verdict([model()], {"raw": found})["Beside others"]
+    many = verdict([model()], dict.fromkeys("abc", found))
+    assert many["Beside others"] == (
+        "Likely, but not shown at the threshold for 9 tests (p below 0.0056): it is more accurate "
+        "than a, b and c."
     )
-    many = verdict([model()], dict.fromkeys("abc", found))["Beside others"]
-    assert many == "These test pairs do not tell it apart from a, b and c."
+    assert many["Next"].startswith("It is not shown to differ from a, b and c:")
+
+
+def test_a_lower_loss_tells_apart_where_calibration_alone_does_not() -> None:
+    found = apart(0.0, 0.03, 0.5, 0.001, nll=-0.05, p_nll=0.001)
+    words = verdict([model(), model("MultiTask")], {"MultiTask": found})
+    assert words["Beside others"] == (
+        "Shown: it is worse calibrated (ECE +0.030) and better by the loss (NLL -0.050) than "
+        "MultiTask."
+    )
+    assert words["Next"] == (
+        "It can be used as it is (more-ray serve). Where the probabilities themselves count, "
+        "calibrate on more pairs first: those of MultiTask are better calibrated."
+    )
+
+
+def test_another_whose_probabilities_alone_are_better() -> None:
+    """The choice is the reader's: take the other, or calibrate this one."""
+    models = [model(own=measures(0.65, 0.09, 0.06)), model("MultiTask")]
+    assert verdict(models, {"MultiTask": apart(-0.002, 0.06, 0.5, 0.001)})["Next"] == (
+        "Use MultiTask instead; which of the two is more accurate is not shown. Or keep MORE: "
+        "calibrate it before its probabilities are used (more-ray calibrate); a temperature for "
+        "each source, which changes no ranking, brings the ECE to 0.032."
+    )
 
 
 def test_a_single_model() -> None:
@@ -135,29 +172,68 @@ def test_a_single_model() -> None:
     assert list(found) == ["Accuracy", "Trust", "Next"]
     assert found["Accuracy"].startswith("MORE agrees with people on 65.0% of the test pairs")
     assert "compare=[proportional]" in found["Next"]
+    mixture = verdict([model("MultiTask")], {})
+    assert mixture["Next"] == "It can be used as it is (more-ray serve)."
 
 
 @pytest.mark.parametrize(
-    ("own", "words"),
+    ("own", "standing", "words"),
     [
-        (measures(0.52, 0.03), "Do not use it, for it is not shown to beat a coin."),
-        (measures(0.6, 0.03, longer=0.6), "It is not shown to beat taking the longer answer."),
+        (
+            measures(0.52, 0.03),
+            "That is not shown to be better than guessing; taking the longer answer agrees on",
+            "Do not use it, for it is not shown to beat guessing.",
+        ),
+        (
+            measures(0.6, 0.03, longer=0.6),
+            "but not shown to be better than taking the longer answer (60.0%).",
+            "It is not shown to beat taking the longer answer.",
+        ),
     ],
 )
-def test_one_that_has_learnt_too_little(own: dict[str, Any], words: str) -> None:
-    assert verdict([model(own=own)], {})["Next"].startswith(words)
+def test_one_that_has_learnt_too_little(own: dict[str, Any], standing: str, words: str) -> None:
+    found = verdict([model(own=own)], {})
+    assert standing in found["Accuracy"]
+    assert found["Next"].startswith(words)
 
 
 def test_too_few_pairs_to_trust_it() -> None:
-    found = verdict([model(own=measures(0.65, 0.09))], {})["Trust"]
-    assert found.startswith("Whether its probabilities hold takes more test pairs to tell. Where")
-    assert "(ECE) 0.090, in truth at most 0.110;" in found
+    found = verdict([model("MultiTask", own=measures(0.65, 0.09))], {})
+    assert found["Trust"].startswith(
+        "Whether its probabilities can be trusted takes more test pairs to tell. Where"
+    )
+    assert "0.090, probably at most 0.110;" in found["Trust"]
+    assert found["Next"].endswith(
+        "Where the probabilities themselves count, test on more pairs first."
+    )
 
 
 def test_a_source_that_it_does_not_serve() -> None:
     one = model()
     one.evaluation["sources"]["theirs"] = measures(0.5, 0.03)
-    assert verdict([one], {})["Next"].endswith("on theirs it is not shown to beat a coin.")
+    found = verdict([one], {})
+    assert "It is lowest on theirs: 50.0% (47.0% to 53.0%)." in found["Accuracy"]
+    assert found["Watch"] == "On theirs it is not shown to beat guessing."
+    assert found["Next"].endswith("on theirs it is not shown to beat guessing.")
+
+
+def test_what_its_data_makes_doubtful() -> None:
+    """Leaks that were left out do not count, nor do a few long texts."""
+    lengths = {"texts": 100, "cut": 30}
+    counts = {
+        "ours": {"leaked": 7, "lengths": lengths},
+        "theirs": {"leaked": 0, "lengths": {**lengths, "cut": 3}},
+    }
+    found = {}
+    for on_leak in ("warn", "drop"):
+        one = model()
+        config = f"data: {{on_leak: {on_leak}}}"
+        run = replace(one.first, environment={"data": counts}, config=config)
+        found[on_leak] = verdict([replace(one, runs=[run])], {})["Watch"]
+    cut = "30% of the texts of ours lost their beginning (data.max_length)."
+    assert found["warn"].startswith("7 training pairs have the prompt of a test pair,")
+    assert found["warn"].endswith(cut)
+    assert found["drop"] == cut
 
 
 def test_sources_that_want_the_opposite() -> None:
@@ -174,7 +250,10 @@ def test_sources_that_want_the_opposite() -> None:
     ("left_out", "words"),
     [
         (0.6, "and people who were never asked as source=unknown (60.0%, 57.0% to 63.0%)."),
-        (0.52, "Ask others first: on people who were never asked it is not shown to beat a coin "),
+        (
+            0.52,
+            "Ask others first: on people who were never asked it is not shown to beat guessing",
+        ),
     ],
 )
 def test_heads_for_every_source(left_out: float, words: str) -> None:
@@ -182,7 +261,8 @@ def test_heads_for_every_source(left_out: float, words: str) -> None:
     found = verdict([one], {"one head for all": apart(0.05, 0.0, 0.001)})
     assert found["Accuracy"] == (
         "shared + drift agrees with people on 65.0% of the test pairs (62.0% to 68.0%) by each "
-        "source's own head, on 60.0% by the shared one. Taking the longer answer does on 55.0%."
+        "source's own head, on 60.0% by the shared one. That is better than guessing and than "
+        "taking the longer answer (55.0%). It is lowest on ours: 65.0% (62.0% to 68.0%)."
     )
     assert "(+5.0 points) than one head for all." in found["Beside others"]
     assert found["Next"].startswith("Score people whose source is known by its head (source=NAME)")

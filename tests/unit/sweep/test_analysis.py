@@ -18,6 +18,7 @@ from more_ray.metrics.scores import SourceScores
 from more_ray.metrics.summary import summarise
 from more_ray.report.sweep_figures import ece_versus_k, make_figures, pareto
 from more_ray.report.sweep_page import write_results
+from more_ray.report.sweep_verdict import verdict
 from more_ray.sweep.analysis import best_trial, ranking, read_sweep
 from more_ray.sweep.space import Point, points
 from more_ray.sweep.trial import configure, describe, trial_folder
@@ -137,6 +138,36 @@ def test_the_results_of_a_sweep(config: SweepConfig, table: pd.DataFrame) -> Non
     page = (folder / "report.html").read_text()
     assert len(list(make_figures(table))) == page.count("<figure ") == 3
     assert "ModelError: &lt;broken&gt;" in page
+    assert "<h1>A sweep over sources and lr</h1>" in page
+
+
+def test_the_verdict_names_no_winner_that_is_not_shown(
+    config: SweepConfig, table: pd.DataFrame
+) -> None:
+    """Mixtures of two and of three sources, and models of one, have the same scores here."""
+    best = ranking(table).iloc[0]
+    ends = table[(table["source"] == "mean") & (table["lr"] == 1e-4)]
+    low, high = ends["ece_low"].mean(), ends["ece_high"].mean()
+    found = verdict(config, table, {"lr=1": "broken"})
+    assert found["Result"] == (
+        "In 19 trials of 10 configurations the mixture with the lowest ECE is the one trained on "
+        f"population_1 and population_2 with lr 0.0001: {best['ece']:.3f} ({low:.3f} to "
+        f"{high:.3f}), where a perfect model would show {best['ece_noise_floor']:.3f} by chance. "
+        "It is not shown to be the best: the intervals of 4 of the other 9 overlap its own."
+    )
+    assert found["Watch"] == "Trials that failed: 1."
+    assert found["Next"].startswith("Take the simplest that is not told apart from it")
+
+
+def test_a_winner_that_is_shown(config: SweepConfig, table: pd.DataFrame) -> None:
+    alone = table[(table["K"] == 2) & (table["trained_on"] == "population_1+population_2")]
+    found = verdict(config, alone, {})
+    assert "It is shown to be the best: no other's interval overlaps its own." in found["Result"]
+    assert "Watch" not in found
+    assert found["Next"] == "Train it (more-ray train --config best.yaml)."
+    by_loss = verdict(config.changed(metric="nll"), alone, {})
+    assert by_loss["Result"].endswith("whether it is the best is not shown.")
+    assert by_loss["Next"].startswith("Take the simplest")
 
 
 def test_a_folder_without_trials(tmp_path: Path) -> None:

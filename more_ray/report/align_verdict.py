@@ -1,0 +1,149 @@
+"""What the page about aligned policies says first, of a result with the names that tables show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from more_ray.align.gold import EVERYBODY
+from more_ray.align.measures import BASE
+from more_ray.metrics.intervals import detectable
+from more_ray.metrics.written import interval_text, signed, with_interval
+from more_ray.report.align_figures import Result
+from more_ray.report.watch import MUCH
+from more_ray.report.words import listed
+
+
+def verdict(result: Result) -> dict[str, str]:
+    """What the results support, what to watch out for, and what to do next.
+
+    Args:
+        result: as `align_page.as_shown` gives it; so for all below.
+    """
+    words = {
+        "Result": " ".join(_found(result)),
+        "Watch": " ".join(_watched(result)),
+        "Next": _next(result),
+    }
+    return {about: text for about, text in words.items() if text}
+
+
+def _found(result: Result) -> list[str]:
+    sentences = []
+    for judgement in result["judgements"]:
+        ours, theirs, criterion = judgement["policy"], judgement["other"], judgement["criterion"]
+        if judgement["win_rate"] is None:
+            sentences.append(f"No verdict on {ours} and {theirs}, {criterion}, could be read.")
+            continue
+        finding = _finding(ours, theirs, judgement["win_rate"], judgement["win_rate_ci"])
+        sentences.append(f"For being {criterion} the judge {finding}.")
+    for one in result["gold"]:
+        rate = one["win_rate"]
+        if one["head"] == EVERYBODY and rate["ci"]:
+            finding = _finding(one["policy"], one["other"], rate["mean"], rate["ci"])
+            sentences.append(f"The gold reward model {finding}.")
+    for name, policy in _aligned(result).items():
+        gain = _own_gain(policy)
+        numbers = signed(gain["mean"], gain["ci"])
+        unknown = "" if _is_shown(gain) else ", which is not shown to differ from nothing"
+        sentences.append(
+            f"The policy aligned with {name} gained {numbers} by its reward model{unknown}."
+        )
+    return sentences
+
+
+def _watched(result: Result) -> list[str]:
+    sentences = []
+    if guessing := _guessing(result):
+        names = [
+            f"{name} (accuracy {found['accuracy']:.3f}, "
+            f"{interval_text(found['accuracy_ci'], to=' to ')})"
+            for name, found in guessing.items()
+        ]
+        sentences.append(f"Reward models not shown to beat guessing: {listed(names)}.")
+    if cut := _cut_off(result):
+        shares = ", ".join(f"{name} {policy['unfinished']:.0%}" for name, policy in cut.items())
+        sentences.append(
+            f"Many answers were cut off ({shares}): rewards are of unfinished answers."
+        )
+    return sentences
+
+
+def _next(result: Result) -> str:
+    """The first of these that holds."""
+    aligned, rates = _aligned(result), _rates_against_base(result)
+    if better := [
+        name
+        for name in aligned
+        if any(ends[0] > 0.5 for ends in rates.get(name, []))
+        and not any(ends[1] < 0.5 for ends in rates[name])
+    ]:
+        verb = "are" if better[1:] else "is"
+        return f"Use {' or '.join(better)}, which {verb} shown to be preferred to {BASE}."
+    if _guessing(result):
+        return (
+            "Train a better reward model first: a policy is no better than what chooses its "
+            "answers."
+        )
+    if _cut_off(result):
+        return "Allow longer answers (sampling.max_new_tokens) and align again."
+    if still := [name for name, policy in aligned.items() if not _is_shown(_own_gain(policy))]:
+        return (
+            f"Choose among more samples (sampling.samples) or use more prompts for {listed(still)}."
+        )
+    if rates:
+        return f"Keep {BASE}: no policy is shown to be preferred to it."
+    return "Have the answers judged (judge, or gold): a reward model flatters what it chose."
+
+
+def _aligned(result: Result) -> dict[str, Any]:
+    return {name: policy for name, policy in result["policies"].items() if name != BASE}
+
+
+def _own_gain(policy: Mapping[str, Any]) -> Mapping[str, Any]:
+    return policy["gain"][policy["reward_model"]]
+
+
+def _is_shown(gain: Mapping[str, Any]) -> bool:
+    return bool(gain["ci"]) and not gain["ci"][0] <= 0 <= gain["ci"][1]
+
+
+def _guessing(result: Result) -> dict[str, Any]:
+    """The reward models that are not shown to beat it."""
+    models = result["reward_models"]
+    return {name: found for name, found in models.items() if found["accuracy_ci"][0] <= 0.5}
+
+
+def _cut_off(result: Result) -> dict[str, Any]:
+    """The policies of which many answers are."""
+    policies = result["policies"]
+    return {name: policy for name, policy in policies.items() if policy["unfinished"] >= MUCH}
+
+
+def _rates_against_base(result: Result) -> dict[str, list[Sequence[float]]]:
+    """By policy, the intervals of its win rates."""
+    found = [
+        (one, one["win_rate_ci"]) for one in result["judgements"] if one["win_rate"] is not None
+    ]
+    found += [
+        (one, one["win_rate"]["ci"])
+        for one in result["gold"]
+        if one["head"] == EVERYBODY and one["win_rate"]["ci"]
+    ]
+    rates: dict[str, list[Sequence[float]]] = {}
+    for one, ends in found:
+        if one["other"] == BASE:
+            rates.setdefault(one["policy"], []).append(ends)
+    return rates
+
+
+def _finding(ours: str, theirs: str, rate: float, ends: Sequence[float]) -> str:
+    numbers = f"win rate {with_interval(rate, ends, '.2f', ' to ')}"
+    if ends[0] > 0.5:
+        return f"prefers {ours} to {theirs} ({numbers})"
+    if ends[1] < 0.5:
+        return f"prefers {theirs} to {ours} ({numbers})"
+    return (
+        f"does not distinguish {ours} from {theirs} ({numbers}; a win rate {detectable(ends):.2f} "
+        "from one half would have shown in four of five such studies)"
+    )
