@@ -13,9 +13,9 @@ from more_ray.config.base import dump
 from more_ray.config.sweep import SweepConfig
 from more_ray.environment import environment
 from more_ray.metrics.measures import MEASURES
-from more_ray.metrics.shown_names import SHOWN, shown_name
+from more_ray.metrics.shown_names import shown_name
 from more_ray.report.drawing import Rows, standalone
-from more_ray.report.sweep_figures import make_figures
+from more_ray.report.sweep_figures import make_figures, setting_text
 from more_ray.report.templates import render
 from more_ray.run_folder import CONFIG, REPORT
 from more_ray.sweep.analysis import best_trial, mixed, ranking, read_sweep, settings
@@ -32,23 +32,27 @@ def write_results(config: SweepConfig, failed: Mapping[str, str]) -> pd.DataFram
         UserError: no trial has finished.
     """
     table = read_sweep(config.output_dir)
-    best = dump(_best(config, table))
+    best = _best(config, table)
     ranked = ranking(table, config.metric)
     storage.write_text(storage.join(config.output_dir, "trials.csv"), table.to_csv(index=False))
-    storage.write_text(storage.join(config.output_dir, "best.yaml"), best)
+    storage.write_text(storage.join(config.output_dir, "best.yaml"), dump(best))
     figures = list(make_figures(table))
     for figure in figures:
         name = figure.title.lower().replace(" ", "-")
         path = storage.join(config.output_dir, "figures", f"{name}.svg")
         storage.write_text(path, standalone(figure.svg))
-    shown = ranked[[*varied(table), *ranked.columns[len(settings(table)) :]]]
+    columns = varied(table)
+    shown = ranked[[*columns, *ranked.columns[len(settings(table)) :]]]
     page = render(
         "sweep.html.j2",
         title=f"A sweep over {', '.join(varied(table)) or 'seeds'}",
         verdict=_verdict(config, table, failed),
-        ranking=shown.replace({"scheme": SHOWN}).to_dict("records"),
+        ranking=[
+            {**row, **{key: setting_text(key, row[key]) for key in columns}}
+            for row in shown.to_dict("records")
+        ],
         figures=figures,
-        best=best,
+        best=dump(best, exclude_defaults=True),
         failed=_failed_rows(failed),
         environment=environment(),
         sweep=dump(config),
