@@ -104,7 +104,7 @@ def reward_and_divergence(result: Result) -> Figure:
                 _point(axes, index, by, (x, y), gain["ci"], name)
                 rows.append({"policy": name, "by": by, "KL, nats": x, "gain": y})
         axes.axhline(0, color=INK, linestyle="--", linewidth=1)
-        no_closer(axes.xaxis, 0.1)
+        no_closer(axes, "x", 0.1)
         axes.set_xlabel("KL to the base, nats per answer")
         axes.set_ylabel("reward gained, by reward model")
         legend(canvas, axes)

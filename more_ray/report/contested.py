@@ -48,10 +48,9 @@ def _contested(pair: Mapping[str, Any]) -> Contested:
         "source": pair["source"],
         "lowest": f"{low} {own[low]:.2f}",
         "highest": f"{high} {own[high]:.2f}",
-        "shared head": f"{pair['shared']:.2f}",
     }
     by_head = [{"by": name, "probability": f"{value:.2f}"} for name, value in own.items()]
-    by_head.append({"by": "the shared head", "probability": row["shared head"]})
+    by_head.append({"by": "the shared head", "probability": f"{pair['shared']:.2f}"})
     return Contested(row, by_head, _texts(pair))
 
 

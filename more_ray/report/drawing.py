@@ -8,12 +8,11 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
@@ -141,12 +140,12 @@ def between(value_KK: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.eye(len(value_KK), dtype=bool), np.nan, value_KK)
 
 
-def no_closer(axis: Axis, span: float) -> None:
+def no_closer(axes: Axes, which: Literal["x", "y"], span: float) -> None:
     """Show at least `span` of an axis of what is positive: what is nearly the same looks so."""
-    low, high = axis.get_view_interval()
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
     missing = max(0.0, span - (high - low))
     start = max(low - missing / 2, min(low, 0.0))
-    axis.set_view_interval(start, start + (high - low) + missing, ignore=True)
+    axes.set(**{f"{which}lim": (start, start + (high - low) + missing)})
 
 
 def outline(

@@ -52,6 +52,7 @@ def reliability(models: Sequence[Model]) -> Figure:
         axes.set_ylabel("how often it is right")
         below.set_ylabel("pairs")
         below.set_yscale("log")  # a few pairs are seen, too
+        below.yaxis.set_major_formatter("{x:g}")
         below.set_ylim(bottom=0.5)
         below.set_xlabel("how sure it is of the answer it prefers")
         below.set_xlim(0.5, 1)

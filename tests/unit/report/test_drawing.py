@@ -50,5 +50,5 @@ def test_an_axis_does_not_blow_up_small_differences(
 ) -> None:
     with panels(1) as (_, (axes,)):
         axes.set_xlim(values[0] - 1e-9, values[1] + 1e-9)
-        no_closer(axes.xaxis, 0.2)
+        no_closer(axes, "x", 0.2)
         assert axes.get_xlim() == pytest.approx(shown, abs=1e-6)
