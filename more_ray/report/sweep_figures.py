@@ -58,7 +58,7 @@ def ece_versus_k(table: pd.DataFrame) -> Figure:
     parts = {f"mean of {', '.join(common)}": _mean_of_sources(shared)} if common else {}
     parts |= {name: mixed[mixed["source"] == name] for name in sources}
     rows: Rows = []
-    height = 0.6 + 1.5 * len(parts)
+    height = 0.6 + 1.3 * len(parts)
     with panels(height, len(parts), sharex=True, sharey=True) as (canvas, all_axes):
         for axes, (title, part) in zip(all_axes, parts.items(), strict=True):
             floor = part.groupby("K")["ece_noise_floor"].mean()
