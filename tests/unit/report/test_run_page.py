@@ -180,7 +180,7 @@ def test_each_model_has_its_own_noise_floor_in_the_figure(folders: list[str]) ->
 def test_the_contents_lead_to_every_section(page: str) -> None:
     contents = page.partition("<nav")[2].partition("</nav>")[0]
     links = re.findall(r'<a href="#(.*?)">(.*?)</a>', contents)
-    assert [text for _, text in links][:2] == ["In numbers", "Accuracy by source"]
+    assert links[0][1] == "In numbers"
     assert "How training went, and distributions" in [text for _, text in links]
     for anchor, text in links:
         start = page.index(f'id="{anchor}"')
