@@ -37,7 +37,7 @@ def reliability(models: Sequence[Model]) -> Figure:
     """Accuracy of a model's preferences against their confidence, all sources together."""
     curves = [(index, curve) for index, model in enumerate(models) for curve in _curves(model)]
     rows: Rows = []
-    with panels(4.2, 2, sharex=True, height_ratios=[3, 1]) as (canvas, (axes, below)):
+    with panels(3.6, 2, sharex=True, height_ratios=[3, 1]) as (canvas, (axes, below)):
         axes.plot([0.5, 1], [0.5, 1], color=LINE, linestyle="--", linewidth=1)
         width = 0.08 / len(curves)
         for place, (index, curve) in enumerate(curves):
