@@ -44,9 +44,10 @@ class Section(BaseModel):
         return {cls.renamed.get(key, key): value for key, value in given.items()}
 
 
-def dump(config: BaseModel) -> str:
-    """All settings as YAML, in the order of their definition."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+def dump(config: BaseModel, exclude_defaults: bool = False) -> str:
+    """The settings as YAML, in the order of their definition."""
+    tree = config.model_dump(mode="json", exclude_defaults=exclude_defaults)
+    return yaml.safe_dump(tree, sort_keys=False)
 
 
 SectionT = TypeVar("SectionT", bound=Section)

@@ -36,6 +36,12 @@ def pair_rows(counts: Counts) -> Rows:
     ]
 
 
+def without_zeros(rows: Rows) -> tuple[Rows, list[str]]:
+    """The rows without the columns that are 0 in all of them, and the headings of those."""
+    zeros = [key for key in next(iter(rows), {}) if all(row[key] == 0 for row in rows)]
+    return [{key: row[key] for key in row if key not in zeros} for row in rows], zeros
+
+
 def length_rows(counts: Counts) -> Rows:
     """Lengths of the texts of each source; what earlier versions prepared has none."""
     return [

@@ -9,7 +9,17 @@ from matplotlib.axes import Axes
 
 from more_ray.align.measures import BASE
 from more_ray.report.choice_figures import Gains, best_of_n
-from more_ray.report.drawing import INK, Figure, Rows, colour, legend, marker, panels, svg
+from more_ray.report.drawing import (
+    INK,
+    Figure,
+    Rows,
+    colour,
+    legend,
+    marker,
+    no_closer,
+    panels,
+    svg,
+)
 
 BARS = ". Bars are 95% intervals."
 
@@ -94,6 +104,7 @@ def reward_and_divergence(result: Result) -> Figure:
                 _point(axes, index, by, (x, y), gain["ci"], name)
                 rows.append({"policy": name, "by": by, "KL, nats": x, "gain": y})
         axes.axhline(0, color=INK, linestyle="--", linewidth=1)
+        no_closer(axes, "x", 0.1)
         axes.set_xlabel("KL to the base, nats per answer")
         axes.set_ylabel("reward gained, by reward model")
         legend(canvas, axes)

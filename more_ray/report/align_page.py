@@ -135,13 +135,23 @@ def measure_rows(result: Result) -> Rows:
 
 
 def _perplexity_rows(result: Result) -> Rows:
+    def style(value: float) -> str:
+        return ".2f" if value < 100 else ",.0f"
+
     return [
         {
             "source": source,
             "policy": name,
-            "perplexity": with_interval(measures["perplexity"], measures["perplexity_ci"], ".2f"),
-            "of an answer": f"{measures['answer_perplexity']:.2f}",
-            "median": f"{measures['median_perplexity']:.2f}",
+            "perplexity": with_interval(
+                measures["perplexity"], measures["perplexity_ci"], style(measures["perplexity"])
+            ),
+            **{
+                title: format(measures[key], style(measures[key]))
+                for title, key in (
+                    ("of an answer", "answer_perplexity"),
+                    ("median", "median_perplexity"),
+                )
+            },
             "outliers": measures["outliers"],
             "answers": measures["n"],
         }

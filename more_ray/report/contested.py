@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
 import pyarrow as pa
@@ -16,31 +17,41 @@ OWN = "own."
 """What the names of the columns begin with that hold a source's own head's probabilities."""
 CHARACTERS = 600
 """The most that is shown of each text."""
+WORDS = 50
+"""Characters of a prompt in the table."""
 
 
 @dataclass(frozen=True)
 class Contested:
-    """What the page shows of the pairs, the most contested first."""
+    """A pair that the page shows."""
 
-    rows: Rows
-    texts: list[dict[str, str]]
-    """`shared`, `chosen` and `rejected` of each row; empty where the calibration wrote no texts."""
+    row: dict[str, str]
+    """Its row in the table of all."""
+    by_head: Rows
+    texts: dict[str, str]
+    """`shared`, `chosen` and `rejected`."""
 
 
-def most_contested(table: pa.Table) -> Contested:
-    """The pairs with the largest `disagreement`."""
+def most_contested(table: pa.Table) -> list[Contested]:
+    """The pairs with the largest `disagreement`; none where the calibration wrote no texts."""
+    if "text.shared" not in table.column_names:
+        return []
     found = table.sort_by([("disagreement", "descending")]).slice(0, SHOWN).to_pylist()
-    owns = [name for name in table.column_names if name.startswith(OWN)]
-    rows = [
-        {
-            "source": pair["source"],
-            **{f"by {own.removeprefix(OWN)}": f"{pair[own]:.2f}" for own in owns},
-            "by the shared head": f"{pair['shared']:.2f}",
-            "pair": str(pair["pair"]),
-        }
-        for pair in found
-    ]
-    return Contested(rows, [_texts(pair) for pair in found if "text.shared" in pair])
+    return [_contested(pair) for pair in found]
+
+
+def _contested(pair: Mapping[str, Any]) -> Contested:
+    own = {key.removeprefix(OWN): pair[key] for key in pair if key.startswith(OWN)}
+    low, high = (ends(own, key=own.__getitem__) for ends in (min, max))
+    row = {
+        "prompt": shorten(pair["text.shared"], WORDS, placeholder=" …"),
+        "source": pair["source"],
+        "lowest": f"{low} {own[low]:.2f}",
+        "highest": f"{high} {own[high]:.2f}",
+    }
+    by_head = [{"by": name, "probability": f"{value:.2f}"} for name, value in own.items()]
+    by_head.append({"by": "the shared head", "probability": f"{pair['shared']:.2f}"})
+    return Contested(row, by_head, _texts(pair))
 
 
 def _texts(pair: Mapping[str, Any]) -> dict[str, str]:

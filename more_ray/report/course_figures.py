@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from more_ray.report.drawing import Figure, colour, heatmap, legend, marker, panels, svg
+from more_ray.report.drawing import Figure, between, colour, heatmap, legend, marker, panels, svg
 from more_ray.report.models import Model
 
 
@@ -52,4 +52,5 @@ def conflicts(model: Model) -> Figure:
         f"Mean cosine between head gradients in {len(model.first.metrics)} steps of {model.name}. "
         f"The two sources that agree least: {names[i]} and {names[j]} ({cosine_KK[i, j]:+.2f})."
     )
-    return heatmap("Conflicts between sources", text, cosine_KK, names, names, 1.0, "source")
+    title = "Conflicts between sources"
+    return heatmap(title, text, between(cosine_KK), names, names, "source")

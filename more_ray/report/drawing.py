@@ -7,27 +7,33 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 Rows = list[dict[str, Any]]
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d31", "#7f7f7f")
-"""Okabe and Ito's colours, distinct for people with any colour vision; markers differ too."""
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a64cff", "#7f5973", "#a64819", "#cc1fcc")
+"""Four of Okabe and Ito's colours and four more: distinct for people with any colour vision, and
+with a contrast of 3:1 on light and on dark pages. Markers differ too."""
 MARKERS = "osD^vPX*"
 INK, LINE = "#010101", "#020202"
 """Placeholders for the page's own text and line colours, light or dark."""
-WIDTH = 5.2  # inches: text stays readable where a phone shows it at 340 pixels
-CHARACTERS = 66
+WIDTH = (
+    4.4  # inches: text is as large as that of captions on a phone, and little larger on a desktop
+)
+CHARACTERS = 54
 """Characters of legend text that fit on a line."""
 NARROW = 8
 """A matrix of so many columns or more has small numbers."""
+DEEPEST = 0.6
+"""How opaque the cell with the largest value is: the page's ink stays readable on it."""
 STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -55,7 +61,8 @@ class Figure:
     title: str
     svg: str
     text: str
-    rows: Rows
+    rows: Rows = field(default_factory=list)
+    """The numbers behind it, where no table of the page has them."""
 
     def _repr_html_(self) -> str:
         """The figure as a notebook shows it."""
@@ -82,17 +89,19 @@ def heatmap(
     value_RC: NDArray[np.float64],
     row_names: Sequence[str],
     column_names: Sequence[str],
-    limit: float,
     corner: str,
     shown_from: float = 0.0,
 ) -> Figure:
-    """Values about zero in blue and orange, each written in its cell."""
-    with panels(0.9 + 0.5 * len(row_names)) as (canvas, (axes,)):
-        cells(axes, value_RC, row_names, column_names, limit, shown_from)
+    """Values about zero in blue and orange, each written in its cell; NaN is left blank."""
+    with panels(0.9 + 0.4 * len(row_names)) as (canvas, (axes,)):
+        cells(axes, value_RC, row_names, column_names, shown_from)
     rows = [
         {
             corner: name,
-            **{c: float(v + shown_from) for c, v in zip(column_names, values, strict=True)},
+            **{
+                column: None if np.isnan(value) else float(value + shown_from)
+                for column, value in zip(column_names, values, strict=True)
+            },
         }
         for name, values in zip(row_names, value_RC, strict=True)
     ]
@@ -104,22 +113,39 @@ def cells(
     value_RC: NDArray[np.float64],
     row_names: Sequence[str],
     column_names: Sequence[str],
-    limit: float,
     shown_from: float = 0.0,
 ) -> None:
-    """The panel of a `heatmap`."""
+    """The panel of a `heatmap`: the nearer to zero, the more of the page shows through."""
     size, rotation = (6.5, 60) if len(column_names) >= NARROW else (9, 30)
-    axes.imshow(value_RC, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
-    for row, column in np.ndindex(*value_RC.shape):
+    largest = np.nanmax(np.abs(value_RC), initial=1e-9)
+    for row, column in np.argwhere(~np.isnan(value_RC)):
         value = value_RC[row, column]
-        written = round(value + shown_from, 2) + 0.0  # not -0.00
-        axes.text(
-            column, row, f"{written:.2f}", ha="center", va="center", fontsize=size,
-            color="#ffffff" if abs(value) > 0.6 * limit else "#000000",
+        axes.add_patch(
+            Rectangle(
+                (column - 0.5, row - 0.5), 1, 1, linewidth=0, facecolor=colour(int(value > 0)),
+                alpha=DEEPEST * abs(value) / largest,
+            )
         )  # fmt: skip
+        written = round(value + shown_from, 2) + 0.0  # not -0.00
+        axes.text(column, row, f"{written:.2f}", ha="center", va="center", fontsize=size)
+    axes.set_xlim(-0.5, len(column_names) - 0.5)
+    axes.set_ylim(len(row_names) - 0.5, -0.5)
     axes.set_xticks(range(len(column_names)), column_names, rotation=rotation, ha="right")
     axes.set_yticks(range(len(row_names)), row_names)
     axes.spines[:].set_visible(False)
+
+
+def between(value_KK: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A matrix of pairs without its diagonal, which says nothing."""
+    return np.where(np.eye(len(value_KK), dtype=bool), np.nan, value_KK)
+
+
+def no_closer(axes: Axes, which: Literal["x", "y"], span: float) -> None:
+    """Show at least `span` of an axis of what is positive: what is nearly the same looks so."""
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    missing = max(0.0, span - (high - low))
+    start = max(low - missing / 2, min(low, 0.0))
+    axes.set(**{f"{which}lim": (start, start + (high - low) + missing)})
 
 
 def outline(

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from more_ray.metrics.evaluation import Drifts
 from more_ray.report.contested import OWN
-from more_ray.report.drawing import Figure, cells, colour, heatmap, panels, svg
+from more_ray.report.drawing import Figure, between, cells, colour, heatmap, panels, svg
 
 
 def opposites(table: pa.Table) -> Figure:
@@ -32,7 +32,7 @@ def opposites(table: pa.Table) -> Figure:
         "On which share of all test pairs the heads of two sources prefer opposite answers: most "
         f"often those of {written(far)}, least often those of {written(near)}."
     )
-    return heatmap("Who disagrees with whom", text, share_KK, names, names, 1.0, "source")
+    return heatmap("Who disagrees with whom", text, between(share_KK), names, names, "source")
 
 
 def drift_map(drifts: Drifts) -> Figure:
@@ -42,7 +42,7 @@ def drift_map(drifts: Drifts) -> Figure:
     size_K = np.array([drifts["size"][name] for name in names])
     widths = [len(names), max(1.5, len(names) / 4)]
     with panels(0.9 + 0.35 * len(names), 1, 2, width_ratios=widths) as (canvas, (axes, beside)):
-        cells(axes, cosine_KK, names, names, 1.0)
+        cells(axes, between(cosine_KK), names, names)
         axes.set_title("likeness")
         beside.barh(range(len(names)), size_K, 0.6, color=colour(0))
         for row, size in enumerate(size_K):
@@ -65,7 +65,6 @@ def drift_map(drifts: Drifts) -> Figure:
         f"as a multiple of the shared head's. Largest: {largest} ({drifts['size'][largest]:.2f})."
     )
     rows = [
-        {"source": name, **drifts["cosine"][name], "size (shared head: 1)": drifts["size"][name]}
-        for name in names
+        {"source": name, **drifts["cosine"][name], "size": drifts["size"][name]} for name in names
     ]
     return Figure("What the drifts do", svg(canvas, text), text, rows)

@@ -14,22 +14,25 @@ from more_ray.report.models import Model
 def reward_differences(models: Sequence[Model]) -> Figure:
     """Reward of the chosen minus the rejected answer, by source (the paper's Figures 1 and 5)."""
     names = list(models[0].first.scores)
+    drawn = list(enumerate(models))
+    # Without the untrained model, whose differences would dwarf the others.
+    drawn = [(i, model) for i, model in drawn if model.evaluation["step"] != 0] or drawn
     all_deltas = np.concatenate(
-        [model.first.scores[name].delta_N for model in models for name in names]
+        [model.first.scores[name].delta_N for _, model in drawn for name in names]
     )
     edges = _edges(all_deltas, 0.005)
     rows: Rows = []
-    with panels(0.6 + 1.0 * len(names), len(names), sharex=True) as (canvas, drawn):
-        for panel, name in zip(drawn, names, strict=True):
+    with panels(0.6 + 1.0 * len(names), len(names), sharex=True) as (canvas, all_axes):
+        for panel, name in zip(all_axes, names, strict=True):
             panel.set_title(name)
             panel.set_yticks([])
             panel.axvline(0, color=LINE, linewidth=1)
-            for index, model in enumerate(models):
+            for index, model in drawn:
                 delta_N = model.first.scores[name].delta_N
                 outline(panel, delta_N, edges, index, model.name)
                 rows.append({"model": model.name, "source": name, **_spread(delta_N)})
-        drawn[-1].set_xlabel("reward of chosen minus rejected")
-        legend(canvas, drawn[0])
+        all_axes[-1].set_xlabel("reward of chosen minus rejected")
+        legend(canvas, all_axes[0])
     widest = max(rows, key=lambda row: row["standard deviation"])
     text = (
         "Distribution of reward differences; right of zero the model agrees with the annotators. "

@@ -12,7 +12,7 @@ import numpy as np
 from more_ray.metrics.evaluation import SourceMeasures
 from more_ray.metrics.measures import MEASURES, Measure, drawn
 from more_ray.report.course_figures import conflicts, over_time
-from more_ray.report.drawing import INK, Figure, Rows, colour, heatmap, legend, marker, panels, svg
+from more_ray.report.drawing import INK, Figure, colour, heatmap, legend, marker, panels, svg
 from more_ray.report.heads_figures import drift_map, opposites
 from more_ray.report.models import Model, RunFiles, mixtures
 from more_ray.report.reliability import reliability
@@ -43,19 +43,19 @@ def further_figures(models: Sequence[Model]) -> Iterator[Figure]:
         yield over_time(first, "source_loss", "Ranking loss of each source")
     if len(first.trained_on) > 1:
         yield conflicts(first)
-    trained = [model for model in mixed if model.evaluation["step"] != 0]
-    # Without the untrained model, whose differences would dwarf the others.
-    yield reward_differences(trained or mixed)
+    yield reward_differences(mixed)
     if len(singles) > 1:
         for measure in drawn():
             yield single_sources(singles, measure)
 
 
 def measures_by_source(models: Sequence[Model], measure: Measure) -> Figure:
-    """A measure of each model on each source with its 95% interval (the paper's Figures 3, 4)."""
+    """A measure of each model on each source with its 95% interval (the paper's Figures 3, 4).
+
+    The page's first tables have the numbers.
+    """
     key, title, mark = measure.key, measure.title, MEASURES[measure.mark]
     names = [*models[0].first.scores, "mean"]
-    rows: Rows = []
     with panels(0.5 + len(names) * (0.2 + 0.16 * len(models))) as (canvas, (axes,)):
         for index, model in enumerate(models):
             measures = [measures_of(model, name) for name in names]
@@ -65,15 +65,12 @@ def measures_by_source(models: Sequence[Model], measure: Measure) -> Figure:
             # An interval for the true ECE may lie below the estimate.
             axes.hlines(y, low, high, color=colour(index), linewidth=1.5)
             axes.plot(value, y, marker(index), color=colour(index), markersize=5, label=model.name)
-            rows += [
-                {"model": model.name, "source": name, title: v, "from": start, "to": end}
-                for name, v, start, end in zip(names, value, low, high, strict=True)
-            ]
             for run in model.runs if len(model.runs) > 1 else []:
                 seed = [measures_of(run, name)[key] for name in names]
                 axes.plot(seed, y, "|", color=colour(index), markersize=4, alpha=0.7)
-        marks = [measures_of(models[0], name)[mark.key] for name in names]
-        axes.plot(marks, range(len(names)), "|", color=INK, markersize=16, label=mark.title)
+            marks = [row[mark.key] for row in measures]
+            label = mark.title if model is models[-1] else None
+            axes.plot(marks, y, "|", color=INK, markersize=9, label=label)
         axes.set_yticks(range(len(names)), names)
         axes.invert_yaxis()
         axes.grid(axis="x")
@@ -86,7 +83,7 @@ def measures_by_source(models: Sequence[Model], measure: Measure) -> Figure:
         f"{title} with 95% intervals{seeds}. Best on the mean: {first.name}, "
         f"{first.evaluation['mean'][key]:.3f}."
     )
-    return Figure(f"{title} by source", svg(canvas, text), text, rows)
+    return Figure(f"{title} by source", svg(canvas, text), text)
 
 
 def single_sources(models: Sequence[Model], measure: Measure) -> Figure:
@@ -105,7 +102,7 @@ def single_sources(models: Sequence[Model], measure: Measure) -> Figure:
         f"On {home} of {len(names)} sources the source's own model is the best."
     )
     return heatmap(
-        f"{title} of models of one source", text, value_KK - middle, trained, names, 0.5,
+        f"{title} of models of one source", text, value_KK - middle, trained, names,
         "trained on", middle,
     )  # fmt: skip
 

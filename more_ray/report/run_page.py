@@ -6,7 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from more_ray import storage
-from more_ray.data.audit_tables import ABOUT_LENGTHS, Counts, length_rows, pair_rows, reject_rows
+from more_ray.data.audit_tables import (
+    ABOUT_LENGTHS,
+    Counts,
+    length_rows,
+    pair_rows,
+    reject_rows,
+    without_zeros,
+)
 from more_ray.errors import UserError
 from more_ray.metrics.baselines import with_temperature
 from more_ray.metrics.benchmark_rows import benchmark_notes, benchmark_rows
@@ -64,6 +71,7 @@ def render_page(models: Sequence[Model]) -> str:
     table = first.first.disagreements
     heads = _head_rows(first)
     counts = (first.first.environment or {}).get("data") or {}
+    data, zeros = without_zeros(_data_rows(counts))
     return render(
         "page.html.j2",
         title=f"Reward model {first.name}",
@@ -91,7 +99,8 @@ def render_page(models: Sequence[Model]) -> str:
         ],
         benchmarks=rows,
         benchmark_notes=notes,
-        data=_data_rows(counts),
+        data=data,
+        zeros=zeros,
         lengths=length_rows(counts),
         about_lengths=ABOUT_LENGTHS,
         rejects=reject_rows(counts),
@@ -169,7 +178,12 @@ def _measures_rows(models: Sequence[Model], keys: Sequence[str]) -> Rows:
             "source": f"{'mean over sources' if name == 'mean' else name} ({found['n']:,} pairs)",
             **_named(model, models),
             # Runs of earlier versions lack some measures.
-            **{MEASURES[key].name: _cell(found, key) for key in keys if key in found},
+            **{
+                MEASURES[key].name: _cell(found, key)
+                for key in keys
+                # That of the longer answer is the same for all models.
+                if key in found and (key != "longer_answer_accuracy" or model is models[0])
+            },
         }
         for name in ["mean", *models[0].first.scores]
         for model in models

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from pandas.api.types import is_numeric_dtype
 
 from more_ray.metrics.intervals import student
-from more_ray.metrics.measures import drawn
+from more_ray.metrics.measures import drawn, ranked
 from more_ray.metrics.shown_names import shown_name
-from more_ray.report.drawing import INK, LINE, Figure, Rows, colour, legend, marker, panels, svg
+from more_ray.report.drawing import (
+    INK,
+    LINE,
+    Figure,
+    Rows,
+    colour,
+    legend,
+    marker,
+    no_closer,
+    panels,
+    svg,
+)
 from more_ray.sweep.analysis import ranking, settings
+
+SPAN = 0.02
+"""The least that an axis of accuracy or ECE shows: differences below are of no use to anybody."""
 
 
 def make_figures(table: pd.DataFrame) -> Iterator[Figure]:
@@ -42,7 +58,7 @@ def ece_versus_k(table: pd.DataFrame) -> Figure:
     parts = {f"mean of {', '.join(common)}": _mean_of_sources(shared)} if common else {}
     parts |= {name: mixed[mixed["source"] == name] for name in sources}
     rows: Rows = []
-    height = 0.6 + 1.5 * len(parts)
+    height = 0.6 + 1.3 * len(parts)
     with panels(height, len(parts), sharex=True, sharey=True) as (canvas, all_axes):
         for axes, (title, part) in zip(all_axes, parts.items(), strict=True):
             floor = part.groupby("K")["ece_noise_floor"].mean()
@@ -59,10 +75,10 @@ def ece_versus_k(table: pd.DataFrame) -> Figure:
         all_axes[-1].set_xlabel("K, sources trained on")
         legend(canvas, all_axes[0])
     first = rows[: sum(row["panel"] == rows[0]["panel"] for row in rows)]
-    low, high = (ends(first, key=lambda row: row["ece"]) for ends in (min, max))
+    low, high = (ends(first, key=lambda row: row["mean"]) for ends in (min, max))
     text = (
         f"ECE against the number of sources, {len(parts)} panels. {low['panel']}: lowest "
-        f"{low['ece']:.3f} (K = {low['K']}), highest {high['ece']:.3f} (K = {high['K']})."
+        f"{low['mean']:.3f} (K = {low['K']}), highest {high['mean']:.3f} (K = {high['K']})."
     )
     return Figure("ECE versus K", svg(canvas, text), text, rows)
 
@@ -112,15 +128,31 @@ def pareto(table: pd.DataFrame) -> Figure:
         axes.plot(front["accuracy"], front["ece"], color=INK, linewidth=1, label="front")
         axes.set_xlabel("accuracy")
         axes.set_ylabel("ECE")
+        no_closer(axes, "x", SPAN)
+        no_closer(axes, "y", SPAN)
+        axes.locator_params(axis="x", nbins=5)
         axes.grid()
         legend(canvas, axes)
     text = (
         f"{len(configurations)} configurations by accuracy and ECE, means over all sources and "
-        f"seeds; {len(front)} of them are beaten by no other in both."
+        f"seeds; {len(front)} on the line, which no other beats in both."
     )
-    return Figure(
-        "Accuracy and calibration", svg(canvas, text), text, configurations.to_dict("records")
-    )
+    rows = [
+        {
+            **{key: setting_text(key, row[key]) for key in settings(table)},
+            "seeds": row["seeds"],
+            **{measure.name: row[measure.key] for measure in ranked()},
+        }
+        for row in configurations.to_dict("records")
+    ]
+    return Figure("Accuracy and calibration", svg(canvas, text), text, rows)
+
+
+def setting_text(key: str, value: Any) -> str:
+    """A setting as a table shows it."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value.replace("+", ", ") if key == "trained_on" else shown_name(str(value))
 
 
 def _with_lines(table: pd.DataFrame, key: str) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -162,7 +194,7 @@ def _lines(
         ink, shape = colour(numbers[line]), marker(numbers[line])
         axes.vlines(x, low, high, color=ink, linewidth=1.2, alpha=0.6)
         axes.plot(
-            x, [point[measure] for point in points], f"{shape}-", color=ink, markersize=4,
+            x, [point["mean"] for point in points], f"{shape}-", color=ink, markersize=4,
             linewidth=1.2, label=line if len(numbers) > 1 else None,
         )  # fmt: skip
         rows += points
@@ -174,5 +206,5 @@ def _interval(part: pd.DataFrame, measure: str) -> dict[str, float]:
     by_seed = part.groupby("seed")[[measure, f"{measure}_low", f"{measure}_high"]].mean()
     value, low, high = by_seed.mean()
     if len(by_seed) > 1:
-        low, high = student(by_seed[measure].to_numpy())
-    return {measure: float(value), "from": float(low), "to": float(high), "seeds": len(by_seed)}
+        low, high = np.clip(student(by_seed[measure].to_numpy()), 0, 1)  # both measures' range
+    return {"mean": float(value), "from": float(low), "to": float(high), "seeds": len(by_seed)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 import yaml
@@ -17,7 +16,7 @@ from more_ray.metrics.measures import drawn, ranked
 from more_ray.metrics.shown_names import shown_name
 from more_ray.metrics.written import with_interval
 from more_ray.report.drawing import Rows, standalone
-from more_ray.report.sweep_figures import make_figures
+from more_ray.report.sweep_figures import make_figures, setting_text
 from more_ray.report.sweep_verdict import ends_of, varied, verdict, with_ends
 from more_ray.report.templates import render
 from more_ray.report.words import explained, listed
@@ -36,9 +35,9 @@ def write_results(config: SweepConfig, failed: Mapping[str, str]) -> pd.DataFram
         UserError: no trial has finished.
     """
     table = read_sweep(config.output_dir)
-    best = dump(_best(config, table))
+    best = _best(config, table)
     storage.write_text(storage.join(config.output_dir, "trials.csv"), table.to_csv(index=False))
-    storage.write_text(storage.join(config.output_dir, "best.yaml"), best)
+    storage.write_text(storage.join(config.output_dir, "best.yaml"), dump(best))
     figures = list(make_figures(table))
     for figure in figures:
         name = figure.title.lower().replace(" ", "-")
@@ -50,7 +49,7 @@ def write_results(config: SweepConfig, failed: Mapping[str, str]) -> pd.DataFram
         verdict=verdict(config, table, failed),
         ranking=_ranking_rows(table, config.metric),
         figures=figures,
-        best=best,
+        best=dump(best, exclude_defaults=True),
         failed=_failed_rows(failed),
         environment=environment(),
         sweep=dump(config),
@@ -74,7 +73,7 @@ def _ranking_rows(table: pd.DataFrame, metric: str) -> Rows:
     measures = [row for row in ranked() if row.key != "brier" or metric == "brier"]
     return [
         {
-            **{column.replace("_", " "): _cell(row[column]) for column in columns},
+            **{column.replace("_", " "): setting_text(column, row[column]) for column in columns},
             "seeds": row["seeds"],
             **{
                 measure.name: with_interval(row[measure.key], ends_of(row, measure.key))
@@ -85,10 +84,6 @@ def _ranking_rows(table: pd.DataFrame, metric: str) -> Rows:
         }
         for _, row in with_ends(table, metric).iterrows()
     ]
-
-
-def _cell(value: Any) -> Any:
-    return shown_name(value).replace("+", ", ") if isinstance(value, str) else value
 
 
 def _best(config: SweepConfig, table: pd.DataFrame) -> RunConfig:

@@ -13,6 +13,11 @@ from more_ray.report.drawing import Rows
 INTERVAL = re.compile(r"([-+]?[\d.]+) (\([^()]*\))")
 """`0.612 (0.590-0.634)`: phones and crowded tables show the interval below its number."""
 
+SECTION = re.compile(
+    r'<(section(?: class="figure")?|details class="part")>(\s*<(?:h2|summary)>)([^<]*)'
+)
+"""The beginning of a section, up to its heading."""
+
 
 def render(template: str, **values: Any) -> str:
     """Render a page as HTML: no script, no network, fits phones and paper, light or dark."""
@@ -20,6 +25,8 @@ def render(template: str, **values: Any) -> str:
         loader=PackageLoader("more_ray.report", "."), autoescape=True, undefined=StrictUndefined
     )
     templates.filters |= {
+        "anchored": _anchored,
+        "columns": _columns,
         "number": _number,
         "facts": _facts,
         "word_columns": _word_columns,
@@ -34,10 +41,28 @@ def turned(rows: Rows, name: str) -> Rows:
     return [{"": key, **{row[name]: row[key] for row in rows}} for key in others]
 
 
+def _anchored(body: str) -> tuple[Markup, list[Markup]]:
+    """The sections of a page, each with an id, and their headings."""
+    headings: list[Markup] = []
+
+    def with_id(found: re.Match[str]) -> str:
+        headings.append(Markup(found[3]))
+        return f'<{found[1]} id="part-{len(headings)}">{found[2]}{found[3]}'
+
+    return Markup(SECTION.sub(with_id, body)), headings
+
+
+def _columns(rows: Rows) -> list[str]:
+    """The headings of a table: a row may lack some."""
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
 def _number(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:{_style(abs(value))}}"
     if isinstance(value, str) and (found := INTERVAL.fullmatch(value)):
+        if set(re.split(" to |(?<=[0-9])-", found[2][1:-1])) == {found[1]}:
+            return found[1]  # as all that it is the mean of
         return Markup('{} <span class="interval">{}</span>').format(*found.groups())
     return "" if value is None else str(value)
 
@@ -71,6 +96,10 @@ FACTS = {"memory_gib": "memory, GiB", "started": "started (UTC)"}
 
 
 def _facts(environment: dict[str, Any]) -> Rows:
+    """What no other part of the page says."""
+    unsaid = {"command", "data", "trunk", "texts"}
+    if environment.get("data"):
+        unsaid |= {"training_pairs", "test_pairs"}
     return [
         {
             "": FACTS.get(key, key.replace("_", " ")),
@@ -79,5 +108,5 @@ def _facts(environment: dict[str, Any]) -> Rows:
             else value,
         }
         for key, value in environment.items()
-        if key not in ("command", "data", "trunk", "texts") and value not in (None, "")
+        if key not in unsaid and value not in (None, "")
     ]

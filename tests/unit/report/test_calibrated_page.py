@@ -17,8 +17,10 @@ from more_ray.metrics.calibration import sigmoid
 from more_ray.metrics.scores import SourceScores
 from more_ray.metrics.summary import summarise
 from more_ray.parquet import write_table
-from more_ray.report.contested import CHARACTERS, SHOWN
+from more_ray.report.contested import CHARACTERS, SHOWN, WORDS
+from more_ray.report.drawing import colour
 from more_ray.report.models import read_models
+from more_ray.report.run_figures import main_figures
 from more_ray.report.run_page import render_page
 
 NAMES = ("asked", "pair", "shared")
@@ -117,9 +119,9 @@ def test_who_disagrees_with_whom(page: str) -> None:
     """On pairs from the middle on, `shared` is on the other side; `pair` never is."""
     _, *rows = rows_below(page, "Who disagrees with whom")
     assert rows == [
-        ["asked", "0.000", "0.000", "0.500"],
-        ["pair", "0.000", "0.000", "0.500"],
-        ["shared", "0.500", "0.500", "0.000"],
+        ["asked", "", "0.000", "0.500"],
+        ["pair", "0.000", "", "0.500"],
+        ["shared", "0.500", "0.500", ""],
     ]
     assert "most often those of asked and shared (50%), least often those of asked and pair" in page
 
@@ -134,14 +136,40 @@ def test_reliability_of_own_heads_and_of_the_shared_one(page: str) -> None:
     assert surest["shared + drift, own heads"] > surest["shared + drift, shared head"]
 
 
-def test_the_most_contested_pairs_come_first(page: str) -> None:
+def test_the_most_contested_pairs_come_first(tmp_path: Path) -> None:
+    table = disagreements()
+    prompts = [f"Human: number {pair} of\n\n{'many ' * WORDS}" for pair in range(len(table))]
+    for part in ("shared", "chosen", "rejected"):
+        table = table.append_column(f"text.{part}", [prompts])
+    page = page_of(save(tmp_path, table))
     heads, *rows = rows_below(page, "What populations disagree about most")
-    assert heads == ["source", *(f"by {name}" for name in NAMES), "by the shared head", "pair"]
+    assert heads == ["prompt", "source", "lowest", "highest"]
     last = len(NAMES) * PAIRS - 1
-    assert [row[-1] for row in rows] == [str(last - place) for place in range(SHOWN)]
+    assert [row[0].split()[:3] for row in rows] == [
+        ["Human:", "number", str(last - place)] for place in range(SHOWN)
+    ]
+    assert all(len(row[0]) <= WORDS for row in rows)
     apart = last / (last + 1)
-    assert rows[0][:4] == ["shared", "1.00", f"{1 - apart / 2:.2f}", f"{1 - apart:.2f}"]
-    assert "goes on" not in page
+    assert rows[0][1:] == ["shared", f"shared {1 - apart:.2f}", "asked 1.00"]
+    assert f'<th scope="row">pair</th><td>{1 - apart / 2:.2f}</td>' in page
+
+
+def test_pairs_without_texts_are_not_listed(page: str) -> None:
+    section = page.split("<h2>What populations disagree about most</h2>")[1]
+    section = section.partition("</section>")[0]
+    assert "<table>" not in section
+    assert "calibrate with texts=true" in section
+
+
+def test_a_model_has_one_colour_in_all_figures(tmp_path: Path) -> None:
+    """Also the one behind a calibrated model, whose reliability has two curves."""
+    first = save(tmp_path / "first", disagreements())
+    models = read_models([first, save(tmp_path / "second", None, scheme="more")])
+    for figure in main_figures(models):
+        if figure.title.startswith(("Accuracy", "Reliability")):
+            assert colour(0) in figure.svg
+            assert colour(1) in figure.svg
+            assert colour(2) not in figure.svg
 
 
 def test_texts_are_escaped_and_cut(tmp_path: Path) -> None:
@@ -153,7 +181,7 @@ def test_texts_are_escaped_and_cut(tmp_path: Path) -> None:
         ("rejected", "no & yes"),
     ):
         table = table.append_column(f"text.{part}", [[text] * len(table)])
-    texts = re.findall(r'<pre class="text">(.*?)</pre>', page_of(save(tmp_path, table)), re.S)
+    texts = re.findall(r"<pre>(.*?)</pre>", page_of(save(tmp_path, table)), re.S)
     assert len(texts) == 3 * SHOWN
     shared, chosen, rejected = texts[:3]
     assert shared == f"… {'b' * (CHARACTERS - 3)}end"

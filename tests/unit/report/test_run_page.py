@@ -21,9 +21,12 @@ from more_ray.evaluate.files import write_scores
 from more_ray.metrics.baselines import with_temperature
 from more_ray.metrics.benchmarks import Scored, summarise_benchmark
 from more_ray.metrics.calibration import sigmoid
+from more_ray.metrics.measures import MEASURES
 from more_ray.metrics.scores import SourceScores
 from more_ray.metrics.summary import compare, summarise
+from more_ray.report.drawing import colour
 from more_ray.report.models import read_models
+from more_ray.report.run_figures import measures_by_source, measures_of
 from more_ray.report.run_page import render_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -167,12 +170,35 @@ def test_a_temperature_undoes_over_rewarding() -> None:
 
 
 def test_every_figure_has_its_numbers_and_its_text(page: str) -> None:
-    figures = re.findall(r"<figure .*?</details>", page, re.S)
+    figures = re.findall(r'<section class="figure".*?</section>', page, re.S)
     assert len(figures) == FIGURES
     for figure in figures:
         assert re.search(r'<div role="img" aria-label="[^"]{40,}">\s*<svg', figure)
-        assert "<tbody>" in figure
-        assert figure.count("<tr>") > 1
+        # The first tables have those of a measure by source.
+        assert (figure.count("<tr>") > 1) == ("by source" not in figure)
+
+
+def test_each_model_has_its_own_noise_floor_in_the_figure(folders: list[str]) -> None:
+    models = read_models(folders[:4])
+    figure = measures_by_source(models, MEASURES["ece"])
+    mark = re.compile(r'x="([\d.]+)" y="([\d.]+)" style="fill: currentColor; stroke: currentColor"')
+    *drawn, _legend = mark.findall(figure.svg)
+    heights = [re.findall(rf'y="([\d.]+)" style="fill: {colour(i)}', figure.svg) for i in (0, 1)]
+    names = [*SOURCES, "mean"]
+    assert [y for _, y in drawn] == [y for own in heights for y in own[-4:-1]]
+    floors = [[measures_of(model, name)["ece_noise_floor"] for name in names] for model in models]
+    x_axis = np.array([float(x) for x, _ in drawn])
+    assert np.corrcoef(x_axis, np.concatenate(floors))[0, 1] == pytest.approx(1)
+
+
+def test_the_contents_lead_to_every_section(page: str) -> None:
+    contents = page.partition("<nav")[2].partition("</nav>")[0]
+    links = re.findall(r'<a href="#(.*?)">(.*?)</a>', contents)
+    assert links[0][1] == "In numbers"
+    assert "How training went, and distributions" in [text for _, text in links]
+    for anchor, text in links:
+        start = page.index(f'id="{anchor}"')
+        assert text in page[start : start + 200]
 
 
 def test_the_page_is_self_contained_and_escapes(page: str) -> None:
@@ -256,14 +282,15 @@ def test_the_page_shows_the_audit_of_the_data(page: str, tmp_path: Path) -> None
     environment = json.loads((folder / "environment.json").read_text())
     (folder / "environment.json").write_text(json.dumps(environment | {"data": {"helpful": count}}))
     audited = render_page(read_models([str(folder)]))
-    tables = re.findall(r"<table>.*?</table>", audited.split("Training and test data")[1], re.S)
+    tables = re.findall(r"<table>.*?</table>", audited.split("<h2>Training and test data")[1], re.S)
     tables = [re.sub(r"<thead>.*</thead>|</?span[^>]*>", "", table) for table in tables]
     rows = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", table) for table in tables[:3]]
     assert rows == [
-        ["helpful", "9", "3", "11", "0", "0", "0", "2"],
+        ["helpful", "9", "3", "11", "2"],
         ["helpful", "24", "7", "88", "25.0%", "30.0%", "0.375 (0.165-0.646)"],
         ["helpful", "tie", "11"],
     ]
+    assert "None in any source: leaked, twice, contradicted." in audited
     assert "Training and test data" not in page
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from more_ray.report.templates import render, turned
@@ -18,6 +20,9 @@ from more_ray.report.templates import render, turned
         (12, "12"),
         (None, ""),
         ("0.612 (0.590-0.634)", '0.612 <span class="interval">(0.590-0.634)</span>'),
+        ("8 (8 to 8)", "8"),
+        ("1.000 (1.000-1.000)", "1.000"),
+        ("-1.0 (-1.0 to -0.5)", '-1.0 <span class="interval">(-1.0 to -0.5)</span>'),
         ("a < b", "a &lt; b"),
     ],
 )
@@ -26,6 +31,13 @@ def test_cells(value: object, shown: str) -> None:
     page = render("benchmarks.html.j2", title="", verdict="", rows=rows, notes=[])
     (cell,) = [line for line in page.splitlines() if '<th scope="row">ours</th>' in line]
     assert f">{shown}</td>" in cell
+
+
+def test_a_table_has_the_columns_of_all_its_rows() -> None:
+    rows = [{"benchmark": "", "a": 1}, {"benchmark": "", "a": 2, "b": 3}]
+    page = render("benchmarks.html.j2", title="", verdict="", rows=rows, notes=[])
+    assert re.findall(r'<th scope="col">(.*?)</th>', page) == ["a", "b"]
+    assert page.count("<td></td>") == 1
 
 
 def test_rows_become_columns() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from more_ray.config.base import dump
+from more_ray.config import RunConfig
+from more_ray.config.base import dump, read
 from more_ray.config.sweep import SweepConfig
 from more_ray.errors import UserError
 from more_ray.metrics.scores import SourceScores
 from more_ray.metrics.summary import summarise
-from more_ray.report.sweep_figures import ece_versus_k, make_figures, pareto
+from more_ray.report.sweep_figures import against, ece_versus_k, make_figures, pareto
 from more_ray.report.sweep_page import write_results
 from more_ray.report.sweep_verdict import verdict
 from more_ray.sweep.analysis import best_trial, ranking, read_sweep
@@ -109,11 +112,29 @@ def test_the_figure_of_the_paper_has_the_numbers_of_the_table(table: pd.DataFram
     wanted = table[
         (table["K"] == 2) & (table["lr"] == 1e-4) & table["own"] & (table["source"] != "mean")
     ]
-    assert means[0]["ece"] == pytest.approx(wanted["ece"].mean())
-    assert means[0]["from"] < means[0]["ece"] < means[0]["to"]
+    assert means[0]["mean"] == pytest.approx(wanted["ece"].mean())
+    assert means[0]["from"] < means[0]["mean"] < means[0]["to"]
+    assert all(0 <= row["from"] <= row["to"] <= 1 for row in figure.rows)
     third = [row for row in figure.rows if row["panel"] == "population_3"]
     assert {row["K"] for row in third} == {3}
     assert "<svg" in figure._repr_html_()
+
+
+def test_both_measures_against_a_setting_have_their_numbers(table: pd.DataFrame) -> None:
+    means = table[(table["source"] == "mean") & (table["K"] == 2) & (table["lr"] == 1e-4)]
+    rows = [row for row in against(table, "lr").rows if (row["line"], row["lr"]) == ("K=2", 1e-4)]
+    assert {row["panel"]: row["mean"] for row in rows} == {
+        name: pytest.approx(means[key].mean())
+        for key, name in (("accuracy", "accuracy"), ("ece", "ECE"))
+    }
+
+
+def test_the_table_of_configurations_is_written_for_people(table: pd.DataFrame) -> None:
+    row = pareto(table).rows[0]
+    assert (row["trained_on"], row["lr"], row["scheme"]) == (
+        *("population_1, population_2, population_3", "0.01", "MORE"),
+    )
+    assert {"ECE", "floor", "NLL"} < row.keys()
 
 
 def test_no_configuration_beats_one_on_the_front(table: pd.DataFrame) -> None:
@@ -138,6 +159,11 @@ def test_the_results_of_a_sweep(config: SweepConfig, table: pd.DataFrame) -> Non
     page = (folder / "report.html").read_text()
     assert len(list(make_figures(table))) == page.count("<figure ") == 3
     assert "ModelError: &lt;broken&gt;" in page
+    shown = html.unescape(
+        re.search(r"<h2>The best configuration</h2>.*?<pre>(.*?)</pre>", page, re.S)[1]
+    )
+    assert "threads" not in shown
+    assert read(RunConfig, shown) == read(RunConfig, best)
     assert "<h1>A sweep over sources and lr</h1>" in page
 
 
