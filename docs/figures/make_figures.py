@@ -57,6 +57,18 @@ SOURCES = (
 )
 
 
+SIZES = (
+    "Heads on the first blocks of SmolLM2-135M by the number of training pairs: means over five "
+    "sources and ten samples of the prompts. 95% intervals (largest trunk) are over samples and "
+    "test pairs."
+)
+OF_SIZES = (
+    (f"{shown_name('proportional')} + temperatures", "proportional + T"),
+    (f"{DRIFT}, own head", "drift + T"),
+)
+"""Names, and schemes in the file."""
+
+
 def rows_of(name: str) -> list[dict[str, Any]]:
     return json.loads((RESULTS / f"{name}.json").read_text())["rows"]
 
@@ -128,6 +140,36 @@ def ece_versus_k() -> str:
     return svg(canvas, SOURCES)
 
 
+def sizes() -> str:
+    """Accuracy and NLL against training pairs and blocks, from the recorded results."""
+    rows = rows_of("data_and_model_size")
+    pairs = sorted({row["pairs"] for row in rows})
+    trunks = sorted({row["blocks"] for row in rows})
+    with panels(3.3, 1, 2, width=8.0) as (canvas, both):
+        for axes, measure in zip(both, ("accuracy", "nll"), strict=True):
+            for number, (name, scheme) in enumerate(OF_SIZES):
+                for blocks, mark in zip(trunks, ("^:", "s--", "o-"), strict=True):
+                    mine = [
+                        row for row in rows if (row["scheme"], row["blocks"]) == (scheme, blocks)
+                    ]
+                    values = [row[measure] for row in mine]
+                    label = f"{name}, {blocks} block{'s' * (blocks > 1)}"
+                    axes.plot(pairs, values, mark, color=colour(number), label=label)
+                # Of the largest trunk only, or nothing could be seen.
+                for row in mine:
+                    ends = map(float, row[f"{measure}, 95%"].split(" to "))
+                    axes.vlines(row["pairs"], *ends, color=colour(number), linewidth=1)
+            axes.set_xscale("log")
+            axes.set_xticks(pairs, [f"{one:,}" for one in pairs])
+            axes.minorticks_off()
+            axes.set_xlabel("training pairs of all five sources")
+            axes.set_ylabel({"nll": "NLL"}.get(measure, measure))
+            axes.grid(axis="y")
+        handles, labels = both[0].get_legend_handles_labels()
+        canvas.legend(handles, labels, loc="outside upper left", ncols=2)
+    return svg(canvas, SIZES)
+
+
 def _mark(axes: Axes, y: float, number: int, value: float, ends: str) -> None:
     axes.hlines(y, *map(float, ends.split(" to ")), color=colour(number), linewidth=1.5)
     axes.plot(value, y, "os"[number], color=colour(number), markersize=5)
@@ -143,12 +185,13 @@ def as_file(figure: str, text: str, palette: dict[str, str]) -> str:
 
 def main() -> None:
     """Write all figures beside this file."""
-    compared, sources = heads_compared(), ece_versus_k()
+    compared, sources, of_sizes = heads_compared(), ece_versus_k(), sizes()
     for name, palette in PALETTES.items():
         figures = {
             "method": draw(palette),
             "heads-compared": as_file(compared, COMPARED, palette),
             "ece-versus-k-heads": as_file(sources, SOURCES, palette),
+            "data-and-model-size": as_file(of_sizes, SIZES, palette),
         }
         for title, figure in figures.items():
             for dim, brighter in BRIGHTER.items() if name == "dark" else ():
