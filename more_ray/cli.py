@@ -63,11 +63,15 @@ def refuse(error: UserError) -> NoReturn:
 
 @contextmanager
 def user_errors() -> Iterator[None]:
-    """Show a UserError of the `with` block without a traceback, and exit with status 1."""
+    """Show a UserError of the `with` block, or Ctrl-C, without a traceback, and exit with status 1
+    or 130."""
     try:
         yield
     except UserError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on with what is finished", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def _trees(model: type[BaseModel], argv: list[str]) -> list[Tree]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 import threading
@@ -68,11 +69,12 @@ def session(workers: int, verbose: bool) -> Iterator[None]:
     """
     if not verbose:
         quieten()
-    # Almost every verb needs this import of seconds; it can run while the cluster starts.
-    importing = threading.Thread(target=import_module, args=["more_ray.model.loading"])
-    importing.start()
-    connect(workers, verbose)
-    importing.join()  # or two threads that import a library may meet half of it
+    with _interrupted_at_the_end():
+        # Almost every verb needs this import of seconds; it can run while the cluster starts.
+        importing = threading.Thread(target=import_module, args=["more_ray.model.loading"])
+        importing.start()
+        connect(workers, verbose)
+        importing.join()  # or two threads that import a library may meet half of it
     _sessions.append(workers)
     try:
         yield
@@ -80,6 +82,25 @@ def session(workers: int, verbose: bool) -> Iterator[None]:
         raise as_raised(error) from None
     finally:
         _sessions.pop()
+
+
+@contextmanager
+def _interrupted_at_the_end() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block.
+
+    In the middle of an import it can leave a lock behind that another thread then waits for.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed.is_set():
+        raise KeyboardInterrupt
 
 
 @cache  # or filters would pile up

@@ -58,7 +58,7 @@ def _help(command: Callable[..., None]) -> str:
 
 
 def demo(config: configs.PairsRunConfig) -> None:
-    """Train two small models on the built-in simulator in about two minutes, without a network.
+    """Train two small models on the built-in simulator in a few minutes, without a network.
 
     It is `more-ray train --config quickstart`: the same keys, over the values of that file.
     """
@@ -68,7 +68,7 @@ def demo(config: configs.PairsRunConfig) -> None:
 def train(config: configs.PairsRunConfig) -> None:
     """Train a MORE reward model on several preference sources.
 
-    more-ray train data.root=FOLDER model.path=HuggingFaceTB/SmolLM2-135M-Instruct
+    more-ray train data.root=FOLDER model.path=HuggingFaceTB/SmolLM2-135M-Instruct optimizer.lr=5e-5
     """
     result = api.train(config)
     from more_ray.bars import console

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import yaml
+
 from more_ray.metrics.evaluation import Differences, SourceMeasures
 from more_ray.metrics.shown_names import MULTITASK
 from more_ray.metrics.written import interval_text
@@ -30,6 +32,8 @@ def next_step(models: Sequence[Model], differences: Mapping[str, Differences], s
         )
     least = mean["accuracy_ci"][0]
     more = "Train on more pairs, look for wrong labels, or start from a larger model."
+    if steps := model.evaluation["step"]:
+        more += f" {_course(model, steps)}"
     if least <= 0.5:
         return f"Do not use it, for it is not shown to beat guessing. {more}"
     if least <= mean["longer_answer_accuracy"]:
@@ -47,6 +51,17 @@ def next_step(models: Sequence[Model], differences: Mapping[str, Differences], s
             "probabilities."
         )
     return _use(models, shown) + _before_probabilities(model, shown)
+
+
+def _course(model: Model, steps: int) -> str:
+    """How it was trained, as too little is a reason, too."""
+    settings = yaml.safe_load(model.first.config or "") or {}
+    rate = settings.get("optimizer", {}).get("lr")
+    at = "" if rate is None else f" at a learning rate of {float(rate):g}"
+    return (
+        f"It was trained for {steps:,} step{'s' * (steps > 1)}{at}; more (train.epochs), or a "
+        "higher rate (optimizer.lr), may be all it lacks."
+    )
 
 
 def _instead(model: Model, other: str, accuracy_side: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from more_ray import storage
-from more_ray.config import DataConfig, RunConfig
+from more_ray.config import RunConfig
 from more_ray.data.mixture import Mixture
 from more_ray.data.prepared import Prepared
 from more_ray.errors import UserError
@@ -14,14 +14,20 @@ from more_ray.run_folder import ENVIRONMENT
 from more_ray.train.trackers import missing_tracker
 
 
-def doubts(data: DataConfig, prepared: Prepared) -> Iterator[str]:
-    """Warnings about the data, each a line of text."""
+def doubts(config: RunConfig, prepared: Prepared) -> Iterator[str]:
+    """Warnings about the data and the model, each a line of text."""
+    data = config.data
+    if config.model.path == "tiny" and (data.root or data.sources):
+        yield "model.path is not given: what is trained is tiny, whose weights are random"
     for source, count in prepared.manifest["sources"].items():
         if count["leaked"] and data.on_leak == "warn":
             yield (
                 f"{source}: {count['leaked']:,} of {count['train']:,} training pairs have the "
                 "prompt of a test pair (data.on_leak)"
             )
+        if rejects := count["rejected"]:
+            reasons = ", ".join(f"{number:,} {reason}" for reason, number in rejects.items())
+            yield f"{source}: left out {reasons} (rejects.jsonl in {prepared.folder})"
         if columns := count.get("unread"):
             yield f"{source}: columns that are not read: {', '.join(columns)}"
 

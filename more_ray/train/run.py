@@ -76,7 +76,7 @@ def run(
         progress.phase("preparing data")
         frozen = config.model.trunk == "frozen"
         prepared = prepare_data(config, progress.prepared)
-        for note in doubts(config.data, prepared):
+        for note in doubts(config, prepared):
             progress.note(note)
         mixture = _mixture(config, prepared)
         steps = _steps(config, mixture)
@@ -85,6 +85,7 @@ def run(
         check_settings(config, mixture)
         finished = _finished(config, steps)
         if finished:
+            progress.note(f"{config.output_dir} is finished: nothing to train")
             if not has_card(model_of(config.output_dir)):
                 write_card(config)
             return finished
@@ -102,6 +103,8 @@ def run(
             write_card(config)
             return result
         run_log = start_run_log(config.output_dir, config)
+        if done := checkpoint_record.steps_done(config.output_dir):
+            progress.note(f"goes on after step {done} of {steps}")
         progress.phase("starting workers")
         with followed(run_log, progress, steps, on_evaluation):
             _fit(Job(config, prepared, mixture, steps, run_log), use_gpu)
@@ -238,6 +241,8 @@ def _fit(job: Job, use_gpu: bool) -> None:
         trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise UserError(f"training failed: {_cause(error)}") from error
+    except SystemExit:
+        raise KeyboardInterrupt from None  # so Ray Train ends after Ctrl-C
 
 
 def _cause(error: BaseException) -> str:
