@@ -26,9 +26,14 @@ class LoadedModel(Scorer):
         self, model: ModelConfig, max_length: int | None = None, device: str = "cpu"
     ) -> None:
         super().__init__(model, max_length, device)
+        self.path = model.path
         self._opinions = Opinions(model, populations_of(model, self.classifier))
         self.sources = self._opinions.sources
         self.temperature, _ = self._opinions.temperature()
+
+    def __repr__(self) -> str:
+        heads = f", heads of {', '.join(self.sources)}" if self.sources else ""
+        return f"<reward model {self.path}{heads}>"
 
     def score(self, prompt: Any, answers: Sequence[str], source: str | None = None) -> list[float]:
         """The reward of each answer to a prompt: messages, a transcript, or what a user says."""

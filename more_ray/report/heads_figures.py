@@ -30,8 +30,9 @@ def opposites(table: pa.Table) -> Figure:
 
     text = (
         "On which share of all test pairs the heads of two sources prefer opposite answers: most "
-        f"often those of {written(far)}, least often those of {written(near)}."
+        f"often those of {written(far)}"
     )
+    text += f", least often those of {written(near)}." if len(pairs) > 1 else "."
     return heatmap("Who disagrees with whom", text, between(share_KK), names, names, "source")
 
 

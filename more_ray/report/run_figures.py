@@ -76,13 +76,12 @@ def measures_by_source(models: Sequence[Model], measure: Measure) -> Figure:
         axes.grid(axis="x")
         axes.set_xlabel(f"{title} (95% interval)")
         legend(canvas, axes)
-    best = max if measure.better == "max" else min
-    first = best(models, key=lambda model: model.evaluation["mean"][key])
     seeds = "; small marks are seeds" if any(len(model.runs) > 1 for model in models) else ""
-    text = (
-        f"{title} with 95% intervals{seeds}. Best on the mean: {first.name}, "
-        f"{first.evaluation['mean'][key]:.3f}."
-    )
+    text = f"{title} with 95% intervals{seeds}."
+    if len(models) > 1:
+        best = max if measure.better == "max" else min
+        first = best(models, key=lambda model: model.evaluation["mean"][key])
+        text += f" Best on the mean: {first.name}, {first.evaluation['mean'][key]:.3f}."
     return Figure(f"{title} by source", svg(canvas, text), text)
 
 

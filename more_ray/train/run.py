@@ -23,6 +23,7 @@ from more_ray.device import begun_on_gpu
 from more_ray.environment import environment
 from more_ray.errors import UserError, last_line
 from more_ray.metrics.evaluation import Evaluation
+from more_ray.metrics.shown_names import shown_name
 from more_ray.model.card import write_card
 from more_ray.model.loading import check_model
 from more_ray.model.tokenizer import training_tokenizer
@@ -72,7 +73,7 @@ def run(
     config = with_initial_model(config)
     check_same(_config_path(config), "a run", config, RunConfig)
     loss = LOSSES[config.objective.loss]
-    with RunProgress(loss.title or config.objective.scheme, quiet) as progress:
+    with RunProgress(loss.title or shown_name(config.objective.scheme), quiet) as progress:
         progress.phase("preparing data")
         frozen = config.model.trunk == "frozen"
         prepared = prepare_data(config, progress.prepared)

@@ -114,6 +114,7 @@ def model(home: Path) -> Path:
 def test_the_code_in_the_card_gives_our_scores(model: Path) -> None:
     plain, ours = code_in(model / "README.md")
     scorer = more_ray.load(model)
+    assert repr(scorer) == f"<reward model {model}>"
     scores = scorer.score("How are plants watered?", ANSWERS)
     assert abs(scores[0] - scores[1]) > 1e-3
     assert float(printed(plain, model)[-1]) == pytest.approx(scores[0], abs=1e-5)
