@@ -188,7 +188,11 @@ def serve(
     Raises:
         UserError: the settings or the model cannot be used, or the port is taken.
     """
-    return _served(_checked(configs.ServeConfig, config, changes))
+    service = _checked(configs.ServeConfig, config, changes)
+    from more_ray.serve.port import check_port
+
+    check_port(service)
+    return _served(service)
 
 
 @contextmanager
