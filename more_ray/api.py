@@ -100,6 +100,9 @@ def load(
 
     path = model.model if isinstance(model, Trained) else model_at(str(model))
     config = settings(configs.ModelConfig, None, {**changes, "path": path})
+    from more_ray.paths import check_model
+
+    check_model(config)
     import torch
 
     from more_ray.calibrate.loaded import LoadedModel

@@ -33,11 +33,16 @@ def check_paths(config: BaseModel) -> None:
         elif name == "model" and getattr(config, "init_from", None):
             continue  # that of another run is read
         elif isinstance(value, ModelConfig):
-            path = place(value)
-            if path != "tiny" and not Path(path).exists():
-                _check_hub(path, value.revision)
+            check_model(value)
         elif isinstance(value, BaseModel):
             check_paths(value)
+
+
+def check_model(config: ModelConfig) -> None:
+    """Look for a model here; raises ModelError where it is on the hub, which cannot be reached."""
+    path = place(config)
+    if path != "tiny" and not Path(path).exists():
+        _check_hub(path, config.revision)
 
 
 def _check_hub(name: str, revision: str | None) -> None:

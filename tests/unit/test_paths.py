@@ -116,3 +116,23 @@ def test_ray_has_not_started_when_a_path_is_wrong() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "data.root: no folder /nowhere False False\n"
+
+
+def test_load_looks_for_its_model_before_torch_is_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from huggingface_hub import constants\n"
+        "constants.ENDPOINT, constants.HF_HUB_OFFLINE = 'http://127.0.0.1:1', False\n"
+        f"constants.HF_HUB_CACHE = {str(tmp_path)!r}\n"
+        "import more_ray\n"
+        "for path in ('outputs/none', 'no/such/model'):\n"
+        "    try: more_ray.load(path)\n"
+        "    except more_ray.UserError as error:\n"
+        "        print(error, 'torch' in sys.modules, 'ray' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        "model.path: outputs/none is neither a folder here nor in the hub's cache, and "
+        "http://127.0.0.1:1 cannot be reached: Connection refused False False\n"
+        "model.path: cannot load no/such/model: there is no such folder False False\n"
+    )
