@@ -101,6 +101,20 @@ def test_what_is_there_and_what_only_the_hub_knows(tmp_path: Path, hub: socket.s
     check_paths(RunConfig())
 
 
+def test_a_runs_folder_is_not_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for run in ("mine", "tiny"):
+        (tmp_path / run / "model").mkdir(parents=True)
+        (tmp_path / run / "model" / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    expected = "^model.path: mine is a run's folder; its model is mine/model$"
+    with pytest.raises(ModelError, match=expected):
+        check_paths(RunConfig(model={"path": "mine"}))
+    check_paths(RunConfig(model={"path": "mine/model"}))
+    check_paths(RunConfig(model={"path": "tiny"}))
+    (tmp_path / "mine" / "config.json").write_text("{}")
+    check_paths(RunConfig(model={"path": "mine"}))
+
+
 def test_the_path_of_an_endpoint_is_not_read() -> None:
     policy = {"engine": "openai", "base_url": "http://localhost:1/v1", "name": "m", **NOWHERE}
     config = {"prompts": "p.jsonl", "reward": {"path": "tiny"}, "policy": policy}
