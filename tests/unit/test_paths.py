@@ -21,7 +21,7 @@ from more_ray.config import (
     SweepConfig,
 )
 from more_ray.config.base import Section
-from more_ray.errors import ModelError, UserError
+from more_ray.errors import DataError, ModelError, UserError
 from more_ray.paths import check_paths
 
 NOWHERE = {"path": "/nowhere/model"}
@@ -99,6 +99,30 @@ def test_what_is_there_and_what_only_the_hub_knows(tmp_path: Path, hub: socket.s
     check_paths(RunConfig(data={"columns": {"a": {"prompt": "q"}}}))
     check_paths(RunConfig(init_from="outputs/first", model=NOWHERE))
     check_paths(RunConfig())
+
+
+def test_what_is_trained_on_is_among_the_sources(tmp_path: Path) -> None:
+    for name in ("polite", "brief"):
+        (tmp_path / f"{name}.train.jsonl").write_text('{"who": "ann"}\n{"who": "bob"}\n')
+    mine = {"root": str(tmp_path)}
+    check_paths(RunConfig(data={**mine, "train_on": ["brief"]}))
+    check_paths(RunConfig(data={"simulator": {"sources": 2}, "train_on": ["population_2"]}))
+    by_column = {
+        "sources": [f"all={tmp_path}/brief.train.jsonl"],
+        "columns": {"all": {"source": "who"}},
+    }
+    check_paths(RunConfig(data={**by_column, "train_on": ["bob"]}))
+
+    def said(**data: Any) -> str:
+        with pytest.raises(DataError) as found:
+            check_paths(RunConfig(data=data))
+        return str(found.value).removeprefix("data.train_on: no source ")
+
+    assert said(**mine, train_on=["polit"]) == "polit, nearest: polite; there are brief, polite"
+    assert said(**by_column, train_on=["all"]) == "all; there are ann, bob"
+    assert said(simulator={"sources": 2}, train_on=["population_3"]) == (
+        "population_3, nearest: population_2; there are population_1, population_2"
+    )
 
 
 def test_a_runs_folder_is_not_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
