@@ -100,6 +100,9 @@ def load(
 
     path = model.model if isinstance(model, Trained) else model_at(str(model))
     config = settings(configs.ModelConfig, None, {**changes, "path": path})
+    from more_ray.paths import check_model
+
+    check_model(config)
     import torch
 
     from more_ray.calibrate.loaded import LoadedModel
@@ -188,7 +191,11 @@ def serve(
     Raises:
         UserError: the settings or the model cannot be used, or the port is taken.
     """
-    return _served(_checked(configs.ServeConfig, config, changes))
+    service = _checked(configs.ServeConfig, config, changes)
+    from more_ray.serve.port import check_port
+
+    check_port(service)
+    return _served(service)
 
 
 @contextmanager

@@ -156,10 +156,13 @@ def serve(config: configs.ServeConfig) -> None:
 
     more-ray serve model.path=outputs/mine/model
     """
-    from more_ray.cluster import session
     from more_ray.paths import check_paths
+    from more_ray.serve.port import check_port
 
     check_paths(config)
+    check_port(config)
+    from more_ray.cluster import session
+
     stopped = threading.Event()
     with session(config.max_replicas, config.verbose):
         from more_ray.bars import console

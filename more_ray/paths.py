@@ -11,14 +11,15 @@ from pydantic import BaseModel
 
 from more_ray.config import DataConfig, ModelConfig
 from more_ray.config.sample import PolicyConfig
+from more_ray.data.names import chosen_names, source_names
 from more_ray.data.sources import fingerprint, locate
 from more_ray.errors import ModelError
 from more_ray.model.place import place
 
 
 def check_paths(config: BaseModel) -> None:
-    """Look for the files of the sources and models of all sections. The hub is not asked, but for
-    the values of a column of sources.
+    """Look for the files of the sources and models of all sections, and for the sources that
+    `data.train_on` names. The hub is not asked, but for the values of a column of sources.
 
     Raises:
         DataError, ModelError: one is not there, or on the hub, which cannot be reached.
@@ -28,16 +29,23 @@ def check_paths(config: BaseModel) -> None:
         if isinstance(value, DataConfig):
             for source in locate(value) if value.root or value.sources else []:
                 fingerprint(source)
+            if value.train_on:
+                chosen_names(value, source_names(value))
         elif isinstance(value, PolicyConfig) and value.engine == "openai":
             continue  # its path is not read
         elif name == "model" and getattr(config, "init_from", None):
             continue  # that of another run is read
         elif isinstance(value, ModelConfig):
-            path = place(value)
-            if path != "tiny" and not Path(path).exists():
-                _check_hub(path, value.revision)
+            check_model(value)
         elif isinstance(value, BaseModel):
             check_paths(value)
+
+
+def check_model(config: ModelConfig) -> None:
+    """Look for a model here; raises ModelError where it is on the hub, which cannot be reached."""
+    path = place(config)
+    if path != "tiny" and not Path(path).exists():
+        _check_hub(path, config.revision)
 
 
 def _check_hub(name: str, revision: str | None) -> None:

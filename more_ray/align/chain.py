@@ -31,7 +31,7 @@ from more_ray.config.sample import (
     SamplingConfig,
     SelectConfig,
 )
-from more_ray.data.prepare import source_names
+from more_ray.data.names import source_names
 from more_ray.environment import environment
 from more_ray.errors import UserError
 from more_ray.judge.cache import AnswerCache

@@ -23,7 +23,8 @@ from more_ray.calibrate.pairs import Floats, Pairs, make_pairs
 from more_ray.calibrate.trunk import given_head, has_head, load_model, trunk_tokenizer
 from more_ray.config import CalibrationConfig
 from more_ray.config.base import dump
-from more_ray.data.prepare import chosen_sources, counted, prepare
+from more_ray.data.names import chosen_names
+from more_ray.data.prepare import counted, prepare
 from more_ray.data.prepared import Prepared, labels_in
 from more_ray.environment import environment
 from more_ray.errors import UserError
@@ -78,7 +79,7 @@ def calibrate(config: CalibrationConfig, progress: Progress = Progress()) -> Eva
     tokenizer = trunk_tokenizer(config.model, config.data.max_length)
     soft = config.labels == "soft"
     prepared = prepare(config.data, tokenizer, progress.prepared, soft=soft)
-    names = chosen_sources(config.data, prepared)
+    names = chosen_names(config.data, prepared.names)
     if len(names) < 2:
         raise UserError(f"data.sources: two or more are needed; there is {names[0]}")
     if config.export not in (None, *names):

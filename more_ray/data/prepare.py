@@ -32,7 +32,7 @@ from more_ray.data.rejects import Reason
 from more_ray.data.shapes import Seen, look
 from more_ray.data.simulated import Simulator
 from more_ray.data.sources import SourceFiles, fingerprint, has_test, iter_records, locate
-from more_ray.errors import DataError, UserError
+from more_ray.errors import DataError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -125,22 +125,6 @@ def _seen(file: SourceFiles) -> Seen:
                 part = look(islice(records, CHECKED_RECORDS), file.how)
                 seen = Seen(seen.shapes | part.shapes, seen.unread | part.unread)
     return seen
-
-
-def source_names(data: DataConfig) -> list[str]:
-    """The names of the sources in `data`, in order; raises DataError for an unknown source."""
-    if data.sources or data.root:
-        return [file.name for file in locate(data)]
-    return Simulator(data.simulator.sources).names()
-
-
-def chosen_sources(data: DataConfig, prepared: Prepared) -> tuple[str, ...]:
-    """The sources that `data.train_on` names, or all; raises UserError for an unknown one."""
-    for name in data.train_on:
-        if name not in prepared.names:
-            there = ", ".join(prepared.names)
-            raise UserError(f"data.train_on: no source {name}; there are {there}")
-    return tuple(data.train_on) or prepared.names
 
 
 def counted(data: DataConfig, prepared: Prepared) -> dict[str, dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -215,12 +215,16 @@ def _locate_source(entry: str, found: dict[str, SourceFiles], root: str | None) 
     known = found or {name: SourceFiles(name, hub=hub) for name, hub in HUB_SOURCES.items()}
     if entry in known:
         return known[entry]
-    near = get_close_matches(entry, known, n=1)
-    hint = f", nearest: {near[0]}" if near else ""
-    where = root or "the hub"
     raise DataError(
-        f"data.sources: unknown source {entry}{hint}; {where} has {', '.join(sorted(known))}"
+        f"data.sources: unknown source {entry}{nearest(entry, known)}; {root or 'the hub'} has "
+        f"{', '.join(sorted(known))}"
     )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """For an error: the known name that is most like `name`, if one is."""
+    near = get_close_matches(name, list(known), n=1)
+    return f", nearest: {near[0]}" if near else ""
 
 
 def _expanded(address: str) -> list[str]:

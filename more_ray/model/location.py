@@ -20,7 +20,6 @@ from transformers.utils import cached_file
 from more_ray.config import ModelConfig
 from more_ray.errors import ModelError
 from more_ray.model.place import place
-from more_ray.run_folder import holds_model, model_of
 
 PEFT_PREFIX = "base_model.model."
 """What PEFT writes before the names of the base model's modules."""
@@ -168,6 +167,4 @@ def _stored(found: dict[str, Any], name: str) -> Path | None:
 
 
 def cannot_load(config: ModelConfig, error: Exception) -> str:
-    if holds_model(config.path) and not Path(config.path, "config.json").exists():
-        return f"model.path: {config.path} is a run's folder; its model is {model_of(config.path)}"
     return f"model.path: cannot load {config.path}: {str(error).strip().splitlines()[0]}"

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from more_ray.config import ModelConfig
 from more_ray.errors import ModelError
+from more_ray.run_folder import holds_model, model_of
 
 
 def place(config: ModelConfig) -> str:
     """The folder or file of a model, also of one in an installed package; or its hub name.
 
     Raises:
-        ModelError: there is no such package, file or folder.
+        ModelError: there is no such package, file or folder, or it is the folder of a run.
     """
     path = config.path
     if path.startswith("package:"):
@@ -31,4 +32,6 @@ def place(config: ModelConfig) -> str:
     no_hub_name = path.count("/") > 1 or path.startswith(("/", ".", "~"))
     if no_hub_name and not Path(path).exists():
         raise ModelError(f"model.path: cannot load {path}: there is no such folder")
+    if path != "tiny" and holds_model(path) and not Path(path, "config.json").exists():
+        raise ModelError(f"model.path: {path} is a run's folder; its model is {model_of(path)}")
     return path

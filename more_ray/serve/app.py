@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +18,7 @@ from more_ray.config.serve import ServeConfig
 from more_ray.errors import UserError, last_line
 from more_ray.model.loading import check_reward_model, load_reward_tokenizer
 from more_ray.serve.guard import TOKEN_VARIABLE, token_digest
+from more_ray.serve.port import check_port
 from more_ray.serve.service import RewardService
 
 NAME = "reward"
@@ -108,7 +108,7 @@ def serving(config: ServeConfig) -> Iterator[str]:
     direct = answers_directly(config, gpus)
     address = {"host": config.host, "port": config.port}
     app = make_app(config, digest, gpus, address if direct else None)
-    _check_port(config)
+    check_port(config)
     serve.shutdown()  # a Serve that was started for handles only has no proxy
     _start(
         proxy_location="Disabled" if direct else "HeadOnly",
@@ -186,13 +186,3 @@ def _finish(name: str) -> None:
             serve.delete(name)
         except TimeoutError:  # after a minute, while replicas may take as long as a request
             continue
-
-
-def _check_port(config: ServeConfig) -> None:
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((config.host, config.port))
-        except OSError as error:
-            address = f"{config.host}:{config.port}"
-            raise UserError(f"port: cannot listen on {address}: {error.strerror}") from error

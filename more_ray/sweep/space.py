@@ -14,7 +14,7 @@ import numpy as np
 from ray import tune
 
 from more_ray.config.sweep import TRAIN_ON, Range, SweepConfig
-from more_ray.data.prepare import source_names
+from more_ray.data.names import source_names
 from more_ray.errors import UserError
 
 Point = dict[str, Any]

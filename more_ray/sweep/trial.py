@@ -9,7 +9,7 @@ from ray import tune
 from more_ray import storage
 from more_ray.config import RunConfig
 from more_ray.config.sweep import SweepConfig, trial_config
-from more_ray.data.prepare import source_names
+from more_ray.data.names import source_names
 from more_ray.metrics.evaluation import Evaluation
 from more_ray.metrics.measures import compared
 from more_ray.run_folder import holds_model, is_evaluated

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from more_ray import storage
 from more_ray.config import RunConfig
-from more_ray.data.prepare import source_names
+from more_ray.data.names import source_names
 from more_ray.errors import UserError
 from more_ray.evaluate.files import read_scores, write_scores
 from more_ray.metrics.baselines import average_scores

@@ -17,7 +17,8 @@ from more_ray.cluster import uses_gpu, worker_environment
 from more_ray.config import RunConfig
 from more_ray.config.base import dump
 from more_ray.data.mixture import Mixture
-from more_ray.data.prepare import chosen_sources, counted, prepare
+from more_ray.data.names import chosen_names
+from more_ray.data.prepare import counted, prepare
 from more_ray.data.prepared import Prepared
 from more_ray.device import begun_on_gpu
 from more_ray.environment import environment
@@ -156,7 +157,7 @@ def with_initial_model(config: RunConfig) -> RunConfig:
 def _mixture(config: RunConfig, prepared: Prepared) -> Mixture:
     """The training pairs of the sources that `data.train_on` names, or of all."""
     sizes = dict(zip(prepared.names, prepared.sizes("train"), strict=True))
-    names = chosen_sources(config.data, prepared)
+    names = chosen_names(config.data, prepared.names)
     train = config.train
     together = not LOSSES[config.objective.loss].trains_policy  # its losses need pair after pair
     return Mixture(

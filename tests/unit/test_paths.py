@@ -21,7 +21,7 @@ from more_ray.config import (
     SweepConfig,
 )
 from more_ray.config.base import Section
-from more_ray.errors import ModelError, UserError
+from more_ray.errors import DataError, ModelError, UserError
 from more_ray.paths import check_paths
 
 NOWHERE = {"path": "/nowhere/model"}
@@ -101,6 +101,44 @@ def test_what_is_there_and_what_only_the_hub_knows(tmp_path: Path, hub: socket.s
     check_paths(RunConfig())
 
 
+def test_what_is_trained_on_is_among_the_sources(tmp_path: Path) -> None:
+    for name in ("polite", "brief"):
+        (tmp_path / f"{name}.train.jsonl").write_text('{"who": "ann"}\n{"who": "bob"}\n')
+    mine = {"root": str(tmp_path)}
+    check_paths(RunConfig(data={**mine, "train_on": ["brief"]}))
+    check_paths(RunConfig(data={"simulator": {"sources": 2}, "train_on": ["population_2"]}))
+    by_column = {
+        "sources": [f"all={tmp_path}/brief.train.jsonl"],
+        "columns": {"all": {"source": "who"}},
+    }
+    check_paths(RunConfig(data={**by_column, "train_on": ["bob"]}))
+
+    def said(**data: Any) -> str:
+        with pytest.raises(DataError) as found:
+            check_paths(RunConfig(data=data))
+        return str(found.value).removeprefix("data.train_on: no source ")
+
+    assert said(**mine, train_on=["polit"]) == "polit, nearest: polite; there are brief, polite"
+    assert said(**by_column, train_on=["all"]) == "all; there are ann, bob"
+    assert said(simulator={"sources": 2}, train_on=["population_3"]) == (
+        "population_3, nearest: population_2; there are population_1, population_2"
+    )
+
+
+def test_a_runs_folder_is_not_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for run in ("mine", "tiny"):
+        (tmp_path / run / "model").mkdir(parents=True)
+        (tmp_path / run / "model" / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    expected = "^model.path: mine is a run's folder; its model is mine/model$"
+    with pytest.raises(ModelError, match=expected):
+        check_paths(RunConfig(model={"path": "mine"}))
+    check_paths(RunConfig(model={"path": "mine/model"}))
+    check_paths(RunConfig(model={"path": "tiny"}))
+    (tmp_path / "mine" / "config.json").write_text("{}")
+    check_paths(RunConfig(model={"path": "mine"}))
+
+
 def test_the_path_of_an_endpoint_is_not_read() -> None:
     policy = {"engine": "openai", "base_url": "http://localhost:1/v1", "name": "m", **NOWHERE}
     config = {"prompts": "p.jsonl", "reward": {"path": "tiny"}, "policy": policy}
@@ -116,3 +154,23 @@ def test_ray_has_not_started_when_a_path_is_wrong() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "data.root: no folder /nowhere False False\n"
+
+
+def test_load_looks_for_its_model_before_torch_is_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from huggingface_hub import constants\n"
+        "constants.ENDPOINT, constants.HF_HUB_OFFLINE = 'http://127.0.0.1:1', False\n"
+        f"constants.HF_HUB_CACHE = {str(tmp_path)!r}\n"
+        "import more_ray\n"
+        "for path in ('outputs/none', 'no/such/model'):\n"
+        "    try: more_ray.load(path)\n"
+        "    except more_ray.UserError as error:\n"
+        "        print(error, 'torch' in sys.modules, 'ray' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        "model.path: outputs/none is neither a folder here nor in the hub's cache, and "
+        "http://127.0.0.1:1 cannot be reached: Connection refused False False\n"
+        "model.path: cannot load no/such/model: there is no such folder False False\n"
+    )

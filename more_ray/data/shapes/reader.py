@@ -10,8 +10,9 @@ from itertools import chain
 
 from more_ray.data.records import Pair
 from more_ray.data.rejects import InvalidRecord, Reason, Reject
-from more_ray.data.shapes.known import IN_SHORT, TREE, Shape
+from more_ray.data.shapes.known import TREE, Shape
 from more_ray.data.shapes.mapping import AS_KNOWN, MAY_LACK, HowToRead, in_words, shape_of
+from more_ray.data.shapes.nearest import no_shape
 from more_ray.data.shapes.paths import Record, column, each_path, find, has
 from more_ray.data.shapes.preferences import pairs_of, prompt_in
 from more_ray.data.shapes.trees import KEYS, tree_pairs
@@ -49,7 +50,7 @@ def read_files(
         DataError: at the end of a file, if there were records but none in a known shape, or none
             with a path of `how.columns` that every record must have.
     """
-    shaped = chain.from_iterable(_shaped(rows, origin, how) for origin, rows in files)
+    shaped = chain.from_iterable(_shaped(rows, source, origin, how) for origin, rows in files)
     for pairs in _by_prompt(shaped, source):
         yield from _capped(pairs, how)
 
@@ -86,11 +87,11 @@ def source_value(row: Row | Reject, path: str) -> str | None:
 
 
 def _shaped(
-    rows: Iterable[Row | Reject], origin: str, how: HowToRead
+    rows: Iterable[Row | Reject], source: str, origin: str, how: HowToRead
 ) -> Iterator[Reject | tuple[Shape, Row]]:
     """The records of a file with their shape; raises as `read_files`."""
     shape: Shape | None = None
-    columns_found: list[str] | None = None
+    first: Record | None = None
     needed = [paths for name, paths in how.columns.items() if name not in MAY_LACK]
     missing_in_all = set(each_path(needed))
     for row in _of_source(rows, how):
@@ -98,7 +99,7 @@ def _shaped(
             yield row
             continue
         where, record = row
-        columns_found = columns_found or sorted(record)
+        first = first or record
         missing_in_all -= {path for path in missing_in_all if has(record, path)}
         shape = shape or shape_of(record, how.columns)
         if shape is None:
@@ -107,13 +108,10 @@ def _shaped(
             yield Reject(Reason.MISSING, where, ", ".join(missing))
         else:
             yield shape, row
-    if columns_found is not None and missing_in_all:
-        raise no_record_has(missing_in_all, origin, columns_found)
-    if columns_found is not None and shape is None:
-        raise DataError(
-            f"{origin}: no preference data in columns {', '.join(columns_found) or '(none)'}; "
-            f"allowed: {IN_SHORT}"
-        )
+    if first is not None and missing_in_all:
+        raise no_record_has(missing_in_all, origin, sorted(first))
+    if first is not None and shape is None:
+        raise no_shape(first, source, origin, how.columns)
 
 
 def no_record_has(paths: Iterable[str], origin: str, columns: Iterable[str]) -> DataError:
