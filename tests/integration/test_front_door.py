@@ -137,11 +137,12 @@ def unreadable(tmp_path: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("verb", ["train", "evaluate", "calibrate", "finetune"])
 def test_a_mistake_that_a_task_finds_is_one_line(
-    verb: str, cluster: None, unreadable: dict[str, Any], tmp_path: Path
+    verb: str, cell: dict[str, Any], unreadable: dict[str, Any], tmp_path: Path
 ) -> None:
+    model = cell["trained"].model if verb == "evaluate" else "tiny"
     with pytest.raises(more_ray.UserError) as found:
         getattr(more_ray, verb)(
-            model={"path": "tiny"}, data=unreadable, output_dir=str(tmp_path / "out")
+            model={"path": model}, data=unreadable, output_dir=str(tmp_path / "out")
         )
     assert UNREADABLE in str(found.value)
     assert len(str(found.value).splitlines()) == 1
