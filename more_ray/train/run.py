@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -109,7 +110,7 @@ def run(
             progress.note(f"goes on after step {done} of {steps}")
         progress.phase("starting workers")
         with followed(run_log, progress, steps, on_evaluation):
-            _fit(Job(config, prepared, mixture, steps, run_log), use_gpu)
+            _fit(Job(_as_workers_find_it(config), prepared, mixture, steps, run_log), use_gpu)
         stopped = ray.get(run_log.state.remote())["stopped"]
         ray.get(run_log.close.remote())
         ray.kill(run_log)
@@ -152,6 +153,14 @@ def with_initial_model(config: RunConfig) -> RunConfig:
         raise UserError(f"init_from: {config.init_from} holds no trained model")
     model = config.model.changed(path=model_of(run), layers=None)
     return config.changed(model=model)
+
+
+def _as_workers_find_it(config: RunConfig) -> RunConfig:
+    """`config` for Ray Train's workers, which run in a folder of their own."""
+    path = config.model.path
+    if not Path(path).exists():
+        return config
+    return config.changed(model=config.model.changed(path=storage.absolute(path)))
 
 
 def _mixture(config: RunConfig, prepared: Prepared) -> Mixture:
