@@ -27,6 +27,7 @@ warnings.filterwarnings("ignore", message="IProgress not found")
 
 import ray  # noqa: E402
 import ray.data  # noqa: E402
+from ray.exceptions import RayTaskError  # noqa: E402
 
 from more_ray import fork_server  # noqa: E402
 from more_ray.errors import UserError, as_raised  # noqa: E402
@@ -78,8 +79,10 @@ def session(workers: int, verbose: bool) -> Iterator[None]:
     _sessions.append(workers)
     try:
         yield
-    except UserError as error:
-        raise as_raised(error) from None
+    except RayTaskError as error:
+        if isinstance(error, UserError):
+            raise as_raised(error) from None
+        raise
     finally:
         _sessions.pop()
 
@@ -88,13 +91,20 @@ def session(workers: int, verbose: bool) -> Iterator[None]:
 def _interrupted_at_the_end() -> Iterator[None]:
     """Let Ctrl-C wait for the end of the block.
 
-    In the middle of an import it can leave a lock behind that another thread then waits for.
+    In the middle of an import it can leave a lock behind that another thread then waits for. A
+    second one does not wait.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     pressed = threading.Event()
-    before = signal.signal(signal.SIGINT, lambda *_: pressed.set())
+    before = signal.getsignal(signal.SIGINT)
+
+    def press(*_: Any) -> None:
+        pressed.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, press)
     try:
         yield
     finally:

@@ -48,9 +48,9 @@ def job(verb: str, description: str) -> None:
 
 def _run(verb: str, arguments: list[str], description: str, program: str) -> None:
     model, command = VERBS[verb]
-    config = load_config(model, [*BEGINS_WITH.get(verb, []), *arguments], description, program)
+    given = [*BEGINS_WITH.get(verb, []), *arguments]
     with user_errors():
-        command(config)
+        command(load_config(model, given, description, program))
 
 
 def _help(command: Callable[..., None]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 RAY_DATA_ADVICE = "\nFailed to apply UDF"
 """With this line begins what Ray Data says of its retries behind the message of an error."""
 
@@ -18,11 +20,10 @@ class ModelError(UserError):
     """A model that cannot be loaded, or not for this purpose."""
 
 
-def as_raised(error: UserError) -> UserError:
-    """An error as a task raised it: without the traceback that Ray puts before its message, and the
-    advice that Ray Data puts behind."""
-    cause = getattr(error, "cause", error)
-    return type(cause)(str(cause).partition(RAY_DATA_ADVICE)[0])
+def as_raised(error: Any) -> UserError:
+    """Ray's error of a task as the task raised it: without the traceback that Ray puts before the
+    message, and the advice that Ray Data puts behind."""
+    return type(error.cause)(str(error.cause).partition(RAY_DATA_ADVICE)[0])
 
 
 def last_line(error: BaseException) -> str:

@@ -53,12 +53,16 @@ def _check_hub(name: str, revision: str | None) -> None:
     from huggingface_hub import constants, try_to_load_from_cache
 
     files = ("config.json", "adapter_config.json")
-    kept = (try_to_load_from_cache(name, file, revision=revision) for file in files)
+    try:
+        kept = [try_to_load_from_cache(name, file, revision=revision) for file in files]
+    except ValueError as error:  # no name that the hub could have
+        raise ModelError(f"model.path: no folder {name}, and no name of the hub") from error
     if constants.HF_HUB_OFFLINE or getproxies() or any(isinstance(file, str) for file in kept):
         return
     hub = urlsplit(constants.ENDPOINT)
+    port = hub.port or (80 if hub.scheme == "http" else 443)
     try:
-        socket.create_connection((hub.hostname, hub.port or 443), timeout=10).close()
+        socket.create_connection((hub.hostname, port), timeout=10).close()
     except OSError as error:
         raise ModelError(
             f"model.path: {name} is neither a folder here nor in the hub's cache, and "

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,9 +79,15 @@ def text() -> str:
     parts = [INTRODUCTION, verbs_table(places)]
     for section in sorted(places, key=list(TITLES).index):
         parts.append(f"## {TITLES[section]}\n\n{where(places[section])}\n")
-        prefix = min((place.prefix for place in places[section]), key=len)
+        prefix = usual(places[section])
         parts += [entry(prefix + name, field) for name, field in own_fields(section)]
     return "\n".join(parts)
+
+
+def usual(places: list[Place]) -> str:
+    """The shortest prefix, and of several the one in most verbs."""
+    counts = Counter(prefix for prefix, _ in places)
+    return min(counts, key=lambda prefix: (prefix.count("."), -counts[prefix]))
 
 
 def sections(model: type[BaseModel], prefix: str) -> Iterator[tuple[type[BaseModel], str]]:

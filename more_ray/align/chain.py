@@ -37,6 +37,7 @@ from more_ray.errors import UserError
 from more_ray.judge.cache import AnswerCache
 from more_ray.judge.run import estimate, judge, make_plan
 from more_ray.metrics.evaluation import Evaluation
+from more_ray.model.loading import check_reward_model
 from more_ray.parquet import read_table, write_table, write_tables
 from more_ray.run_folder import evaluation_of, model_of
 from more_ray.sample.folder import complete
@@ -133,6 +134,8 @@ class _Chain:
             },
         }
         check_engine(config.policy)
+        if config.gold:
+            check_reward_model(config.gold)
         _check_sources(config)
         read_prompts(config.prompts, config.limit)
         read_prompts(config.eval_prompts, config.eval_limit)

@@ -46,7 +46,8 @@ def preferences(ours: pa.Table, theirs: pa.Table) -> dict[str, dict[str, Any]]:
         above_PAB[:, same_AB] = 0
         win_NP.append((above_PAB > 0).mean(axis=(1, 2)))
         tie_NP.append((above_PAB == 0).mean(axis=(1, 2)))
-    shares_NP = {"win": np.array(win_NP), "tie": np.array(tie_NP)}
+    shape = (-1, 1 + len(names))  # also where there is no prompt
+    shares_NP = {"win": np.reshape(win_NP, shape), "tie": np.reshape(tie_NP, shape)}
     shares_NP["lose"] = 1 - shares_NP["win"] - shares_NP["tie"]
     shares_NP["win_rate"] = shares_NP["win"] + shares_NP["tie"] / 2
     return {

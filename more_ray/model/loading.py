@@ -178,6 +178,8 @@ def check_reward_model(config: ModelConfig, max_length: int | None = None) -> No
         ModelError: there is no model at `config.path`, or it has no trained head, or other outputs
             than `config.output` says, or fewer than `max_length` positions.
     """
+    if config.path == "tiny":
+        raise ModelError("model.path: tiny has no trained head; allowed: a reward model")
     shape = shape_of(config)
     if not is_classifier(shape):
         kind = next(iter(shape.architectures or []), "model of no known kind")

@@ -79,7 +79,10 @@ def _next(result: Result) -> str:
         and not any(ends[1] < 0.5 for ends in rates[name])
     ]:
         verb = "are" if better[1:] else "is"
-        return f"Use {' or '.join(better)}, which {verb} shown to be preferred to {BASE}."
+        return (
+            f"Use {' or '.join(better)}, which {verb} preferred to {BASE} by one comparison or "
+            "more, and by none the other way round."
+        )
     if _guessing(result):
         return (
             "Train a better reward model first: a policy is no better than what chooses its "

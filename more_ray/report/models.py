@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,6 +84,14 @@ class Model:
         """What the true ECE may be; from 0 where that holds for any seed."""
         low = min(run.evaluation["mean"]["ece_ci"][0] for run in self.runs)
         return low, self.evaluation["mean"]["ece_ci"][1]
+
+    @property
+    def beats_longer(self) -> bool:
+        """Whether it is shown to agree with people more often than the longer answer does, whose
+        share is about as uncertain as its own."""
+        mean = self.evaluation["mean"]
+        half = (mean["accuracy_ci"][1] - mean["accuracy_ci"][0]) / 2
+        return mean["accuracy"] - mean["longer_answer_accuracy"] > math.sqrt(2) * half
 
     @property
     def unserved(self) -> list[str]:

@@ -30,13 +30,12 @@ def next_step(models: Sequence[Model], differences: Mapping[str, Differences], s
             f"The sources disagree: it serves {listed(served)}, and prefers what {listed(opposed)} "
             "reject. Fit a head to each source (more-ray calibrate)."
         )
-    least = mean["accuracy_ci"][0]
     more = "Train on more pairs, look for wrong labels, or start from a larger model."
     if steps := model.evaluation["step"]:
         more += f" {_course(model, steps)}"
-    if least <= 0.5:
+    if mean["accuracy_ci"][0] <= 0.5:
         return f"Do not use it, for it is not shown to beat guessing. {more}"
-    if least <= mean["longer_answer_accuracy"]:
+    if not model.beats_longer:
         return f"It is not shown to beat taking the longer answer. {more}"
     if worse := [
         other for other, sides in shown.items() if max(sides.values()) <= 0 > min(sides.values())

@@ -56,13 +56,16 @@ def _setting_words(row: pd.Series, columns: Sequence[str]) -> str:
 
 
 def _rivals(ranked: pd.DataFrame, best: pd.Series, metric: str) -> int | None:
-    """How many other configurations have an interval that overlaps the best one's; None where the
-    table has no intervals of the measure."""
+    """How many other configurations are not shown to be worse: their intervals overlap the best
+    one's, or lie beyond it, as of a single source; None where the table has no intervals."""
     if metric not in {row.key for row in drawn()}:
         return None
     low, high = ends_of(best, metric)
-    overlap = (ranked[f"{metric}_low"] <= high) & (ranked[f"{metric}_high"] >= low)
-    return int(overlap.sum()) - 1
+    if MEASURES[metric].better == "max":
+        rivals = ranked[f"{metric}_high"] >= low
+    else:
+        rivals = ranked[f"{metric}_low"] <= high
+    return int(rivals.sum()) - 1
 
 
 def _result(
@@ -87,7 +90,7 @@ def _result(
     if rivals:
         return (
             f"{text} It is not shown to be the best: the intervals of {rivals} of the other "
-            f"{others} overlap its own."
+            f"{others} overlap its own, or are better."
         )
     return f"{text} It is shown to be the best: no other's interval overlaps its own."
 

@@ -38,7 +38,7 @@ def _accuracy(model: Model) -> str:
         by_shared = shared["mean"]["accuracy"]
         heads = f" by each source's own head, on {by_shared:.1%} by the shared one"
     words = f"{model.name} agrees with people on {_share(mean, ' of the test pairs')}{heads}. "
-    words += _standing(mean["accuracy_ci"][0], mean["longer_answer_accuracy"])
+    words += _standing(model)
     if len(sources) > 1:
         lowest = min(sources, key=lambda name: sources[name]["accuracy"])
         words += f" It is lowest on {lowest}: {_share(sources[lowest])}."
@@ -50,13 +50,15 @@ def _share(measures: SourceMeasures, of: str = "") -> str:
     return f"{measures['accuracy']:.1%}{of} ({ends})"
 
 
-def _standing(least: float, longer: float) -> str:
-    if least <= 0.5:
+def _standing(model: Model) -> str:
+    mean = model.evaluation["mean"]
+    longer = mean["longer_answer_accuracy"]
+    if mean["accuracy_ci"][0] <= 0.5:
         return (
             "That is not shown to be better than guessing; taking the longer answer agrees on "
             f"{longer:.1%}."
         )
-    if least <= longer:
+    if not model.beats_longer:
         return (
             "That is better than guessing, but not shown to be better than taking the longer "
             f"answer ({longer:.1%})."

@@ -18,7 +18,7 @@ def doubts(config: RunConfig, prepared: Prepared) -> Iterator[str]:
     """Warnings about the data and the model, each a line of text."""
     data = config.data
     if config.model.path == "tiny" and (data.root or data.sources):
-        yield "model.path is not given: what is trained is tiny, whose weights are random"
+        yield "model.path is tiny, whose weights are random; name a model to train it"
     for source, count in prepared.manifest["sources"].items():
         if count["leaked"] and data.on_leak == "warn":
             yield (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -248,12 +250,16 @@ def _fit(job: Job, use_gpu: bool) -> None:
             failure_config=ray.train.FailureConfig(max_failures=train.max_failures),
         ),
     )
+    before = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise UserError(f"training failed: {_cause(error)}") from error
     except SystemExit:
         raise KeyboardInterrupt from None  # so Ray Train ends after Ctrl-C
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, before)  # Ray Train's own would stay
 
 
 def _cause(error: BaseException) -> str:

@@ -91,6 +91,12 @@ def test_without_a_network_a_model_of_the_hub_is_found_in_the_cache_or_not_at_al
     check_paths(named)
 
 
+@pytest.mark.parametrize("name", ["my model", "a--b"])
+def test_what_cannot_be_a_name_of_the_hub(name: str) -> None:
+    with pytest.raises(ModelError, match=f"^model.path: no folder {name}, and no name of the hub$"):
+        check_paths(RunConfig(model={"path": name}))
+
+
 def test_what_is_there_and_what_only_the_hub_knows(tmp_path: Path, hub: socket.socket) -> None:
     (tmp_path / "a.train.jsonl").write_text("")
     check_paths(RunConfig(data={"root": str(tmp_path)}, model={"path": str(tmp_path)}))

@@ -72,3 +72,9 @@ def test_prompts_without_an_answer_are_left_out() -> None:
     assert list(found) == [EVERYBODY]
     assert found[EVERYBODY]["win"]["n"] == 2
     assert mean(found, "win") == pytest.approx((0.5 + 1) / 2)
+
+
+def test_a_policy_that_answers_nothing() -> None:
+    ours_NS, theirs_NS = np.full((3, 1), np.nan, np.float32), np.ones((3, 1), np.float32)
+    found = preferences(table(ours_NS, "a"), table(theirs_NS, "b"))
+    assert all(share == {"mean": None, "ci": None, "n": 0} for share in found[EVERYBODY].values())

@@ -179,7 +179,8 @@ def test_the_verdict_names_no_winner_that_is_not_shown(
         "In 19 trials of 10 configurations the mixture with the lowest ECE is the one trained on "
         f"population_1 and population_2 with lr 0.0001: {best['ece']:.3f} ({low:.3f} to "
         f"{high:.3f}), where a perfect model would show {best['ece_noise_floor']:.3f} by chance. "
-        "It is not shown to be the best: the intervals of 4 of the other 9 overlap its own."
+        "It is not shown to be the best: the intervals of 4 of the other 9 overlap its own, or "
+        "are better."
     )
     assert found["Watch"] == "Trials that failed: 1."
     assert found["Next"].startswith("Take the simplest that is not told apart from it")

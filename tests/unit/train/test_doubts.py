@@ -23,7 +23,7 @@ def test_nothing_to_say() -> None:
 def test_a_forgotten_model() -> None:
     for data in ({"root": "FOLDER"}, {"sources": ["a=a.jsonl"]}):
         (line,) = said(data, path="tiny")
-        assert line.startswith("model.path is not given")
+        assert line.startswith("model.path is tiny, whose weights are random")
 
 
 def test_what_is_left_out_and_doubtful() -> None:
