@@ -90,3 +90,10 @@ def test_no_bias_where_chance_explains_it() -> None:
     delta_N = np.where(np.arange(PAIRS) % 4 < 2, 1.0, -1.0)
     assert length_bias([scored(delta_N, np.where(np.arange(PAIRS) % 2, 1, -1))]) is None
     assert length_bias([scored(delta_N, 1)]) is None
+
+
+def test_sources_that_differ_in_accuracy_and_in_length_are_no_bias() -> None:
+    number_N = np.arange(PAIRS)
+    easy = scored(np.where(number_N % 10, 1.0, -1.0), np.where(number_N % 4 < 3, 1, -1))
+    hard = scored(np.where(number_N % 2, 1.0, -1.0), np.where(number_N // 2 % 4 < 3, -1, 1))
+    assert length_bias([easy, hard]) is None
