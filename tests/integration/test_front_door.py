@@ -126,6 +126,17 @@ def test_a_mistake_is_raised(cell: dict[str, Any], tmp_path: Path) -> None:
         cell["scorer"].rank([{"role": "assistant", "content": "x"}], ["a", "b"])
 
 
+def test_training_finds_a_model_by_a_relative_path(
+    cell: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(cell["trained"].model).parent)
+    data = cell["TINY"]["data"]
+    train = TINY["train"] | {"max_steps": 1}
+    out = str(tmp_path / "again")
+    found = more_ray.train(data=data, train=train, model={"path": "model"}, output_dir=out)
+    assert found.evaluations["MORE"]["step"] == 1
+
+
 UNREADABLE = "no preference data in columns question; allowed:"
 
 
