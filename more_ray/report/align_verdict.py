@@ -37,11 +37,10 @@ def _found(result: Result) -> list[str]:
             continue
         finding = _finding(ours, theirs, judgement["win_rate"], judgement["win_rate_ci"])
         sentences.append(f"For being {criterion} the judge {finding}.")
-    for one in result["gold"]:
+    for one in _by_everybody(result):
         rate = one["win_rate"]
-        if one["head"] == EVERYBODY and rate["ci"]:
-            finding = _finding(one["policy"], one["other"], rate["mean"], rate["ci"])
-            sentences.append(f"The gold reward model {finding}.")
+        finding = _finding(one["policy"], one["other"], rate["mean"], rate["ci"])
+        sentences.append(f"The gold reward model {finding}.")
     for name, policy in _aligned(result).items():
         gain = _own_gain(policy)
         numbers = signed(gain["mean"], gain["ci"])
@@ -123,16 +122,17 @@ def _cut_off(result: Result) -> dict[str, Any]:
     return {name: policy for name, policy in policies.items() if policy["unfinished"] >= MUCH}
 
 
+def _by_everybody(result: Result) -> list[Mapping[str, Any]]:
+    """What the gold model's head for everybody prefers, where there is an interval."""
+    return [one for one in result["gold"] if one["head"] == EVERYBODY and one["win_rate"]["ci"]]
+
+
 def _rates_against_base(result: Result) -> dict[str, list[Sequence[float]]]:
     """By policy, the intervals of its win rates."""
     found = [
         (one, one["win_rate_ci"]) for one in result["judgements"] if one["win_rate"] is not None
     ]
-    found += [
-        (one, one["win_rate"]["ci"])
-        for one in result["gold"]
-        if one["head"] == EVERYBODY and one["win_rate"]["ci"]
-    ]
+    found += [(one, one["win_rate"]["ci"]) for one in _by_everybody(result)]
     rates: dict[str, list[Sequence[float]]] = {}
     for one, ends in found:
         if one["other"] == BASE:
