@@ -300,6 +300,7 @@ def alignment_tables(result: Mapping[str, Any]) -> Iterator[Table]:
     """The content of `align.json`: counts of the judge, and a column per policy."""
     from more_ray.report.align_page import (  # imports matplotlib
         as_shown,
+        best_rows,
         gold_rows,
         measure_rows,
         win_rate,
@@ -314,6 +315,9 @@ def alignment_tables(result: Mapping[str, Any]) -> Iterator[Table]:
             names = (judgement["policy"], judgement["other"], judgement["criterion"])
             table.add_row(*names, *counts, win_rate(judgement))
         yield table
+    if chosen := best_rows(result):
+        caption = "What the best answer gains over their mean, by the gold reward model."
+        yield _of_rows(chosen, "chosen by", caption=caption, wrap=True)
     if preferred := gold_rows(result):
         yield _of_rows(preferred, "policies", "by", caption="By the gold reward model.", wrap=True)
     rows = measure_rows(result)

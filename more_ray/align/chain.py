@@ -166,7 +166,7 @@ class _Chain:
         samples = self._samples(BEST)
         prompts = {name: list(scored_prompts(table)) for name, table in samples.items()}
         return {
-            policy: best_of_curves(prompts, reward, choice)
+            policy: best_of_curves(prompts, reward, choice, GOLD if self._config.gold else None)
             for policy, (reward, choice) in self.made_by.items()
         }
 

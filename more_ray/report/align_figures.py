@@ -7,6 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from more_ray.align.gold import EVERYBODY, GOLD
 from more_ray.align.measures import BASE
 from more_ray.report.choice_figures import Gains, best_of_n
 from more_ray.report.drawing import (
@@ -43,7 +44,8 @@ def make_figures(result: Result) -> Iterator[Figure]:
         yield ece_and_win_rate(rewards, against_base)
     yield reward_and_divergence(result)
     for name, curves in result["best_of"].items():
-        gains = {**curves["reward_models"], **_of_sources(curves["sources"])}
+        heads = {f"{GOLD}, {name}": gain_N for name, gain_N in curves["gold"].items()}
+        gains = {**curves["reward_models"], **_of_sources(curves["sources"]), **heads}
         yield best_of_n(f"Best of n as for {name}", curves["n"], gains)
 
 
@@ -114,6 +116,13 @@ def reward_and_divergence(result: Result) -> Figure:
         for row in rows
     )
     return Figure("Reward and divergence", svg(canvas, text), text + BARS, rows)
+
+
+def by_gold(curves: Mapping[str, Any]) -> Gains:
+    """The gains by each head of the gold reward model; none where there is no such model."""
+    if GOLD not in curves["reward_models"]:
+        return {}
+    return {EVERYBODY: curves["reward_models"][GOLD], **curves["gold"]}
 
 
 def _of_sources(gains: Gains) -> Gains:

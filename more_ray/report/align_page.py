@@ -10,7 +10,7 @@ from more_ray.judge.summary import DECIDED
 from more_ray.metrics.intervals import detectable
 from more_ray.metrics.shown_names import shown_name
 from more_ray.metrics.written import signed, with_interval
-from more_ray.report.align_figures import Result, make_figures
+from more_ray.report.align_figures import Result, by_gold, make_figures
 from more_ray.report.align_verdict import verdict
 from more_ray.report.drawing import Rows
 from more_ray.report.templates import render, turned
@@ -28,6 +28,7 @@ def render_page(result: Result, settings: str) -> str:
         words=explained(["reward model", "policy", BASE, *names]),
         judged=judged_rows(result),
         gold=gold_rows(result),
+        best=best_rows(result),
         measures=turned(measure_rows(result), "policy"),
         perplexities=_perplexity_rows(result),
         rewards=_reward_rows(result),
@@ -107,6 +108,20 @@ def gold_rows(result: Result) -> Rows:
         }
         for one in result["gold"]
         if one["win_rate"]["ci"]
+    ]
+
+
+def best_rows(result: Result) -> Rows:
+    """What choosing is worth to the gold reward model, by each of its heads: the best of as many
+    answers as there are, less their mean."""
+    return [
+        {
+            "chosen by": name,
+            "answers": curves["n"][-1],
+            **{head: _gain(gain_N[-1]) for head, gain_N in by_gold(curves).items()},
+        }
+        for name, curves in result["best_of"].items()
+        if by_gold(curves)
     ]
 
 

@@ -9,7 +9,7 @@ from more_ray.align.gold import EVERYBODY
 from more_ray.align.measures import BASE
 from more_ray.metrics.intervals import detectable
 from more_ray.metrics.written import interval_text, signed, with_interval
-from more_ray.report.align_figures import Result
+from more_ray.report.align_figures import Result, by_gold
 from more_ray.report.watch import MUCH
 from more_ray.report.words import listed
 
@@ -37,10 +37,12 @@ def _found(result: Result) -> list[str]:
             continue
         finding = _finding(ours, theirs, judgement["win_rate"], judgement["win_rate_ci"])
         sentences.append(f"For being {criterion} the judge {finding}.")
-    for one in _by_everybody(result):
+    sentences += _chosen(result)
+    for one in _by_gold(result):
         rate = one["win_rate"]
-        finding = _finding(one["policy"], one["other"], rate["mean"], rate["ci"])
-        sentences.append(f"The gold reward model {finding}.")
+        if one["head"] == EVERYBODY or not _holds(rate["ci"], 0.5):
+            finding = _finding(one["policy"], one["other"], rate["mean"], rate["ci"])
+            sentences.append(f"The {_gold(one['head'])} {finding}.")
     for name, policy in _aligned(result).items():
         gain = _own_gain(policy)
         numbers = signed(gain["mean"], gain["ci"])
@@ -49,6 +51,31 @@ def _found(result: Result) -> list[str]:
             f"The policy aligned with {name} gained {numbers} by its reward model{unknown}."
         )
     return sentences
+
+
+def _chosen(result: Result) -> list[str]:
+    """What each reward model's choice among the answers is worth to the gold reward model."""
+    sentences = []
+    for name, curves in result["best_of"].items():
+        gains = {
+            _gold(head): gain_N[-1] for head, gain_N in by_gold(curves).items() if gain_N[-1]["ci"]
+        }
+        worth = [
+            f"{signed(gain['mean'], gain['ci'])} by the {head}"
+            for head, gain in gains.items()
+            if _is_shown(gain)
+        ]
+        choice = f"What {name} chooses of {curves['n'][-1]} answers gains"
+        if worth:
+            sentences.append(f"{choice} {listed(worth)}.")
+        elif gains:
+            sentences.append(f"{choice} nothing that the gold reward model shows.")
+    return sentences
+
+
+def _gold(head: str) -> str:
+    model = "gold reward model"
+    return model if head == EVERYBODY else f"{model}'s head of {head}"
 
 
 def _watched(result: Result) -> list[str]:
@@ -107,7 +134,11 @@ def _own_gain(policy: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _is_shown(gain: Mapping[str, Any]) -> bool:
-    return bool(gain["ci"]) and not gain["ci"][0] <= 0 <= gain["ci"][1]
+    return bool(gain["ci"]) and not _holds(gain["ci"], 0)
+
+
+def _holds(ends: Sequence[float], value: float) -> bool:
+    return ends[0] <= value <= ends[1]
 
 
 def _guessing(result: Result) -> dict[str, Any]:
@@ -122,9 +153,9 @@ def _cut_off(result: Result) -> dict[str, Any]:
     return {name: policy for name, policy in policies.items() if policy["unfinished"] >= MUCH}
 
 
-def _by_everybody(result: Result) -> list[Mapping[str, Any]]:
-    """What the gold model's head for everybody prefers, where there is an interval."""
-    return [one for one in result["gold"] if one["head"] == EVERYBODY and one["win_rate"]["ci"]]
+def _by_gold(result: Result) -> list[Mapping[str, Any]]:
+    """What each head of the gold reward model prefers, where there is an interval."""
+    return [one for one in result["gold"] if one["win_rate"]["ci"]]
 
 
 def _rates_against_base(result: Result) -> dict[str, list[Sequence[float]]]:
@@ -132,7 +163,7 @@ def _rates_against_base(result: Result) -> dict[str, list[Sequence[float]]]:
     found = [
         (one, one["win_rate_ci"]) for one in result["judgements"] if one["win_rate"] is not None
     ]
-    found += [(one, one["win_rate"]["ci"]) for one in _by_everybody(result)]
+    found += [(one, one["win_rate"]["ci"]) for one in _by_gold(result)]
     rates: dict[str, list[Sequence[float]]] = {}
     for one, ends in found:
         if one["other"] == BASE:

@@ -84,6 +84,7 @@ def test_policies_are_compared_by_whom_their_answers_were_to_please(
         assert result["policies"][name]["gain_of_sources"]["more"].keys() == sources
         assert result["best_of"][name]["reward_models"].keys() == {"more", "gold"}
         assert result["best_of"][name]["sources"].keys() == sources
+        assert result["best_of"][name]["gold"].keys() == sources
         assert f"Best of n as for {name}" in (out / "report.html").read_text()
 
 

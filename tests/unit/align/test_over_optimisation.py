@@ -58,7 +58,13 @@ def test_each_reward_judges_what_one_chose() -> None:
     # Of two opposite wishes, no answer gains by both: worst takes what is nearest to the mean.
     fair = best_of_curves(prompts, "more", "worst")["sources"]
     assert abs(fair["ours"][-1]["mean"]) < 0.5 * own
-    assert best_of_curves(prompts, "proportional", "shared")["sources"] == {}
+    by_gold = best_of_curves(prompts, "proportional", "shared", gold="more")
+    assert by_gold["sources"] == {}
+    best_P = other_PS.argmax(axis=1)[:, None]
+    gain_P = np.take_along_axis(score_PS, best_P, 1)[:, 0] - score_PS.mean(axis=1)
+    ours, theirs = (by_gold["gold"][name][-1]["mean"] for name in NAMES)
+    assert ours == pytest.approx(gain_P.mean(), abs=1e-6)
+    assert theirs == pytest.approx(-ours)
 
 
 def test_rewards_by_source_are_means_of_prompts() -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from more_ray.judge.summary import summarise
 from more_ray.report.align_page import (
     as_shown,
+    best_rows,
     gold_rows,
     judged_rows,
     measure_rows,
@@ -70,6 +71,7 @@ def result() -> dict[str, Any]:
                 "n": [1, 2, 4],
                 "reward_models": {"more": [one(0.0), one(0.2), one(0.3)]},
                 "sources": {"ours": [one(0.0), one(0.1), one(0.05)]},
+                "gold": {},
             }
             for name in ("more", "more-worst")
         },
@@ -108,7 +110,7 @@ def test_what_to_watch_and_to_do_next(result: dict[str, Any]) -> None:
     assert found["Next"].startswith(
         "Use MORE, which is preferred to base by one comparison or more,"
     )
-    shown["gold"][0]["win_rate"]["ci"] = [0.3, 0.4]
+    shown["gold"][1]["win_rate"]["ci"] = [0.3, 0.4]
     assert verdict(shown)["Next"].startswith("Train a better reward model first")
     for measures in shown["reward_models"].values():
         measures["accuracy_ci"] = [0.51, 0.7]
@@ -134,6 +136,48 @@ def test_a_null_says_what_would_have_shown(result: dict[str, Any]) -> None:
         ("MORE against base", "helpful"),
         ("MORE against MultiTask", "everybody"),
     ]
+
+
+def test_what_the_choice_is_worth_to_the_gold_reward_model(result: dict[str, Any]) -> None:
+    assert best_rows(as_shown(result)) == []
+    everybody, helpful, harmless = (
+        (one(0.0), one(0.05)),
+        (one(0.0), one(0.2)),
+        (one(0.0), one(-0.3)),
+    )
+    for curves in result["best_of"].values():
+        curves |= {"n": [1, 2], "sources": {}, "gold": {"helpful": helpful, "harmless": harmless}}
+        curves["reward_models"] = {"more": (one(0.0), one(0.3)), "gold": everybody}
+    shown = as_shown(result)
+    assert best_rows(shown)[0] == {
+        "chosen by": "MORE",
+        "answers": 2,
+        "everybody": "+0.050 (-0.050 to +0.150)",
+        "helpful": "+0.200 (+0.100 to +0.300)",
+        "harmless": "-0.300 (-0.400 to -0.200)",
+    }
+    assert (
+        "What MORE chooses of 2 answers gains +0.200 (+0.100 to +0.300) by the gold reward model's "
+        "head of helpful and -0.300 (-0.400 to -0.200) by the gold reward model's head of harmless."
+    ) in verdict(shown)["Result"]
+    shown["best_of"]["MORE"]["gold"] = {}
+    nothing = "What MORE chooses of 2 answers gains nothing that the gold reward model shows."
+    assert nothing in verdict(shown)["Result"]
+    page = render_page(result, "")
+    assert "What the gold reward model thinks of the choice" in page
+    assert "gold, harmless" in page
+    console = Console(width=80, file=io.StringIO())
+    console.print(*alignment_tables(result))
+    assert "the best answer gains" in console.file.getvalue()
+
+
+def test_of_the_gold_reward_models_heads_only_those_that_differ_are_told(
+    result: dict[str, Any],
+) -> None:
+    text = verdict(as_shown(result))["Result"]
+    assert "The gold reward model's head of helpful prefers MORE to base (win rate 0.70" in text
+    result["gold"][1] = preferred("more", "base", "helpful", 0.5)
+    assert "head of helpful" not in verdict(as_shown(result))["Result"]
 
 
 def test_tables(result: dict[str, Any]) -> None:
