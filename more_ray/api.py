@@ -166,8 +166,9 @@ def sweep(config: Given[configs.SweepConfig] = None, /, **changes: Any) -> pd.Da
         UserError: the settings or the data cannot be used, or every trial failed.
     """
     chosen = settings(configs.SweepConfig, config, changes)
-    from more_ray.paths import check_paths
+    from more_ray.paths import check_folders, check_paths
 
+    check_folders(chosen)
     if not {"data", "model"} & {key.partition(".")[0] for key in chosen.space}:
         check_paths(chosen)
     from more_ray.cluster import session
@@ -268,7 +269,7 @@ def judge(config: Given[configs.JudgeConfig] = None, /, **changes: Any) -> dict[
     Raises:
         UserError: the settings or the files cannot be used, or the judge cannot be asked.
     """
-    asked = settings(configs.JudgeConfig, config, changes)
+    asked = _checked(configs.JudgeConfig, config, changes)
     _check_openai()
     from more_ray.bars import console, judging
     from more_ray.judge.cache import AnswerCache
@@ -301,6 +302,9 @@ def align(config: Given[configs.AlignConfig] = None, /, **changes: Any) -> dict[
     chain = _checked(configs.AlignConfig, config, changes)
     if chain.judge:
         _check_openai()
+        from more_ray.endpoint import api_key
+
+        api_key(chain.judge.api_key_env)  # or hours pass until the judge is asked
     from more_ray.cluster import session
 
     with session(chain.reward.train.workers, chain.reward.log.verbose):
@@ -323,6 +327,9 @@ def report(config: Given[configs.ReportConfig] = None, /, **changes: Any) -> Pag
         UserError: the settings or the folders cannot be used.
     """
     about = settings(configs.ReportConfig, config, changes)
+    from more_ray.paths import check_file
+
+    check_file("output", about.output)
     from more_ray.report.models import read_models
     from more_ray.report.run_page import write_report
 
@@ -334,8 +341,9 @@ def report(config: Given[configs.ReportConfig] = None, /, **changes: Any) -> Pag
 def _checked(kind: type[ConfigT], given: Given[ConfigT], changes: Tree) -> ConfigT:
     """Settings whose files and folders are there."""
     config = settings(kind, given, changes)
-    from more_ray.paths import check_paths
+    from more_ray.paths import check_folders, check_paths
 
+    check_folders(config)
     check_paths(config)
     return config
 

@@ -19,10 +19,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console()
+console = Console(markup=False)  # names and paths may have brackets
 if console.is_jupyter and not find_spec("ipywidgets"):
     # rich would print warnings in place of bars; this prints each bar once, at its end.
-    console = Console(force_jupyter=False, force_terminal=False)
+    console = Console(markup=False, force_jupyter=False, force_terminal=False)
 
 
 class RunProgress:
@@ -32,9 +32,9 @@ class RunProgress:
 
     def __init__(self, title: str, quiet: bool = False) -> None:
         self._bar = Progress(
-            TextColumn("[bold]{task.fields[title]}"),
+            TextColumn("{task.fields[title]}", style="bold", markup=False),
             BarColumn(bar_width=12),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(compact=True),
             TextColumn("left"),
@@ -106,8 +106,12 @@ class SamplingProgress(Progress):
 
     def __init__(self, verb: str = "sample") -> None:
         super().__init__(
-            *(TextColumn(f"[bold]{verb}"), BarColumn(bar_width=12), MofNCompleteColumn()),
-            *(TextColumn("{task.description}"), TimeElapsedColumn()),
+            *(
+                TextColumn(verb, style="bold", markup=False),
+                BarColumn(bar_width=12),
+                MofNCompleteColumn(),
+            ),
+            *(TextColumn("{task.description}", markup=False), TimeElapsedColumn()),
             *(TimeRemainingColumn(compact=True), TextColumn("left")),
             console=console,
         )
@@ -130,8 +134,8 @@ class SweepProgress(Progress):
 
     def __init__(self, trials: int, done: int) -> None:
         super().__init__(
-            *(TextColumn("[bold]sweep"), BarColumn(bar_width=12), MofNCompleteColumn()),
-            *(TextColumn("{task.description}"), TimeElapsedColumn()),
+            *(TextColumn("sweep", style="bold"), BarColumn(bar_width=12), MofNCompleteColumn()),
+            *(TextColumn("{task.description}", markup=False), TimeElapsedColumn()),
             console=console,
         )
         self._done_before = done

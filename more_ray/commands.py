@@ -142,12 +142,14 @@ def sweep(config: configs.SweepConfig) -> None:
     more-ray sweep run.data.root=FOLDER 'space={optimizer.lr: [1e-5, 1e-4]}' concurrent=2
     """
     ranked = api.sweep(config)
+    from rich.text import Text
+
     from more_ray.bars import console
     from more_ray.terminal import ranking_table
 
     console.print(ranking_table(ranked))
     for trial, why in ranked.attrs["failed"].items():
-        console.print(f"[red]failed[/red] {trial}: {why}")
+        console.print(Text.assemble(("failed", "red"), f" {trial}: {why}"))
     console.print(f"Results in {config.output_dir}, with figures in report.html")
 
 

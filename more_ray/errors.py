@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 RAY_DATA_ADVICE = "\nFailed to apply UDF"
@@ -18,6 +21,15 @@ class DataError(UserError):
 
 class ModelError(UserError):
     """A model that cannot be loaded, or not for this purpose."""
+
+
+@contextmanager
+def model_of_section(key: str) -> Iterator[None]:
+    """Call the model `key` in a ModelError of the `with` block, which calls every model `model`."""
+    try:
+        yield
+    except ModelError as error:
+        raise ModelError(re.sub(r"^model(?=\.)", key, str(error))) from error
 
 
 def as_raised(error: Any) -> UserError:

@@ -1,23 +1,67 @@
-"""Sources and models that settings name are looked for before anything slow starts."""
+"""Sources, models and folders that settings name are looked for before anything slow starts."""
 
 from __future__ import annotations
 
+import os
+import posixpath
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+import pyarrow as pa
+from pyarrow.fs import LocalFileSystem
 from pydantic import BaseModel
 
+from more_ray import storage
 from more_ray.config import DataConfig, ModelConfig
 from more_ray.config.sample import PolicyConfig
 from more_ray.data.names import chosen_names, source_names
 from more_ray.data.sources import fingerprint, locate
-from more_ray.errors import ModelError
+from more_ray.errors import ModelError, UserError, model_of_section
 from more_ray.model.place import place
 
+FOLDERS = ("output_dir", "prepared", "features", "cache")
+"""Settings that name a folder to write to."""
 
-def check_paths(config: BaseModel) -> None:
+
+def check_folders(config: BaseModel, prefix: str = "") -> None:
+    """Check that the folders of all sections can be made, or written to, as far as is known here.
+
+    Raises:
+        UserError: one cannot.
+    """
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if name in FOLDERS:
+            check_folder(f"{prefix}{name}", value)
+        elif isinstance(value, BaseModel):
+            check_folders(value, f"{prefix}{name}.")
+
+
+def check_folder(key: str, folder: str) -> None:
+    """Check that a folder can be made, or written to; raises UserError if not."""
+    try:
+        filesystem, path = storage.locate(folder)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{key}: {folder}: {str(error).splitlines()[0]}") from error
+    if not isinstance(filesystem, LocalFileSystem):
+        return
+    there = next(parent for parent in (Path(path), *Path(path).parents) if parent.exists())
+    if not there.is_dir():
+        raise UserError(f"{key}: {folder}: {there} is a file; allowed: a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"{key}: {folder}: {there} cannot be written to")
+
+
+def check_file(key: str, file: str) -> None:
+    """Check that a file can be written; raises UserError if not."""
+    if "://" not in file and Path(file).is_dir():
+        raise UserError(f"{key}: {file} is a folder; allowed: a file")
+    check_folder(key, posixpath.dirname(file) or ".")
+
+
+def check_paths(config: BaseModel, prefix: str = "") -> None:
     """Look for the files of the sources and models of all sections, and for the sources that
     `data.train_on` names. The hub is not asked, but for the values of a column of sources.
 
@@ -36,9 +80,10 @@ def check_paths(config: BaseModel) -> None:
         elif name == "model" and getattr(config, "init_from", None):
             continue  # that of another run is read
         elif isinstance(value, ModelConfig):
-            check_model(value)
+            with model_of_section(f"{prefix}{name}"):
+                check_model(value)
         elif isinstance(value, BaseModel):
-            check_paths(value)
+            check_paths(value, f"{prefix}{name}.")
 
 
 def check_model(config: ModelConfig) -> None:

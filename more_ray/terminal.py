@@ -162,7 +162,7 @@ def matrix_table(evaluations: Mapping[str, Evaluation], measure: Measure) -> Tab
     for column in table.columns:
         column.overflow = "fold"
     for name, evaluation in evaluations.items():
-        values = [*evaluation["sources"].values(), evaluation["mean"]]
+        values = [*(evaluation["sources"][source] for source in sources), evaluation["mean"]]
         ends = interval_text(evaluation["mean"][f"{measure.key}_ci"])
         table.add_row(name, *(measure.format(value[measure.key]) for value in values), ends)
     return table

@@ -21,7 +21,7 @@ from more_ray.align.over_optimisation import best_of_curves
 from more_ray.align.policies import divergence, measure
 from more_ray.bars import SamplingProgress
 from more_ray.cluster import shared_gpus
-from more_ray.config import ModelConfig, RunConfig
+from more_ray.config import DataConfig, ModelConfig, RunConfig
 from more_ray.config.align import AlignConfig
 from more_ray.config.judge import JudgeConfig, JudgeEndpoint
 from more_ray.config.sample import (
@@ -33,10 +33,9 @@ from more_ray.config.sample import (
 )
 from more_ray.data.names import source_names
 from more_ray.environment import environment
-from more_ray.errors import UserError
-from more_ray.judge.cache import AnswerCache
-from more_ray.judge.run import estimate, judge, make_plan
+from more_ray.errors import UserError, model_of_section
 from more_ray.metrics.evaluation import Evaluation
+from more_ray.model.fingerprint import check_models, note_models
 from more_ray.model.loading import check_reward_model
 from more_ray.parquet import read_table, write_table, write_tables
 from more_ray.run_folder import evaluation_of, model_of
@@ -135,7 +134,8 @@ class _Chain:
         }
         check_engine(config.policy)
         if config.gold:
-            check_reward_model(config.gold)
+            with model_of_section(GOLD):
+                check_reward_model(config.gold)
         _check_sources(config)
         read_prompts(config.prompts, config.limit)
         read_prompts(config.eval_prompts, config.eval_limit)
@@ -147,6 +147,9 @@ class _Chain:
         """Train the reward models; returns their evaluations, by scheme."""
         folders = dict(zip(self._names, train_all(self._config.reward), strict=True))
         self._rewards |= {name: _model(folder) for name, folder in folders.items()}
+        models = {**self._rewards, BASE: self._config.policy}
+        check_models(self._config.output_dir, "policies", models)
+        note_models(self._config.output_dir, models)
         return {name: evaluation_of(folder) for name, folder in folders.items()}
 
     def sample_best(self) -> None:
@@ -196,7 +199,8 @@ class _Chain:
             if name == BASE:
                 measures[name] = measure(samples, base, None)
             else:
-                uri = self._folder("answers", name, "kl.parquet")
+                # Beside the samples that it is of, so that both are deleted together.
+                uri = self._folder("answers", name, self._names[0], "kl.parquet")
                 prompt_tokens = config.sampling.max_prompt_tokens
                 kl = divergence(policy, config.policy, scored, prompt_tokens, uri)
                 measures[name] = measure(samples, base, kl)
@@ -215,6 +219,9 @@ class _Chain:
 
     def judge(self, endpoint: JudgeEndpoint, judge_bar: JudgeBar) -> list[dict[str, Any]]:
         """The judge's results for all that is compared, by each criterion."""
+        from more_ray.judge.cache import AnswerCache  # imports openai, which not everybody has
+        from more_ray.judge.run import estimate, judge, make_plan
+
         judgements = []
         for ours, theirs in self._compared():
             for criterion in self._config.criteria:
@@ -279,7 +286,7 @@ class _Chain:
     def _finetuning(self, name: str, best_by: str, **train: Any) -> RunConfig:
         """The run that fine-tunes a policy on the best answers, as chosen for a policy."""
         tuning = self._config.finetune
-        sources = [f"{BEST}={self._best(best_by)}", *tuning.data.sources]
+        sources = [f"{BEST}={self._best(best_by)}", *_held_out(tuning.data)]
         data = tuning.data.changed(sources=sources, train_on=[BEST])
         return tuning.changed(
             output_dir=self._folder("policies", name),
@@ -289,8 +296,20 @@ class _Chain:
         )
 
 
+def _held_out(data: DataConfig) -> list[str]:
+    """The sources that perplexity is measured on, as `data.sources` names them."""
+    return data.sources or (source_names(data) if data.root else [])
+
+
 def _check_sources(config: AlignConfig) -> None:
-    """Check that the reward models will have heads of the sources that choices name."""
+    """Check that the reward models will have heads of the sources that choices name, and that none
+    to measure on is called as the best answers are."""
+    data = config.finetune.data
+    if BEST in (source_names(data) if _held_out(data) else []):
+        raise UserError(
+            f"finetune.data: a source is called {BEST}, as the best answers are here; give it "
+            "another name (NAME=PATH)"
+        )
     named = [by.removeprefix(OF_SOURCE) for by in config.choices if by.startswith(OF_SOURCE)]
     names = (config.reward.data.train_on or source_names(config.reward.data)) if named else []
     for name in named:

@@ -123,7 +123,7 @@ def _check_folds(pairs: Pairs, fold_N: Ints, folds: int) -> None:
         if len(used) < 2:
             raise DataError(
                 f"source {name!r} has too few prompts to cross-validate: all are in one fold of "
-                f"{folds}; give the ridges"
+                f"{folds}; leave it out (data.train_on), or give it more"
             )
 
 

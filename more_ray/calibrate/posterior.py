@@ -43,7 +43,6 @@ from scipy.linalg import cho_factor, cholesky, lapack
 
 from more_ray.calibrate.objective import GRAM_BLOCK, curvature, loss_and_gradient
 from more_ray.calibrate.pairs import Floats, Pairs
-from more_ray.metrics.calibration import sigmoid
 from more_ray.model.heads_file import Heads, Posterior, Ridge
 
 
@@ -130,11 +129,6 @@ def variances(dz_NH: NDArray[np.floating], factor_HH: Floats) -> Floats:
             for first in range(0, len(dz_NH), size)
         ]
     )
-
-
-def probability(delta_N: Floats, variance_N: Floats) -> Floats:
-    """`[N]`: `sigmoid(widened(delta, variance))`, that the first answer is the better one."""
-    return sigmoid(widened(delta_N, variance_N))
 
 
 def widened(delta_N: Floats, variance_N: Floats) -> Floats:

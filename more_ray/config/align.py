@@ -34,7 +34,8 @@ class AlignConfig(Section):
     reward.model.heads=shared+drift."""
     finetune: FineTuneConfig = FineTuneConfig()
     """How the policy learns the best answers. The test answers of `finetune.data.sources` are what
-    perplexity is measured on; `model` and `output_dir` are set by the chain."""
+    perplexity is measured on (without them those of all sources in `finetune.data.root`); `model`
+    and `output_dir` are set by the chain."""
     eval_prompts: str
     """File of the prompts that the policies are compared on."""
     eval_limit: int | None = Field(None, ge=1)
@@ -46,7 +47,7 @@ class AlignConfig(Section):
     prefers (a Table 1 that needs no judge), and what the best of n is worth to it."""
     judge: JudgeEndpoint | None = None
     """Who judges the policies' answers; unset: nobody."""
-    criteria: tuple[Criterion, ...] = ("helpful", "harmless")
+    criteria: tuple[Criterion, ...] = Field(("helpful", "harmless"), min_length=1)
     """What is judged."""
 
     @field_validator("policy")
@@ -59,15 +60,24 @@ class AlignConfig(Section):
             )
         return policy
 
+    @field_validator("finetune")
+    @classmethod
+    def _begins_with_the_policy(cls, finetune: FineTuneConfig) -> FineTuneConfig:
+        if finetune.init_from:
+            raise ValueError(
+                "finetune.init_from: not allowed; policy.path is what learns the best answers"
+            )
+        return finetune
+
     @field_validator("reward")
     @classmethod
     def _each_has_a_model(cls, reward: RunConfig) -> RunConfig:
         if {"single", "averaging", "left_out"} & set(reward.compare):
             allowed = ", ".join(WITHOUT_WEIGHTS)
-            raise ValueError(f"compare: {allowed}, drift and raw are allowed here")
+            raise ValueError(f"reward.compare: {allowed}, drift and raw are allowed here")
         if LOSSES[reward.objective.loss].trains_policy:
             allowed = ", ".join(name for name, loss in LOSSES.items() if not loss.trains_policy)
-            raise ValueError(f"objective.loss: {allowed} is allowed here")
+            raise ValueError(f"reward.objective.loss: {allowed} is allowed here")
         return reward
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from annotated_types import MinLen
 from pydantic import Field, JsonValue, NonNegativeInt
 
 from more_ray.config.base import Section
@@ -38,7 +39,7 @@ class ModelConfig(Section):
     source: str | None = None
     """Score by the head of this source, of a model whose run has several: one that
     `jobs/calibrate.py` made, or was trained with heads=shared+drift. Unset: by the shared head."""
-    output: NonNegativeInt | Annotated[list[float], Field(min_length=1)] | None = None
+    output: NonNegativeInt | Annotated[list[float], MinLen(1)] | None = None
     """Of a classifier with several outputs: the index of the one that is the reward, or a weight of
     each, whose sum is."""
     heads: Literal["shared", "shared+drift"] = "shared"

@@ -22,7 +22,7 @@ from more_ray.errors import UserError
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
-LIMITS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+LIMITS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "min_length": "of length >="}
 UNKNOWN = ("extra_forbidden", "invalid_key")
 """pydantic's names for a key that there is not."""
 READY = Path(__file__).parent / "ready"
@@ -210,6 +210,8 @@ def _type_text(annotation: Any) -> str:
         return f"{origin.__name__}[{', '.join(map(_type_text, arguments))}]"
     if annotation is NoneType:
         return "null"
+    if annotation is Ellipsis:
+        return "..."
     if sections_of(annotation):
         return "section"
     return getattr(annotation, "__name__", str(annotation))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+from annotated_types import MinLen
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 from typing_extensions import Self
 
@@ -91,7 +92,7 @@ class SamplingConfig(Section):
     """What the logits are divided by; 1 is the policy's own distribution."""
     top_p: float = Field(1.0, gt=0, le=1)
     """Draw from the fewest tokens whose probabilities add up to this."""
-    stop: list[str] = Field(["\n\nHuman:"])
+    stop: list[Annotated[str, MinLen(1)]] = Field(["\n\nHuman:"])
     """Texts that end an answer and are cut from it, besides the tokenizer's EOS."""
     batch_prompts: int = Field(8, ge=1)
     """Prompts that are sampled together, S rows each."""

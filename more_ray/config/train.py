@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from annotated_types import Ge, Lt
 from pydantic import Field, model_validator
 
 from more_ray.config.base import MayChange, Section
 
 FEATURES = "~/.cache/more_ray/features"
+Coefficient = Annotated[float, Ge(0), Lt(1)]
 
 
 class OptimizerConfig(Section):
@@ -20,7 +22,7 @@ class OptimizerConfig(Section):
     """Share of the steps spent on linear warm-up."""
     weight_decay: float = Field(0.0, ge=0)
     """Decoupled weight decay."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Coefficient, Coefficient] = (0.9, 0.999)
     """AdamW's averaging coefficients."""
     clip: float = Field(1.0, ge=0)
     """Largest norm of the whole gradient; 0 turns clipping off."""

@@ -29,6 +29,8 @@ _SHAREGPT_ROLE = {
 }
 _SPOKEN: tuple[Role, Role] = ("user", "assistant")
 _OF_TOOLS = ("tool", "function")
+LONGEST_LITERAL = 200_000
+"""Characters of a Python literal, which takes 500 times its size to read; JSON may be longer."""
 
 
 class Message(TypedDict):
@@ -208,7 +210,8 @@ def from_json(value: Any) -> Any:
     if value in ("null", "None"):
         return None
     if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        for read in (json.loads, ast.literal_eval):
+        readers = (json.loads, ast.literal_eval) if len(value) <= LONGEST_LITERAL else (json.loads,)
+        for read in readers:
             with suppress(ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
                 return read(value.strip())
     return value
@@ -232,13 +235,17 @@ def _merge(turns: Iterable[Message]) -> tuple[Message, ...]:
     Turns of tools, and those that call them, stay as they are.
     """
     merged: list[Message] = []
+    parts: list[list[str]] = []
     for turn in turns:
         plain, content = is_plain(turn), turn["content"].strip()
         if plain and not content:
             continue
         last = merged[-1] if merged else None
         if plain and last and last["role"] == turn["role"] and is_plain(last):
-            last["content"] += f"\n\n{content}"
+            parts[-1].append(content)
         else:
-            merged.append(Message(**turn | {"content": content}))
+            merged.append(Message(**turn))
+            parts.append([content])
+    for turn, contents in zip(merged, parts, strict=True):
+        turn["content"] = "\n\n".join(contents)
     return tuple(merged)

@@ -18,8 +18,11 @@ def source_names(data: DataConfig) -> list[str]:
 
 
 def chosen_names(data: DataConfig, names: Sequence[str]) -> tuple[str, ...]:
-    """Those that `data.train_on` names, or all; raises DataError for an unknown one."""
+    """Those that `data.train_on` names, or all; raises DataError for one that is unknown, or named
+    twice."""
     for name in data.train_on:
+        if data.train_on.count(name) > 1:
+            raise DataError(f"data.train_on: {name} is given twice")
         if name not in names:
             raise DataError(
                 f"data.train_on: no source {name}{nearest(name, names)}; "

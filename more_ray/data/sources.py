@@ -36,6 +36,7 @@ from more_ray.data.shapes import (
 )
 from more_ray.errors import DataError
 
+OF_RESULTS = {"mean": "the mean over sources", "everybody": "the shared head"}
 MOST_SOURCES = 64
 """So many different values may name sources in one column."""
 
@@ -83,6 +84,11 @@ def locate(data: DataConfig) -> list[SourceFiles]:
             raise DataError(f"data.columns: no source {name}; there are {there}")
     located = [source for entry in entries for source in _read_as(entry, data)]
     for position, source in enumerate(located):
+        if source.name in OF_RESULTS:
+            raise DataError(
+                f"data.sources: no source can be called {source.name}, as results call "
+                f"{OF_RESULTS[source.name]} that; give it another name (NAME={source.name}...)"
+            )
         if any(source.name == earlier.name for earlier in located[:position]):
             raise DataError(f"data.sources: {source.name} is given twice")
     return located

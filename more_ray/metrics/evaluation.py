@@ -45,6 +45,11 @@ class Measured(TypedDict):
     mean: SourceMeasures
 
 
+def beats_guessing(measures: SourceMeasures) -> bool:
+    """Whether the accuracy is shown to be above one half."""
+    return measures["accuracy_ci"][0] > 0.5
+
+
 class Drifts(TypedDict):
     """What the drifts `d_i` do to the reward differences of the test pairs of all sources."""
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from more_ray.align.gold import EVERYBODY
 from more_ray.align.measures import BASE
+from more_ray.metrics.evaluation import beats_guessing
 from more_ray.metrics.intervals import detectable
 from more_ray.metrics.written import interval_text, signed, with_interval
 from more_ray.report.align_figures import Result, by_gold
@@ -144,7 +145,7 @@ def _holds(ends: Sequence[float], value: float) -> bool:
 def _guessing(result: Result) -> dict[str, Any]:
     """The reward models that are not shown to beat it."""
     models = result["reward_models"]
-    return {name: found for name, found in models.items() if found["accuracy_ci"][0] <= 0.5}
+    return {name: found for name, found in models.items() if not beats_guessing(found)}
 
 
 def _cut_off(result: Result) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from more_ray.config.base import without_free
 from more_ray.config.reading import renamed
 from more_ray.errors import UserError
 from more_ray.evaluate.files import read_scores
-from more_ray.metrics.evaluation import Evaluation
+from more_ray.metrics.evaluation import Evaluation, beats_guessing
 from more_ray.metrics.scores import SourceScores
 from more_ray.metrics.shown_names import shown_name, top
 from more_ray.metrics.summary import mean_over_seeds
@@ -97,7 +97,7 @@ class Model:
     def unserved(self) -> list[str]:
         """The sources on which it is not shown to beat guessing."""
         sources = self.evaluation["sources"]
-        return [name for name, one in sources.items() if one["accuracy_ci"][0] <= 0.5]
+        return [name for name, one in sources.items() if not beats_guessing(one)]
 
 
 def read_models(folders: Sequence[str]) -> list[Model]:
@@ -109,7 +109,7 @@ def read_models(folders: Sequence[str]) -> list[Model]:
     seeds_of: dict[str, dict[str, RunFiles]] = {}
     for folder in folders:
         run = read_run(folder)
-        seeds_of.setdefault(_identity(run), {})[folder] = run
+        seeds_of.setdefault(_identity(run, folder), {})[folder] = run
     names = Counter(next(iter(runs.values())).name for runs in seeds_of.values())
     models = []
     for runs in seeds_of.values():
@@ -120,9 +120,12 @@ def read_models(folders: Sequence[str]) -> list[Model]:
     return models
 
 
-def _identity(run: RunFiles) -> str:
-    """A key that is equal for runs which differ in their seed only."""
-    settings = renamed(RunConfig, yaml.safe_load(run.config)) if run.config else {}
+def _identity(run: RunFiles, folder: str) -> str:
+    """A key that is equal for runs which differ in their seed only; an evaluation does not say how
+    its model was trained, and is by itself."""
+    if run.config is None:
+        return folder
+    settings = renamed(RunConfig, yaml.safe_load(run.config))
     tree = without_free(RunConfig, settings)
     if "train" in tree:
         tree["train"]["workers"] = settings["train"].get("workers")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import yaml
 
-from more_ray.metrics.evaluation import Differences, SourceMeasures
+from more_ray.metrics.evaluation import Differences, SourceMeasures, beats_guessing
 from more_ray.metrics.shown_names import MULTITASK
 from more_ray.metrics.written import interval_text
 from more_ray.report.beside import Sides
@@ -23,7 +23,7 @@ def next_step(models: Sequence[Model], differences: Mapping[str, Differences], s
     model = models[0]
     mean = model.evaluation["mean"]
     sources = model.evaluation["sources"]
-    served = [name for name, one in sources.items() if one["accuracy_ci"][0] > 0.5]
+    served = [name for name, one in sources.items() if beats_guessing(one)]
     opposed = [name for name, one in sources.items() if one["accuracy_ci"][1] < 0.5]
     if served and opposed and "shared" not in model.evaluation:
         return (
@@ -33,7 +33,7 @@ def next_step(models: Sequence[Model], differences: Mapping[str, Differences], s
     more = "Train on more pairs, look for wrong labels, or start from a larger model."
     if steps := model.evaluation["step"]:
         more += f" {_course(model, steps)}"
-    if mean["accuracy_ci"][0] <= 0.5:
+    if not beats_guessing(mean):
         return f"Do not use it, for it is not shown to beat guessing. {more}"
     if not model.beats_longer:
         return f"It is not shown to beat taking the longer answer. {more}"
@@ -114,7 +114,7 @@ def _strangers(model: Model) -> str:
         return f"{own}."
     mean: SourceMeasures = left_out["mean"]
     numbers = f"{mean['accuracy']:.1%}, {interval_text(mean['accuracy_ci'], '.1%', ' to ')}"
-    if mean["accuracy_ci"][0] <= 0.5:
+    if not beats_guessing(mean):
         return (
             f"{own}. Ask others first: on people who were never asked it is not shown to beat "
             f"guessing ({numbers})."

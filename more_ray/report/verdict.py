@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from more_ray.metrics.evaluation import Differences, SourceMeasures
+from more_ray.metrics.evaluation import Differences, SourceMeasures, beats_guessing
 from more_ray.metrics.written import interval_text
 from more_ray.report.beside import beside, shown_sides
 from more_ray.report.models import VAGUE, Model
@@ -53,7 +53,7 @@ def _share(measures: SourceMeasures, of: str = "") -> str:
 def _standing(model: Model) -> str:
     mean = model.evaluation["mean"]
     longer = mean["longer_answer_accuracy"]
-    if mean["accuracy_ci"][0] <= 0.5:
+    if not beats_guessing(mean):
         return (
             "That is not shown to be better than guessing; taking the longer answer agrees on "
             f"{longer:.1%}."

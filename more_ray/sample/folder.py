@@ -11,9 +11,11 @@ import numpy as np
 import pyarrow as pa
 
 from more_ray import storage
+from more_ray.config import ModelConfig
 from more_ray.config.base import dump, read
 from more_ray.config.sample import RejectionSamplingConfig
 from more_ray.errors import UserError
+from more_ray.model.fingerprint import check_models, note_models
 from more_ray.parquet import read_schema, read_table, write_tables
 from more_ray.run_folder import CONFIG, check_same
 from more_ray.sample.engines.protocol import EngineRecord
@@ -23,6 +25,7 @@ from more_ray.sample.scored import names_of, with_names
 
 ENGINES = "more_ray.engines"
 """Key of the Parquet metadata that says what drew the samples."""
+POLICY = "policy"
 PARTS_AT_ONCE = 128
 """Parts that are held in memory together; they make one row group of `samples.parquet`."""
 
@@ -34,12 +37,17 @@ class SamplesFolder:
     path: str
     block: int
 
-    def claim(self, config: RejectionSamplingConfig, prompts: Sequence[Prompt]) -> None:
-        """Note what is sampled here; raises UserError where the folder holds other samples."""
+    def check(self, config: RejectionSamplingConfig, prompts: Sequence[Prompt]) -> None:
+        """Raises UserError where the folder holds samples of other settings, prompts or models."""
         check_same(self._config_path, "samples", config)
         self._check_prompts(config, prompts)
+        check_models(self.path, "samples", _models_of(config))
+
+    def claim(self, config: RejectionSamplingConfig, prompts: Sequence[Prompt]) -> None:
+        """Note what is sampled here."""
         digest = {"prompts": len(prompts), "sha256": _digest(prompts)}
         storage.write_json(self._prompts_path, digest)
+        note_models(self.path, _models_of(config))
         storage.write_text(self._config_path, dump(config))
 
     def check_samples(self, config: RejectionSamplingConfig, prompts: Sequence[Prompt]) -> None:
@@ -53,6 +61,8 @@ class SamplesFolder:
             if getattr(before, key).fixed() != getattr(config, key).fixed():
                 raise UserError(f"samples_from: {self.path} holds samples with another {key}")
         self._check_prompts(config, prompts)
+        policy = {key: model for key, model in _models_of(config).items() if key == POLICY}
+        check_models(self.path, "samples", policy)
 
     def _check_prompts(self, config: RejectionSamplingConfig, prompts: Sequence[Prompt]) -> None:
         digest = _digest(prompts)
@@ -144,6 +154,13 @@ def complete(part: pa.Table, schema: pa.Schema) -> pa.Table:
         for field in schema
     ]
     return pa.Table.from_arrays(columns, schema=schema.with_metadata(part.schema.metadata))
+
+
+def _models_of(config: RejectionSamplingConfig) -> dict[str, ModelConfig]:
+    models = {POLICY: config.policy, "reward": config.reward}
+    if config.policy.engine == "openai":  # its path is not read
+        del models[POLICY]
+    return models
 
 
 def _digest(prompts: Sequence[Prompt]) -> str:

@@ -21,7 +21,7 @@ from more_ray.config.sample import PolicyConfig, RejectionSamplingConfig, Select
 from more_ray.data.formatting import render_prompt
 from more_ray.data.rejects import Reason
 from more_ray.device import begun_on_gpu
-from more_ray.errors import DataError, ModelError
+from more_ray.errors import DataError, ModelError, model_of_section
 from more_ray.model.loading import check_model, check_reward_model
 from more_ray.model.tokenizer import load_tokenizer
 from more_ray.run_folder import DEVICE
@@ -57,7 +57,7 @@ def sample_and_select(
     size = config.sampling.batch_prompts
     prompts = check_inputs(config)
     folder = SamplesFolder(storage.absolute(config.output_dir), size)
-    folder.claim(config, prompts)
+    folder.check(config, prompts)
     summary_path = storage.join(folder.path, "summary.json")
     if storage.exists(summary_path):
         progress(len(prompts), len(prompts), 0)
@@ -67,13 +67,14 @@ def sample_and_select(
     if config.samples_from:
         source = SamplesFolder(storage.absolute(config.samples_from), size)
         source.check_samples(config, prompts)
-        folder.note_engines(source.engines())
+        engines = source.engines()
         waiting = [source.read_samples(row) for row in starts]
     else:
         gpus = _gpus(config, folder)
-        if starts:
-            folder.note_engines([record_on_worker(config, gpus)])
+        engines = [record_on_worker(config, gpus)] if starts else []
         waiting = [_block(prompts[row : row + size], row) for row in starts]
+    folder.claim(config, prompts)
+    folder.note_engines(engines)
     done, tokens = len(prompts) - sum(len(prompts[row : row + size]) for row in starts), 0
     progress(done, len(prompts), tokens)
     for part in _run(config, folder, waiting, make_score, gpus):
@@ -89,10 +90,12 @@ def sample_and_select(
 def check_inputs(config: RejectionSamplingConfig) -> list[Prompt]:
     """The prompts; raises DataError and ModelError for what would fail later, in a worker."""
     prompts = read_prompts(config.prompts, config.limit)
-    check_reward_model(config.reward)
+    with model_of_section("reward"):
+        check_reward_model(config.reward)
     check_select(config)
     if config.policy.engine != "openai":
-        _check_policy(config, prompts)
+        with model_of_section("policy"):
+            _check_policy(config, prompts)
     return prompts
 
 

@@ -144,7 +144,7 @@ class RewardService:
             begun, text = prompt, prompt + response
         else:
             (text,) = await asyncio.to_thread(self._scorer.rendered, prompt, [response])
-            begun = text.rpartition(response.strip())[0]
+            begun = text.rpartition(response.strip())[0] if response.strip() else text
         (reward,) = await self.score_texts([text], [begun])
         return reward
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from huggingface_hub import constants
 from more_ray.config import (
     AlignConfig,
     EvaluationConfig,
+    JudgeConfig,
     RejectionSamplingConfig,
     RunConfig,
     ServeConfig,
@@ -22,9 +25,10 @@ from more_ray.config import (
 )
 from more_ray.config.base import Section
 from more_ray.errors import DataError, ModelError, UserError
-from more_ray.paths import check_paths
+from more_ray.paths import check_file, check_folders, check_paths
 
 NOWHERE = {"path": "/nowhere/model"}
+ANSWERS = {"model": "judge", "answers": "a.parquet", "against": "b.parquet"}
 PROMPTS = {"prompts": "p.jsonl", "eval_prompts": "p.jsonl"}
 
 
@@ -46,13 +50,14 @@ PROMPTS = {"prompts": "p.jsonl", "eval_prompts": "p.jsonl"}
         (RunConfig, {"model": {"path": "package:nowhere.sub/a.gguf"}}, "package nowhere.sub is"),
         (EvaluationConfig, {"model": NOWHERE}, "cannot load /nowhere/model"),
         (ServeConfig, {"model": NOWHERE}, "cannot load /nowhere/model"),
-        (SweepConfig, {"run": {"model": NOWHERE}}, "cannot load /nowhere/model"),
-        (AlignConfig, {"reward": {"model": NOWHERE}, **PROMPTS}, "cannot load /nowhere/model"),
-        (AlignConfig, {"policy": NOWHERE, **PROMPTS}, "cannot load /nowhere/model"),
+        (SweepConfig, {"run": {"model": NOWHERE}}, "run.model.path: cannot load"),
+        (AlignConfig, {"reward": {"model": NOWHERE}, **PROMPTS}, "reward.model.path: cannot load"),
+        (AlignConfig, {"policy": NOWHERE, **PROMPTS}, "policy.path: cannot load /nowhere/model"),
+        (AlignConfig, {"gold": NOWHERE, **PROMPTS}, "gold.path: cannot load /nowhere/model"),
         (
             RejectionSamplingConfig,
             {"prompts": "p.jsonl", "reward": NOWHERE},
-            "cannot load /nowhere/model",
+            "reward.path: cannot load /nowhere/model",
         ),
     ],
 )
@@ -61,6 +66,44 @@ def test_what_is_not_there(kind: type[Section], given: dict[str, Any], said: str
         check_paths(kind.model_validate(given))
     assert said in str(found.value)
     assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "key"),
+    [
+        (RunConfig, {"output_dir": "FILE"}, "output_dir"),
+        (RunConfig, {"output_dir": "FILE/below/it"}, "output_dir"),
+        (RunConfig, {"train": {"features": "FILE"}}, "train.features"),
+        (RunConfig, {"data": {"prepared": "FILE"}}, "data.prepared"),
+        (AlignConfig, {"reward": {"output_dir": "FILE"}, **PROMPTS}, "reward.output_dir"),
+        (JudgeConfig, {"cache": "FILE", **ANSWERS}, "cache"),
+    ],
+)
+def test_a_file_is_no_folder_to_write_to(
+    kind: type[Section], given: dict[str, Any], key: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "a file"
+    file.write_text("mine")
+    config = kind.model_validate_json(json.dumps(given).replace("FILE", str(file)))
+    with pytest.raises(UserError, match=rf"^{key}: .*{file} is a file; allowed: a folder$"):
+        check_folders(config)
+    assert file.read_text() == "mine"
+
+
+def test_folders_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_folders(RunConfig(output_dir=str(tmp_path / "new" / "one")))
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(UserError, match=r"^output_dir: nowhere://bucket/run: .*nowhere"):
+        check_folders(RunConfig(output_dir="nowhere://bucket/run"))
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(UserError, match=f"^output_dir: {tmp_path}/x: {tmp_path} cannot be written"):
+        check_folders(RunConfig(output_dir=f"{tmp_path}/x"))
+
+
+def test_a_page_is_a_file(tmp_path: Path) -> None:
+    check_file("output", str(tmp_path / "report.html"))
+    with pytest.raises(UserError, match=f"^output: {tmp_path} is a folder; allowed: a file$"):
+        check_file("output", str(tmp_path))
 
 
 @pytest.fixture
@@ -124,6 +167,8 @@ def test_what_is_trained_on_is_among_the_sources(tmp_path: Path) -> None:
             check_paths(RunConfig(data=data))
         return str(found.value).removeprefix("data.train_on: no source ")
 
+    with pytest.raises(DataError, match=r"^data\.train_on: brief is given twice$"):
+        check_paths(RunConfig(data={**mine, "train_on": ["brief", "polite", "brief"]}))
     assert said(**mine, train_on=["polit"]) == "polit, nearest: polite; there are brief, polite"
     assert said(**by_column, train_on=["all"]) == "all; there are ann, bob"
     assert said(simulator={"sources": 2}, train_on=["population_3"]) == (

@@ -9,7 +9,7 @@ import pytest
 from linear_world import drawn_heads
 
 from more_ray.calibrate.populations import UNKNOWN, Populations
-from more_ray.calibrate.posterior import probability, variances
+from more_ray.calibrate.posterior import variances, widened
 from more_ray.calibrate.unknown import squared_lengths
 from more_ray.errors import UserError
 from more_ray.metrics.calibration import sigmoid
@@ -47,15 +47,15 @@ def test_probabilities_are_those_that_calibration_measures(
     assert posterior
     stranger = variances(dz_NH, posterior.shared_HH) + 3.0 * 0.2 * squared_lengths(dz_NH)
     expected = {
-        None: probability(dz_NH @ fitted.folded_H, variances(dz_NH, posterior.shared_HH) / 1.5**2),
-        "theirs": probability(
+        None: widened(dz_NH @ fitted.folded_H, variances(dz_NH, posterior.shared_HH) / 1.5**2),
+        "theirs": widened(
             dz_NH @ fitted.folded_KH[1], variances(dz_NH, posterior.own_KHH[1]) / 2.0**2
         ),
-        UNKNOWN: probability(dz_NH @ fitted.heads.shared_H, stranger),
+        UNKNOWN: widened(dz_NH @ fitted.heads.shared_H, stranger),
     }
     for name, wanted_N in expected.items():
         preference_AA = Populations(fitted).rewards(name, z_AH).preferences(1.0)
-        assert preference_AA[[0, 3], [1, 2]] == pytest.approx(wanted_N)
+        assert preference_AA[[0, 3], [1, 2]] == pytest.approx(sigmoid(wanted_N))
         assert preference_AA + preference_AA.T == pytest.approx(np.ones((ANSWERS, ANSWERS)))
 
 

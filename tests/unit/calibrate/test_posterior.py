@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from more_ray.calibrate.heads import fit_heads
 from more_ray.calibrate.objective import curvature, loss_and_gradient
-from more_ray.calibrate.posterior import laplace, probability, shared_laplace, variances
+from more_ray.calibrate.posterior import laplace, shared_laplace, variances, widened
 from more_ray.metrics.calibration import sigmoid
 from more_ray.model.heads_file import Ridge
 
@@ -163,5 +163,5 @@ def test_a_probability_is_nearly_the_mean_over_the_posterior(variance: float) ->
             return float(sigmoid(np.array(x)) * norm.pdf(x, delta, spread))
 
         exact = quad(weighed, delta - 9 * spread, delta + 9 * spread)[0]
-        found = probability(np.array([delta]), np.array([variance]))[0]
+        found = sigmoid(widened(np.array([delta]), np.array([variance])))[0]
         assert found == pytest.approx(exact, abs=0.02)

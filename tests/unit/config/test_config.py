@@ -120,6 +120,9 @@ def test_the_papers_values_are_in_the_papers_configs() -> None:
             "objective={labels: soft, loss: sft, scheme: uniform}",
             "objective.labels: objective.loss=sft has no labels; allowed: hard",
         ),
+        ("optimizer.betas=[0.9, 1]", "optimizer.betas: got [0.9, 1], allowed: tuple[float >= 0, <"),
+        ("optimizer.betas=[2, -1]", "optimizer.betas: got [2, -1], allowed: tuple[float >= 0, < 1"),
+        ("model.output=[]", "got [], allowed: int >= 0 or list[float] of length >= 1 or null"),
         ("data.simulator.votes=-1", "data.simulator.votes: got -1, allowed: int >= 0"),
         (
             "data.columns.a.promt=x",

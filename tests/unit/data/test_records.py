@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 import pickle
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from more_ray.data.messages import parse_transcript
+from more_ray.data.messages import LONGEST_LITERAL, from_json, parse_transcript
 from more_ray.data.rejects import InvalidRecord, Reason
 
 WORDS = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8)
@@ -29,6 +30,14 @@ def test_forms_of_transcripts() -> None:
     assert turns("Human: Hi\n\nHuman: there") == [("user", "Hi\n\nthere")]
     assert turns("Assistant: Hello\n\nHuman: Hi") == [("assistant", "Hello"), ("user", "Hi")]
     assert turns("A note on Human: marks") == [("user", "A note on Human: marks")]
+
+
+def test_python_literals_are_read_as_far_as_memory_allows() -> None:
+    assert from_json("[{'role': 'user', 'content': None}]") == [{"role": "user", "content": None}]
+    long = json.dumps(["x" * LONGEST_LITERAL])
+    assert from_json(long) == json.loads(long)
+    literal = long.replace('"', "'")
+    assert from_json(literal) == literal
 
 
 def test_an_invalid_record_passes_between_processes() -> None:

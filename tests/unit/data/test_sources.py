@@ -583,6 +583,11 @@ def test_errors_before_training(tmp_path: Path) -> None:
     assert message(lambda: locate(DataConfig(sources=["helpful", "helpful"]))) == (
         "data.sources: helpful is given twice"
     )
+    for name, of in (("mean", "the mean over sources"), ("everybody", "the shared head")):
+        assert message(lambda name=name: locate(DataConfig(sources=[f"{name}=a.jsonl"]))) == (
+            f"data.sources: no source can be called {name}, as results call {of} that; give it "
+            f"another name (NAME={name}...)"
+        )
 
 
 def test_a_bare_file_name_is_not_its_own_test_split(

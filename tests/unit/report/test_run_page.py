@@ -118,6 +118,15 @@ def test_runs_of_one_name_are_seeds_of_one_model(folders: list[str]) -> None:
         assert more.evaluation["sources"]["helpful"][key] == pytest.approx(np.mean(seeds))
 
 
+def test_evaluations_of_one_name_are_not_seeds_of_one_model(tmp_path: Path) -> None:
+    """They do not say how their models were trained."""
+    folders = [save(tmp_path / name, "more", 0, 1.0) for name in ("a", "b")]
+    for folder in folders:
+        Path(folder, "config.yaml").unlink()
+    models = read_models(folders)
+    assert [model.name for model in models] == [f"MORE ({folder})" for folder in folders]
+
+
 def test_the_verdict_says_what_differs_and_how_surely(page: str, folders: list[str]) -> None:
     verdict = html.unescape(re.search(r'<div class="verdict">(.*?)</div>', page, re.S).group(1))
     assert re.findall(r"<strong>(.*?)</strong>", verdict) == [

@@ -123,16 +123,36 @@ def test_parts_of_an_earlier_version_are_taken_over(tmp_path: Path) -> None:
 def test_a_folder_belongs_to_its_config_and_prompts(tmp_path: Path) -> None:
     folder = SamplesFolder(str(tmp_path), block=2)
     folder.claim(make_config(), PROMPTS)
-    folder.claim(make_config(workers=3, verbose=True), PROMPTS)
-    folder.claim(make_config(policy={"python": "another", "timeout": 5}), PROMPTS)
+    folder.check(make_config(workers=3, verbose=True), PROMPTS)
+    folder.check(make_config(policy={"python": "another", "timeout": 5}), PROMPTS)
     with pytest.raises(
         UserError, match=r"holds samples with policy\.engine=transformers, not vllm"
     ):
-        folder.claim(make_config(policy={"engine": "vllm"}), PROMPTS)
+        folder.check(make_config(policy={"engine": "vllm"}), PROMPTS)
     with pytest.raises(UserError, match=r"holds samples with sampling\."):
-        folder.claim(make_config(sampling={"seed": 1}), PROMPTS)
+        folder.check(make_config(sampling={"seed": 1}), PROMPTS)
     with pytest.raises(UserError, match=r"samples of other prompts than prompts\.jsonl has now"):
-        folder.claim(make_config(), PROMPTS[::-1])
+        folder.check(make_config(), PROMPTS[::-1])
+
+
+def test_samples_are_of_the_models_that_were_there(tmp_path: Path) -> None:
+    policy, reward = tmp_path / "policy.gguf", tmp_path / "reward"
+    policy.write_bytes(b"a policy")
+    reward.mkdir()
+    (reward / "config.json").write_text("{}")
+    config = make_config(policy={"path": str(policy)}, reward={"path": str(reward)})
+    folder = SamplesFolder(str(tmp_path / "samples"), block=2)
+    folder.check(config, PROMPTS)
+    folder.claim(config, PROMPTS)
+    folder.check(config, PROMPTS)
+    (reward / "config.json").write_text('{"trained": "again"}')
+    with pytest.raises(UserError, match=r"samples of another model than reward is now \(/"):
+        folder.check(config, PROMPTS)
+    (tmp_path / "samples" / "samples.parquet").touch()
+    folder.check_samples(config, PROMPTS)  # scored anew by that reward model
+    policy.write_bytes(b"trained again")
+    with pytest.raises(UserError, match=r"samples of another model than policy is now \(/"):
+        folder.check_samples(config, PROMPTS)
 
 
 def test_a_folder_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
@@ -140,7 +160,7 @@ def test_a_folder_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     settings = make_config().model_dump(mode="json")
     settings["policy"] = ModelConfig().model_dump(mode="json")
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(settings))
-    SamplesFolder(str(tmp_path), block=2).claim(make_config(), PROMPTS)
+    SamplesFolder(str(tmp_path), block=2).check(make_config(), PROMPTS)
 
 
 def test_only_finished_samples_of_the_same_policy_can_be_scored_again(tmp_path: Path) -> None:

@@ -283,6 +283,9 @@ def test_openrlhf_and_slime_get_our_rewards(url: str, scores: list[float]) -> No
             for ending in ("", "<|eos|>"):  # slime leaves the stop token in
                 reward = asyncio.run(slime(path, prompt, before + response + ending, label))
                 assert reward == pytest.approx(score, abs=1e-5)
+    for prompt in (begun, turns):  # a policy may end at once
+        for nothing in ("", " "):
+            assert isinstance(asyncio.run(slime(path, prompt, nothing, None)), float)
 
 
 @pytest.mark.parametrize("as_text", [False, True])
