@@ -12,13 +12,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+SCRIPT = "more-ray"
 PACKAGES = ("more-ray", "torch", "transformers", "deepspeed", "ray", "numpy")
 
 
 def environment(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:
     """The command line, commit (where the code is a git checkout), machine and versions."""
     return {
-        "command": shlex.join(["python", *sys.argv]),
+        "command": _command(),
         "commit": _commit(),
         "started": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "processor": _processor(),
@@ -27,6 +28,13 @@ def environment(packages: tuple[str, ...] = PACKAGES) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {package: _version(package) for package in packages},
     }
+
+
+def _command() -> str:
+    """As it was typed, but for the folder of the console script."""
+    program, *arguments = sys.argv
+    typed = [Path(program).name] if Path(program).stem == SCRIPT else ["python", program]
+    return shlex.join([*typed, *arguments])
 
 
 def _commit() -> str | None:
