@@ -64,14 +64,8 @@ def ece_and_win_rate(rewards: Mapping[str, Any], judgements: Sequence[Result]) -
                     reward, rate = rewards[judgement["policy"]], judgement["win_rate"]
                     axes.hlines(rate, *reward["ece_ci"], color=colour(index), linewidth=1.2)
                     middle = (reward["ece"], rate)
-                    _point(
-                        axes,
-                        index,
-                        criterion,
-                        middle,
-                        judgement["win_rate_ci"],
-                        judgement["policy"],
-                    )
+                    _point(axes, index, criterion, middle, judgement["win_rate_ci"])
+                    axes.annotate(judgement["policy"], middle, (4, 4), textcoords="offset points")
                     rows.append(
                         {
                             "policy": judgement["policy"],
@@ -95,26 +89,33 @@ def ece_and_win_rate(rewards: Mapping[str, Any], judgements: Sequence[Result]) -
 
 def reward_and_divergence(result: Result) -> Figure:
     """The gain of each policy by each reward model, against its divergence from the base."""
+    policies = {
+        name: policy
+        for name, policy in sorted(result["policies"].items(), key=_divergence)
+        if name != BASE and all(gain["ci"] for gain in policy["gain"].values())
+    }
     rows: Rows = []
     with panels(3.0) as (canvas, (axes,)):
-        for index, by in enumerate(result["policies"][BASE]["gain"]):
-            for name, policy in result["policies"].items():
-                gain = policy["gain"][by]
-                if name == BASE or gain["ci"] is None:
-                    continue
-                x, y = policy["kl"]["mean"], gain["mean"]
-                _point(axes, index, by, (x, y), gain["ci"], name)
-                rows.append({"policy": name, "by": by, "KL, nats": x, "gain": y})
+        for place, (name, policy) in enumerate(policies.items()):
+            x = policy["kl"]["mean"]
+            for index, (by, gain) in enumerate(policy["gain"].items()):
+                _point(axes, index, by, (x, gain["mean"]), gain["ci"])
+                rows.append({"policy": name, "by": by, "KL, nats": x, "gain": gain["mean"]})
+            above = (0, 3 + 10 * (place % 2))  # neighbours in two rows
+            axes.annotate(
+                name, (x, 1), above, ("data", "axes fraction"), "offset points", ha="center"
+            )
         axes.axhline(0, color=INK, linestyle="--", linewidth=1)
         no_closer(axes, "x", 0.1)
         axes.set_xlabel("KL to the base, nats per answer")
         axes.set_ylabel("reward gained, by reward model")
         legend(canvas, axes)
-    text = "Reward gained over the base, and KL to it: " + "; ".join(
-        f"the policy {row['policy']} by the reward model {row['by']} {row['gain']:+.3f} at "
-        f"{row['KL, nats']:.2f} nats"
-        for row in rows
-    )
+    told = [
+        f"{name} at {policy['kl']['mean']:.2f} nats: "
+        + ", ".join(f"{gain['mean']:+.3f} by {by}" for by, gain in policy["gain"].items())
+        for name, policy in policies.items()
+    ]
+    text = f"Reward gained over the base, and KL to it, of each policy. {'; '.join(told)}"
     return Figure("Reward and divergence", svg(canvas, text), text + BARS, rows)
 
 
@@ -129,11 +130,15 @@ def _of_sources(gains: Gains) -> Gains:
     return {f"source {name}": gain_N for name, gain_N in gains.items()}
 
 
+def _divergence(named: tuple[str, Mapping[str, Any]]) -> float:
+    kl = named[1]["kl"]
+    return kl["mean"] if kl else 0.0
+
+
 def _point(
-    axes: Axes, index: int, label: str, point: tuple[float, float], y_ci: Sequence[float], name: str
+    axes: Axes, index: int, label: str, point: tuple[float, float], y_ci: Sequence[float]
 ) -> None:
-    """Draw a named point with the interval of its y value; the legend has each label once."""
+    """Draw a point with the interval of its y value; the legend has each label once."""
     seen = label in axes.get_legend_handles_labels()[1]
     axes.vlines(point[0], *y_ci, color=colour(index), linewidth=1.2)
     axes.plot(*point, marker(index), color=colour(index), label="_" if seen else label)
-    axes.annotate(name, point, (4, 4), textcoords="offset points")

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from more_ray.align.gold import EVERYBODY
 from more_ray.align.measures import BASE
 from more_ray.metrics.evaluation import beats_guessing
 from more_ray.metrics.intervals import detectable
 from more_ray.metrics.written import interval_text, signed, with_interval
-from more_ray.report.align_figures import Result, by_gold
+from more_ray.report.align_figures import Result
 from more_ray.report.watch import MUCH
 from more_ray.report.words import listed
 
@@ -38,45 +37,53 @@ def _found(result: Result) -> list[str]:
             continue
         finding = _finding(ours, theirs, judgement["win_rate"], judgement["win_rate_ci"])
         sentences.append(f"For being {criterion} the judge {finding}.")
-    sentences += _chosen(result)
+    sentences += _preferred(result)
+    gains = {name: _own_gain(policy) for name, policy in _aligned(result).items()}
+    told = [f"{name} {signed(gain['mean'], gain['ci'])}" for name, gain in gains.items()]
+    sentences.append(
+        f"By the reward models that they were made by, policies gained: {listed(told)}."
+    )
+    return sentences
+
+
+def _preferred(result: Result) -> list[str]:
+    """Which policies the gold reward model prefers, for whom; then which it does not tell apart."""
+    of_pair: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for one in _by_gold(result):
-        rate = one["win_rate"]
-        if one["head"] == EVERYBODY or not _holds(rate["ci"], 0.5):
-            finding = _finding(one["policy"], one["other"], rate["mean"], rate["ci"])
-            sentences.append(f"The {_gold(one['head'])} {finding}.")
-    for name, policy in _aligned(result).items():
-        gain = _own_gain(policy)
-        numbers = signed(gain["mean"], gain["ci"])
-        unknown = "" if _is_shown(gain) else ", which is not shown to differ from nothing"
+        of_pair.setdefault((one["policy"], one["other"]), []).append(one)
+    sentences, alike = [], []
+    for (ours, theirs), heads in of_pair.items():
+        rates = {one["head"]: one["win_rate"] for one in heads}
+        for_ours = [_for(head, rate) for head, rate in rates.items() if rate["ci"][0] > 0.5]
+        for_theirs = [
+            _for(head, _of_other(rate)) for head, rate in rates.items() if rate["ci"][1] < 0.5
+        ]
+        preferred = [
+            f"{better} to {worse} {listed(shown)}"
+            for better, worse, shown in ((ours, theirs, for_ours), (theirs, ours, for_theirs))
+            if shown
+        ]
+        if preferred:
+            sentences.append(f"The gold reward model prefers {', and '.join(preferred)}.")
+        else:
+            alike.append(f"{ours} from {theirs}")
+    if alike:
+        widest = max(detectable(one["win_rate"]["ci"]) for one in _by_gold(result))
         sentences.append(
-            f"The policy aligned with {name} gained {numbers} by its reward model{unknown}."
+            f"By none of its heads the gold reward model tells {listed(alike)}; a win rate "
+            f"{widest:.2f} from one half would have shown in four of five such studies."
         )
     return sentences
 
 
-def _chosen(result: Result) -> list[str]:
-    """What each reward model's choice among the answers is worth to the gold reward model."""
-    sentences = []
-    for name, curves in result["best_of"].items():
-        gains = {
-            _gold(head): gain_N[-1] for head, gain_N in by_gold(curves).items() if gain_N[-1]["ci"]
-        }
-        worth = [
-            f"{signed(gain['mean'], gain['ci'])} by the {head}"
-            for head, gain in gains.items()
-            if _is_shown(gain)
-        ]
-        choice = f"What {name} chooses of {curves['n'][-1]} answers gains"
-        if worth:
-            sentences.append(f"{choice} {listed(worth)}.")
-        elif gains:
-            sentences.append(f"{choice} nothing that the gold reward model shows.")
-    return sentences
+def _for(head: str, rate: Mapping[str, Any]) -> str:
+    """Whom a policy pleases more, and its win rate by them."""
+    return f"for {head} ({rate['mean']:.2f}, {interval_text(rate['ci'], '.2f', ' to ')})"
 
 
-def _gold(head: str) -> str:
-    model = "gold reward model"
-    return model if head == EVERYBODY else f"{model}'s head of {head}"
+def _of_other(rate: Mapping[str, Any]) -> dict[str, Any]:
+    """The win rate of the other policy."""
+    return {"mean": 1 - rate["mean"], "ci": [1 - end for end in reversed(rate["ci"])]}
 
 
 def _watched(result: Result) -> list[str]:
@@ -135,11 +142,7 @@ def _own_gain(policy: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _is_shown(gain: Mapping[str, Any]) -> bool:
-    return bool(gain["ci"]) and not _holds(gain["ci"], 0)
-
-
-def _holds(ends: Sequence[float], value: float) -> bool:
-    return ends[0] <= value <= ends[1]
+    return bool(gain["ci"]) and not gain["ci"][0] <= 0 <= gain["ci"][1]
 
 
 def _guessing(result: Result) -> dict[str, Any]:

@@ -92,9 +92,8 @@ def test_the_verdict_says_what_is_told_apart(result: dict[str, Any]) -> None:
     text = verdict(as_shown(result))["Result"]
     assert "For being helpful the judge prefers MORE to base (win rate 0.89" in text
     assert "For being helpful the judge does not distinguish MORE from MultiTask" in text
-    assert "aligned with MORE gained +0.300 (+0.200 to +0.400) by its reward model." in text
-    unknown = "by its reward model, which is not shown to differ from nothing."
-    assert f"aligned with MORE (worst) gained +0.100 (+0.000 to +0.200) {unknown}" in text
+    gained = "made by, policies gained: MORE +0.300 (+0.200 to +0.400), MORE (worst) +0.100 (+0.000"
+    assert gained in text
 
 
 def test_what_to_watch_and_to_do_next(result: dict[str, Any]) -> None:
@@ -127,15 +126,26 @@ def test_what_to_watch_and_to_do_next(result: dict[str, Any]) -> None:
 
 def test_a_null_says_what_would_have_shown(result: dict[str, Any]) -> None:
     text = verdict(as_shown(result))["Result"]
-    assert "The gold reward model prefers MORE to base (win rate 0.60 (0.55 to 0.65))." in text
-    null = "The gold reward model does not distinguish MORE from MultiTask (win rate 0.48"
-    assert f"{null} (0.43 to 0.53); a win rate 0.07 from one half would have shown" in text
+    preferred = "for everybody (0.60, 0.55 to 0.65) and for helpful (0.70, 0.65 to 0.75)."
+    assert f"The gold reward model prefers MORE to base {preferred}" in text
+    null = (
+        "By none of its heads the gold reward model tells MORE from MultiTask; a win rate 0.07 from"
+    )
+    assert null in text
     by = [(row["policies"], row["by"]) for row in gold_rows(as_shown(result))]
     assert by == [
         ("MORE against base", "everybody"),
         ("MORE against base", "helpful"),
         ("MORE against MultiTask", "everybody"),
     ]
+
+
+def test_a_policy_may_please_one_source_against_another(result: dict[str, Any]) -> None:
+    result["gold"].append(preferred("more", "base", "harmless", 0.4))
+    assert (
+        "MORE to base for everybody (0.60, 0.55 to 0.65) and for helpful (0.70, 0.65 to 0.75), and "
+        "base to MORE for harmless (0.60, 0.55 to 0.65)."
+    ) in verdict(as_shown(result))["Result"]
 
 
 def test_what_the_choice_is_worth_to_the_gold_reward_model(result: dict[str, Any]) -> None:
@@ -156,28 +166,12 @@ def test_what_the_choice_is_worth_to_the_gold_reward_model(result: dict[str, Any
         "helpful": "+0.200 (+0.100 to +0.300)",
         "harmless": "-0.300 (-0.400 to -0.200)",
     }
-    assert (
-        "What MORE chooses of 2 answers gains +0.200 (+0.100 to +0.300) by the gold reward model's "
-        "head of helpful and -0.300 (-0.400 to -0.200) by the gold reward model's head of harmless."
-    ) in verdict(shown)["Result"]
-    shown["best_of"]["MORE"]["gold"] = {}
-    nothing = "What MORE chooses of 2 answers gains nothing that the gold reward model shows."
-    assert nothing in verdict(shown)["Result"]
     page = render_page(result, "")
     assert "What the gold reward model thinks of the choice" in page
     assert "gold, harmless" in page
     console = Console(width=80, file=io.StringIO())
     console.print(*alignment_tables(result))
     assert "the best answer gains" in console.file.getvalue()
-
-
-def test_of_the_gold_reward_models_heads_only_those_that_differ_are_told(
-    result: dict[str, Any],
-) -> None:
-    text = verdict(as_shown(result))["Result"]
-    assert "The gold reward model's head of helpful prefers MORE to base (win rate 0.70" in text
-    result["gold"][1] = preferred("more", "base", "helpful", 0.5)
-    assert "head of helpful" not in verdict(as_shown(result))["Result"]
 
 
 def test_tables(result: dict[str, Any]) -> None:
