@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 MULTITASK = "MultiTask"
 SHOWN = {
     "more": "MORE",
@@ -21,6 +23,18 @@ def shown_name(name: str) -> str:
     return SHOWN.get(name, name)
 
 
-def top(source: str) -> str:
-    """The name of a model that was trained on one source alone."""
-    return f"Top ({source})"
+def run_name(scheme: str, train_on: Sequence[str], heads: str, untrained: bool) -> str:
+    """The name to show for a run: of its scheme, or that it is untrained or sees some sources only.
+
+    Args:
+        train_on: empty for all sources.
+        heads: `model.heads`.
+    """
+    if untrained:
+        return shown_name("raw")
+    name = f"Top ({train_on[0]})" if len(train_on) == 1 else shown_name(scheme)
+    if heads == "shared+drift":
+        # compare=[drift] weighs all sources the same.
+        drift = shown_name("drift")
+        name = drift if scheme == "uniform" else f"{drift} ({name})"
+    return f"{name} on {', '.join(train_on)}" if len(train_on) > 1 else name

@@ -14,13 +14,13 @@ import yaml
 
 from more_ray import storage
 from more_ray.config import RunConfig
-from more_ray.config.base import without_free
+from more_ray.config.base import Tree, without_free
 from more_ray.config.reading import renamed
 from more_ray.errors import UserError
 from more_ray.evaluate.files import read_scores
 from more_ray.metrics.evaluation import Evaluation, beats_guessing
 from more_ray.metrics.scores import SourceScores
-from more_ray.metrics.shown_names import shown_name, top
+from more_ray.metrics.shown_names import run_name
 from more_ray.metrics.summary import mean_over_seeds
 from more_ray.parquet import read_table
 from more_ray.run_folder import (
@@ -175,19 +175,10 @@ def read_run(folder: str) -> RunFiles:
 
 
 def _name(evaluation: Evaluation, config: str | None) -> str:
-    """The name to show: of the scheme, or that it is untrained or saw some sources only."""
-    if evaluation["step"] == 0:
-        return shown_name("raw")
-    tree = yaml.safe_load(config) if config else {"data": {"train_on": []}}
-    train_on = tree["data"]["train_on"]
-    scheme = evaluation["scheme"]
-    name = top(train_on[0]) if len(train_on) == 1 else shown_name(scheme)
-    if tree.get("model", {}).get("heads") == "shared+drift":
-        # compare=[drift] weighs all sources the same.
-        drift = shown_name("drift")
-        name = drift if scheme == "uniform" else f"{drift} ({name})"
-    if len(train_on) > 1:
-        name += f" on {', '.join(train_on)}"
-    if not tree.get("init_from"):
+    tree: Tree = yaml.safe_load(config) if config else {"data": {"train_on": []}}
+    heads = tree.get("model", {}).get("heads", "shared")
+    untrained = evaluation["step"] == 0
+    name = run_name(evaluation["scheme"], tree["data"]["train_on"], heads, untrained)
+    if untrained or not tree.get("init_from"):
         return name
     return f"{name} from {'/'.join(str(tree['init_from']).rstrip('/').split('/')[-2:])}"

@@ -27,7 +27,7 @@ from more_ray.device import begun_on_gpu
 from more_ray.environment import environment
 from more_ray.errors import UserError, last_line
 from more_ray.metrics.evaluation import Evaluation
-from more_ray.metrics.shown_names import shown_name
+from more_ray.metrics.shown_names import run_name
 from more_ray.model.card import write_card
 from more_ray.model.loading import check_model
 from more_ray.model.tokenizer import training_tokenizer
@@ -76,8 +76,7 @@ def run(
     config = config.changed(output_dir=storage.absolute(config.output_dir))
     config = with_initial_model(config)
     check_same(_config_path(config), "a run", config, RunConfig)
-    loss = LOSSES[config.objective.loss]
-    with RunProgress(loss.title or shown_name(config.objective.scheme), quiet) as progress:
+    with RunProgress(_title(config), quiet) as progress:
         progress.phase("preparing data")
         frozen = config.model.trunk == "frozen"
         prepared = prepare_data(config, progress.prepared)
@@ -155,6 +154,13 @@ def with_initial_model(config: RunConfig) -> RunConfig:
         raise UserError(f"init_from: {config.init_from} holds no trained model")
     model = config.model.changed(path=model_of(run), layers=None)
     return config.changed(model=model)
+
+
+def _title(config: RunConfig) -> str:
+    title = LOSSES[config.objective.loss].title
+    untrained = config.train.max_steps == 0
+    on = config.data.train_on
+    return title or run_name(config.objective.scheme, on, config.model.heads, untrained)
 
 
 def _as_workers_find_it(config: RunConfig) -> RunConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from more_ray.metrics.shown_names import shown_name, top
+from more_ray.metrics.shown_names import run_name, shown_name
 
 
 def test_the_paper_s_names() -> None:
@@ -13,4 +13,12 @@ def test_the_paper_s_names() -> None:
         *("untrained", "shared + drift", "uniform")
     ]
     assert shown_name("org/model") == "org/model"
-    assert top("helpful") == "Top (helpful)"
+
+
+def test_a_run_is_called_by_what_it_learns_from() -> None:
+    assert run_name("more", [], "shared", untrained=False) == "MORE"
+    assert run_name("uniform", ["helpful"], "shared", untrained=False) == "Top (helpful)"
+    assert run_name("uniform", [], "shared+drift", untrained=False) == "shared + drift"
+    assert run_name("more", [], "shared+drift", untrained=False) == "shared + drift (MORE)"
+    assert run_name("more", ["a", "b"], "shared", untrained=False) == "MORE on a, b"
+    assert run_name("more", ["a"], "shared+drift", untrained=True) == "untrained"
