@@ -50,6 +50,7 @@ def inputs(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """What a reader has, by its name in the documentation; meanwhile all verbs do little."""
     folder = tmp_path_factory.mktemp("reader")
     data, prompts, model = folder / "data", folder / "prompts.jsonl", folder / "model"
+    others = folder / "others.jsonl"
     data.mkdir()
     simulator = Simulator(2)
     for source, population in zip(("helpful", "harmless"), simulator.names(), strict=True):
@@ -60,6 +61,7 @@ def inputs(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             ]
             write_lines(data / f"{source}.{split}.jsonl", records)
     write_lines(prompts, [{"prompt": question} for question, _ in PROMPTS["test"][:12]])
+    write_lines(others, [{"prompt": question} for question, _ in PROMPTS["train"][:12]])
     tokenizer = load_tokenizer(ModelConfig(), 512)
     load_policy(ModelConfig(), tokenizer, torch.float32, seed=0).save_pretrained(model)
     tokenizer.save_pretrained(model)
@@ -70,6 +72,7 @@ def inputs(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield {
             "FOLDER": str(data),
             "FILE": str(prompts),
+            "OTHER_FILE": str(others),
             "HuggingFaceTB/SmolLM2-135M-Instruct": str(model),
             "POLICY": str(model),
             "NAME": "judge",
