@@ -55,7 +55,7 @@ def chain(
 
 
 def test_policies_are_compared_by_whom_their_answers_were_to_please(
-    small_config: MakeConfig, tmp_path: Path
+    cluster: None, small_config: MakeConfig, tmp_path: Path
 ) -> None:
     reward = {"model": {"heads": "shared+drift"}, "optimizer": {"lr": 1e-2}}
     choices = ["shared", "worst"]
@@ -80,12 +80,12 @@ def test_policies_are_compared_by_whom_their_answers_were_to_please(
     assert heads == [(*two, head) for two in compared for head in ("everybody", *sorted(sources))]
     for one in result["gold"]:
         assert one["win_rate"]["n"] == EVAL_PROMPTS
-    for name in ("more", "more-worst"):
+    for name, shown in (("more", "MORE"), ("more-worst", "MORE (worst)")):
         assert result["policies"][name]["gain_of_sources"]["more"].keys() == sources
         assert result["best_of"][name]["reward_models"].keys() == {"more", "gold"}
         assert result["best_of"][name]["sources"].keys() == sources
         assert result["best_of"][name]["gold"].keys() == sources
-        assert f"Best of n as for {name}" in (out / "report.html").read_text()
+        assert f"Best of n as for {shown}" in (out / "report.html").read_text()
 
 
 def test_the_chain_goes_to_its_table_and_a_rerun_does_nothing_again(

@@ -20,7 +20,8 @@ from support import REPOSITORY, free_ports, metrics, wait_for, weights
 from more_ray.train.checkpoint_record import steps_done
 
 pytestmark = pytest.mark.integration
-LINE = "ray job submit --working-dir . -- python jobs/train_more.py --config"
+SUBMIT = "ray job submit --working-dir . -- python jobs/train_more.py"
+LINE = f"{SUBMIT} --config"
 STEPS = 60
 SETTINGS = (
     "compare=[] data.simulator.sources=3 data.simulator.pairs=96 data.simulator.test_pairs=60 "
@@ -115,7 +116,7 @@ def finished(jobs: Jobs) -> Finished:
 
 
 def test_the_job_line(jobs: Jobs, finished: Finished) -> None:
-    assert LINE in (REPOSITORY / "README.md").read_text()
+    assert SUBMIT in (REPOSITORY / "README.md").read_text()
     assert LINE in (REPOSITORY / "cluster" / "README.md").read_text()
     folder = jobs.outputs / "whole"
     assert sorted(path.name for path in folder.iterdir()) == FILES
