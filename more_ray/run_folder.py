@@ -143,8 +143,7 @@ def learnt_with(model_path: str) -> tuple[dict[str, Any], str | None] | None:
     if settings and settings.keys() >= {"features", "folds", "data"}:
         return settings["data"], settings["model"]["path"]
     if settings := settings_of(model_path):
-        initial = settings.get("init_from")
-        return settings["data"], model_of(initial) if initial else None
+        return settings["data"], settings["model"]["path"]
     return None
 
 

@@ -8,10 +8,11 @@ import os
 import posixpath
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from pyarrow import fs
 
 
@@ -103,6 +104,19 @@ def uploading(uri: str, last: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
         upload(Path(folder), uri, last)
+
+
+@contextmanager
+def alone_in(folder: str) -> Iterator[None]:
+    """Wait until no other process is in such a block for a local folder; a URI is not waited for,
+    nor a folder on a file system without locks."""
+    filesystem, path = locate(folder)
+    with ExitStack() as stack:
+        if isinstance(filesystem, fs.LocalFileSystem):
+            filesystem.create_dir(path, recursive=True)
+            with suppress(OSError, NotImplementedError):
+                stack.enter_context(FileLock(f"{path}/.lock"))
+        yield
 
 
 def upload_file(file: Path, uri: str) -> None:

@@ -55,6 +55,8 @@ class Pass:
     def folder(self, prepared: Prepared, dtype: str) -> str:
         """Where the hidden states of these pairs are, by what they depend on."""
         identity = [FORMAT, BLOCK, Path(prepared.folder).name, self.trunk, dtype]
+        if any(digests := prepared.digests.values()):  # what is prepared again may be other data
+            identity.append(list(digests))
         return storage.join(storage.absolute(self.root), digest(identity)[:16])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from itertools import islice
@@ -92,14 +92,29 @@ def prepare(
         ),
     }
     folder = storage.join(storage.absolute(data.prepared), digest(identity)[:16])
-    if storage.exists(storage.join(folder, "manifest.json")):
+    manifest_file = storage.join(folder, "manifest.json")
+    if storage.exists(manifest_file):
         return Prepared.open(folder)
+    read = ReadShard(names, simulator, tokenizer, data, chosen_only, frozenset(whole), soft)
+    with storage.alone_in(folder):
+        if not storage.exists(manifest_file):  # by another process meanwhile
+            manifest: Manifest = {"sources": _prepare(read, files, folder, progress), **identity}
+            storage.write_json(manifest_file, manifest)
+    return Prepared.open(folder)
 
+
+def _prepare(
+    read: ReadShard,
+    files: list[SourceFiles] | None,
+    folder: str,
+    progress: Callable[[int], None],
+) -> dict[str, SourceCounts]:
+    """Write the tokenizer and the files of all sources; returns counts for each source."""
+    names, data, whole = read.names, read.data, read.whole
     tokenizer_folder = storage.join(folder, "tokenizer")
     with storage.uploading(tokenizer_folder, last="tokenizer_config.json") as local:
-        tokenizer.save_pretrained(local)
+        read.tokenizer.save_pretrained(local)
     shards = _file_shards(files) if files else _simulated_shards(data, names)
-    read = ReadShard(names, simulator, tokenizer, data, chosen_only, frozenset(whole), soft)
     rows = (
         ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
         .map_batches(read, batch_size=1, batch_format="numpy", num_cpus=1)
@@ -110,10 +125,8 @@ def prepare(
         seen = _seen(file)
         counts[file.name]["shape"] = " and ".join(sorted(seen.shapes))
         counts[file.name]["unread"] = sorted(seen.unread)
-    manifest: Manifest = {"sources": counts, **identity}
     _check_counts(counts, data, whole)
-    storage.write_json(storage.join(folder, "manifest.json"), manifest)
-    return Prepared.open(folder)
+    return counts
 
 
 def _seen(file: SourceFiles) -> Seen:
@@ -160,7 +173,7 @@ def _write(
     names: list[str],
     folder: str,
     data: DataConfig,
-    whole: Sequence[str],
+    whole: Collection[str],
     progress: Callable[[int], None],
 ) -> dict[str, SourceCounts]:
     """Stream the sorted rows into their files; returns counts for each source."""
@@ -172,6 +185,7 @@ def _write(
         if not (name in whole and "test_pairs" not in data.model_fields_set)
     }
     counts = {name: _nothing_counted() for name in names}
+    digests = {(name, split): hashlib.sha256() for name in names for split in ("train", "test")}
     audit = Audit()
     lengths = {name: LengthCounter(data.max_length) for name in names}
     with ExitStack() as stack:
@@ -190,6 +204,11 @@ def _write(
                 part = table.filter((pc.field("source") == source) & (pc.field("split") == split))
                 bad = part.filter(pc.field("reason").is_valid())
                 for reject in bad.select(["reason", "where", "detail"]).to_pylist():
+                    if reject["reason"] == Reason.CORRUPT_FILE.value and data.max_reject_share < 1:
+                        raise DataError(
+                            f"{reject['where']}: cannot be read to its end ({reject['detail']}); "
+                            "how much is missing is not known; data.max_reject_share=1 goes on"
+                        )
                     reasons = count["rejected"]
                     reasons[reject["reason"]] = reasons.get(reject["reason"], 0) + 1
                     line = {"source": name, "split": split, **reject}
@@ -207,11 +226,17 @@ def _write(
                     count["leaked"] += int(audit.leaked(good).sum())
                 audit.see(name, split, good)
                 lengths[name].see(good)
+                digests[name, split].update(good["pair"].to_numpy().tobytes())
                 writers[name, split].write(good.select(PAIR_SCHEMA.names).cast(PAIR_SCHEMA))
                 count[split] += len(good)
             progress(sum(count["train"] + count["test"] for count in counts.values()))
     return {
-        name: {**count, **audit.repeats(name), "lengths": lengths[name].lengths()}
+        name: {
+            **count,
+            **audit.repeats(name),
+            "lengths": lengths[name].lengths(),
+            "digest": {split: digests[name, split].hexdigest()[:16] for split in ("train", "test")},
+        }
         for name, count in counts.items()
     }
 
@@ -230,7 +255,9 @@ def _nothing_counted() -> SourceCounts:
     }
 
 
-def _check_counts(counts: dict[str, SourceCounts], data: DataConfig, whole: Sequence[str]) -> None:
+def _check_counts(
+    counts: dict[str, SourceCounts], data: DataConfig, whole: Collection[str]
+) -> None:
     for name, count in counts.items():
         rejects = count["rejected"]
         rejected = sum(rejects.values()) - rejects.get(Reason.TIE.value, 0)  # no fault of the data

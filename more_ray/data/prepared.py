@@ -62,6 +62,8 @@ class SourceCounts(Repeats):
     """Training pairs that have the prompt of a test pair."""
     rejected: dict[str, int]
     """Records, by the reason."""
+    digest: NotRequired[dict[str, str]]
+    """Of the pairs of each split, by their content; earlier versions did not write it."""
     shape: NotRequired[str]
     """What its files were taken for: columns, and what `data.columns` says of them."""
     unread: NotRequired[list[str]]
@@ -129,6 +131,8 @@ class PreparedFile:
 
     def take(self, rows: np.ndarray, columns: Sequence[str]) -> pa.Table:
         """The given rows, in the order given."""
+        if not len(rows):
+            return PAIR_SCHEMA.empty_table().select(list(columns))
         groups, group_of_row = np.unique(rows // GROUP, return_inverse=True)
         table = pa.concat_tables([self._group(int(group), tuple(columns)) for group in groups])
         # Every group is full except the file's last, which also sorts last here.
@@ -174,6 +178,11 @@ class Prepared:
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(self.manifest["sources"])
+
+    @property
+    def digests(self) -> dict[str, dict[str, str] | None]:
+        """Of the pairs of each split, by source; None for what earlier versions prepared."""
+        return {name: count.get("digest") for name, count in self.manifest["sources"].items()}
 
     def sizes(self, split: Split) -> tuple[int, ...]:
         """Number of pairs of each source in a split."""

@@ -52,13 +52,10 @@ class SourceFiles:
     how: HowToRead = AS_KNOWN
 
     @property
-    def place(self) -> str | None:
-        """What tells its training data from other data; None for the paper's data sets."""
+    def place(self) -> str:
+        """What tells its training data from other data."""
         if self.hub is None:
             return ",".join(storage.absolute(url.removeprefix("file://")) for url in self.train)
-        known = HUB_SOURCES.get(self.name)
-        if known and known.path == self.hub.path:
-            return None
         is_folder = Path(self.hub.path).is_dir()
         path = storage.absolute(self.hub.path) if is_folder else self.hub.path
         return str(replace(self.hub, path=path))

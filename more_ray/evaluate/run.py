@@ -15,6 +15,7 @@ import torch
 from more_ray import storage
 from more_ray.config import DataConfig, EvaluationConfig
 from more_ray.data.benchmarks import read_benchmarks
+from more_ray.data.hub import HUB_SOURCES
 from more_ray.data.prepare import prepare
 from more_ray.data.prepared import Prepared
 from more_ray.data.sources import has_test, locate
@@ -28,7 +29,7 @@ from more_ray.metrics.evaluation import Evaluation
 from more_ray.metrics.scores import SourceScores
 from more_ray.metrics.summary import compare, summarise
 from more_ray.model.loading import check_reward_model, load_reward_tokenizer
-from more_ray.run_folder import SCORES, data_of, learnt_with, write_evaluation
+from more_ray.run_folder import CONFIG, SCORES, data_of, learnt_with, write_evaluation
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -57,6 +58,11 @@ def evaluate(
             other pairs.
     """
     check_reward_model(config.model, config.data.max_length)
+    if storage.exists(storage.join(config.output_dir, CONFIG)):
+        raise UserError(
+            f"output_dir: {config.output_dir} holds a run or a calibration, and would lose its own "
+            "evaluation; choose another folder"
+        )
     benchmarks = read_benchmarks(config.benchmark)
     tokenizer = load_reward_tokenizer(config.model, config.data.max_length)
     encoded = [encode_answers(one, tokenizer, config.data) for one in benchmarks]
@@ -110,17 +116,18 @@ def _split(config: EvaluationConfig) -> tuple[DataConfig, list[str]]:
     if "test_fraction" in data.model_fields_set or not (data.sources or data.root):
         return data, []
     files = {
-        source.name: set(source.place.split(","))
-        for source in locate(data)
-        if source.place and not has_test(source)
+        source.name: set(source.place.split(",")) for source in locate(data) if not has_test(source)
     }
     learnt: set[str] = set()
     path: str | None = config.model.path
     while path and (found := learnt_with(path)):
-        learnt_from = [source.get("file") for source in data_of(path).values()]
-        places = (place.split(",") for place in learnt_from if place)
-        # Earlier versions wrote some of them as URIs.
-        known = {file.removeprefix("file://") for place in places for file in place}
+        # Earlier versions wrote none for the paper's data sets on the hub, and some of the others
+        # as URIs.
+        learnt_from = [
+            source.get("file") or str(HUB_SOURCES.get(name, ""))
+            for name, source in data_of(path).items()
+        ]
+        known = {file.removeprefix("file://") for one in learnt_from for file in one.split(",")}
         # Runs of earlier versions do not say which files they read.
         if mine := {name for name, of in files.items() if of & known or not learnt_from}:
             learnt |= mine

@@ -30,7 +30,7 @@ class Weighting(Protocol):
     def weights(
         self, gram_KK: Floats, noise_K: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor
     ) -> Floats:
-        """`[K]` float64 with sum 1; 0 for sources without a pair.
+        """`[K]` float64 with sum 1; 0 for sources without a pair, or of a given weight of 0.
 
         Args:
             gram_KK: the inner products of the mean gradients.
@@ -57,7 +57,8 @@ class Fixed:
         self, gram_KK: Floats, noise_K: Floats, loss_K: Floats, count_K: Floats, sum_KH: Tensor
     ) -> Floats:
         lam_K = np.where(count_K > 0, self.lam_K, 0.0)
-        return lam_K / lam_K.sum()
+        # With `data.resample=false` a batch may have pairs of sources of weight 0 only.
+        return lam_K / (lam_K.sum() or 1.0)
 
     def state_dict(self) -> dict[str, Tensor]:
         return {}

@@ -25,7 +25,7 @@ from more_ray.report.drawing import (
     panels,
     svg,
 )
-from more_ray.sweep.analysis import ranking, settings
+from more_ray.sweep.analysis import at_their_end, ranking, settings
 
 SPAN = 0.02
 """The least that an axis of accuracy or ECE shows: differences below are of no use to anybody."""
@@ -48,7 +48,7 @@ def ece_versus_k(table: pd.DataFrame) -> Figure:
     sources that all mixtures share. Bars are 95% intervals over seeds, or over test pairs where
     there is a single seed; Top is the best of the models trained on that source alone.
     """
-    table, numbers = _with_lines(table, "K")
+    table, numbers = _with_lines(at_their_end(table), "K")
     mixed = table[(table["K"] > 1) & table["own"] & (table["source"] != "mean")]
     alone = table[(table["K"] == 1) & table["own"] & (table["source"] != "mean")]
     sources = [name for name in table["source"].unique() if name in set(mixed["source"])]
@@ -65,8 +65,8 @@ def ece_versus_k(table: pd.DataFrame) -> Figure:
             axes.fill_between(floor.index, 0, floor, color=LINE, alpha=0.5, label="noise floor")
             top = alone[alone["source"].isin(common if title not in sources else [title])]
             if len(top):
-                best = top.groupby("line")["ece"].mean().min()
-                axes.axhline(best, color=INK, linestyle="--", linewidth=1, label="Top")
+                best = top.groupby(["source", "line"])["ece"].mean().groupby("source").min()
+                axes.axhline(best.mean(), color=INK, linestyle="--", linewidth=1, label="Top")
             rows += _lines(axes, part, "K", "ece", title, numbers)
             axes.set_title(title)
             axes.set_ylabel("ECE")

@@ -21,7 +21,7 @@ from more_ray.report.sweep_verdict import ends_of, varied, verdict, with_ends
 from more_ray.report.templates import render
 from more_ray.report.words import explained, listed
 from more_ray.run_folder import CONFIG, REPORT
-from more_ray.sweep.analysis import best_trial, ranking, read_sweep
+from more_ray.sweep.analysis import at_their_end, best_trial, ranking, read_sweep
 
 
 def write_results(config: SweepConfig, failed: Mapping[str, str]) -> pd.DataFrame:
@@ -34,9 +34,10 @@ def write_results(config: SweepConfig, failed: Mapping[str, str]) -> pd.DataFram
     Raises:
         UserError: no trial has finished.
     """
-    table = read_sweep(config.output_dir)
+    every = read_sweep(config.output_dir)
+    storage.write_text(storage.join(config.output_dir, "trials.csv"), every.to_csv(index=False))
+    table = at_their_end(every)
     best = _best(config, table)
-    storage.write_text(storage.join(config.output_dir, "trials.csv"), table.to_csv(index=False))
     storage.write_text(storage.join(config.output_dir, "best.yaml"), dump(best))
     figures = list(make_figures(table))
     for figure in figures:
@@ -48,6 +49,7 @@ def write_results(config: SweepConfig, failed: Mapping[str, str]) -> pd.DataFram
         title=f"A sweep over {listed(_swept(varied(table))) or 'seeds'}",
         verdict=verdict(config, table, failed),
         ranking=_ranking_rows(table, config.metric),
+        stopped=every["trial"].nunique() - table["trial"].nunique(),
         figures=figures,
         best=dump(best, exclude_defaults=True),
         failed=_failed_rows(failed),

@@ -19,7 +19,7 @@ from more_ray import storage
 from more_ray.errors import UserError
 from more_ray.metrics.measures import MEASURES, Measure, drawn, ranked, shown
 from more_ray.run_folder import evaluation_of
-from more_ray.sweep.trial import DESCRIPTION, is_over
+from more_ray.sweep.trial import DESCRIPTION, is_over, was_stopped
 
 KNOWN_KEYS = ("data.train_on", "objective.scheme", "optimizer.lr", "train.seed")
 """Swept keys that have a column by a shorter name."""
@@ -31,8 +31,8 @@ def read_sweep(sweep: str | tune.ResultGrid | tune.ExperimentAnalysis) -> pd.Dat
     """The finished trials of a sweep: a row per trial and source, and a row for the mean.
 
     Columns: `trial`, `K`, `trained_on`, `scheme`, `lr`, `seed`, every other swept key; `source` (or
-    `mean`), `own` (whether the trial was trained on that source); the measures of `eval.json`, with
-    `_low` and `_high` for 95% intervals.
+    `mean`), `own` (whether the trial was trained on that source), `stopped` (whether early stopping
+    ended it); the measures of `eval.json`, with `_low` and `_high` for 95% intervals.
 
     Args:
         sweep: the folder of a sweep (a path or URI), or what Tune itself returned or read.
@@ -57,6 +57,7 @@ def _from_folder(folder: str) -> list[dict[str, Any]]:
         {
             **evaluation_of(trial),
             "trial": storage.read_json(storage.join(trial, DESCRIPTION)),
+            "stopped": was_stopped(trial),  # also where the sweep has been moved
         }
         for trial in storage.folders(storage.join(folder, "trials"))
         if is_over(trial)
@@ -77,6 +78,7 @@ def _rows(trial: dict[str, Any]) -> list[dict[str, Any]]:
             if key not in KNOWN_KEYS
         },
         "step": trial["step"],
+        "stopped": trial.get("stopped") or was_stopped(described["output_dir"]),
     }
     return [
         {
@@ -103,13 +105,30 @@ def _measured() -> list[Measure]:
 
 def settings(table: pd.DataFrame) -> list[str]:
     """The columns that distinguish configurations, apart from the seed."""
-    others = {"trial", "seed", "source", "own", "step", "n", *(row.key for row in _measured())}
+    others = {
+        "trial",
+        "seed",
+        "source",
+        "own",
+        "step",
+        "stopped",
+        "n",
+        *(row.key for row in _measured()),
+    }
     others |= {f"{row.key}_{end}" for row in drawn() for end in ENDS}
     return [column for column in table.columns if column not in others]
 
 
+def at_their_end(table: pd.DataFrame) -> pd.DataFrame:
+    """The trials that early stopping did not end, or all where there are no others: a model that
+    has hardly learnt has a low ECE."""
+    ended = table[~table["stopped"].astype(bool)]
+    return ended if len(ended) else table
+
+
 def ranking(table: pd.DataFrame, metric: str = "ece") -> pd.DataFrame:
     """Configurations, best first: means over seeds of the measures' means over sources."""
+    table = at_their_end(table)
     means = table[table["source"] == "mean"]
     grouped = means.groupby(settings(table), as_index=False, dropna=False)
     result = grouped.agg(
@@ -127,7 +146,7 @@ def mixed(table: pd.DataFrame) -> pd.DataFrame:
 
 def best_trial(table: pd.DataFrame, metric: str = "ece") -> str:
     """The first seed's trial of the best mixture."""
-    mixtures = mixed(table)
+    mixtures = mixed(at_their_end(table))
     keys = settings(mixtures)
     first = ranking(mixtures, metric).iloc[0]
     trials = mixtures[(mixtures[keys] == first[keys]).all(axis=1)]

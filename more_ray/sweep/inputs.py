@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable
+from typing import Any
 
 import ray
 
@@ -12,6 +13,8 @@ from more_ray.config import RunConfig
 from more_ray.config.sweep import Range, SweepConfig, trial_config
 from more_ray.paths import check_paths
 from more_ray.sweep.space import Point, decoded, dimensions
+from more_ray.sweep.trial import configure
+from more_ray.train.checks import check_inputs, inputs_of
 from more_ray.train.run import prepare_data, with_initial_model
 
 
@@ -28,6 +31,21 @@ def make_known(config: SweepConfig, waiting: Iterable[Point]) -> None:
         check_paths(run)
     for run in by_inputs.values():
         make_inputs(run)
+
+
+def check_ended(config: SweepConfig, points: Iterable[Point]) -> None:
+    """Check that the trials which have ended learnt from the data and the model that are there now.
+
+    Raises:
+        UserError: one learnt from others.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for point in points:
+        run = with_initial_model(configure(config, point, None))
+        key = _inputs(run)
+        if key not in found:
+            found[key] = inputs_of(run, prepare_data(run))
+        check_inputs(run, found[key])
 
 
 def known(config: SweepConfig) -> list[Point]:

@@ -19,7 +19,7 @@ from more_ray.environment import environment
 from more_ray.errors import UserError, last_line
 from more_ray.metrics.measures import MEASURES
 from more_ray.run_folder import check_same, evaluation_of
-from more_ray.sweep.inputs import known, make_known
+from more_ray.sweep.inputs import check_ended, known, make_known
 from more_ray.sweep.progress import TrialFollower
 from more_ray.sweep.space import Point, decoded, points, tune_space
 from more_ray.sweep.trial import DESCRIPTION, is_over, run_trial, trial_folder
@@ -60,6 +60,7 @@ def run_sweep(config: SweepConfig) -> dict[str, str]:
         total, done = len(every), len(every) - len(waiting)
         space, search, samples = tune.grid_search(waiting), None, 1
         make_known(config, waiting)
+        check_ended(config, [point for point in every if point not in waiting])
     storage.write_text(_config_path(config), dump(config))
     if done >= total:
         return {}

@@ -27,8 +27,12 @@ def trial_folder(config: SweepConfig, point: Point) -> str:
 
 def is_over(folder: str) -> bool:
     """Whether a trial finished or was stopped early."""
-    ended = holds_model(folder) or storage.exists(storage.join(folder, STOPPED))
-    return ended and is_evaluated(folder)
+    return (holds_model(folder) or was_stopped(folder)) and is_evaluated(folder)
+
+
+def was_stopped(folder: str) -> bool:
+    """Whether early stopping ended a trial."""
+    return storage.exists(storage.join(folder, STOPPED))
 
 
 def run_trial(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from more_ray import storage
 from more_ray.config import RunConfig
 from more_ray.data.mixture import Mixture
+from more_ray.data.prepare import counted
 from more_ray.data.prepared import Prepared
 from more_ray.errors import UserError
+from more_ray.model.fingerprint import fingerprint
 from more_ray.objective.schemes import make_weighting
 from more_ray.run_folder import ENVIRONMENT
 from more_ray.train.trackers import missing_tracker
@@ -54,6 +57,36 @@ def check_pairs(output_dir: str, pairs: dict[str, dict[str, int]]) -> None:
                 f"output_dir: {output_dir} holds a run on other data: the number of "
                 f"{kind.replace('_', ' ')} of {', '.join(changed)} has changed; choose another "
                 "folder or delete this one"
+            )
+
+
+def inputs_of(config: RunConfig, prepared: Prepared) -> dict[str, Any]:
+    """What a run learns from, as `environment.json` notes it: `data`, by source, and the `model`
+    that it begins with, a fingerprint."""
+    return {"data": counted(config.data, prepared), "model": fingerprint(config.model)}
+
+
+def check_inputs(config: RunConfig, inputs: dict[str, Any]) -> None:
+    """Check that a run goes on with the pairs and the model that it began with.
+
+    Raises:
+        UserError: the run in the folder began with others. (Earlier versions noted neither.)
+    """
+    path = storage.join(config.output_dir, ENVIRONMENT)
+    before = storage.read_json(path) if storage.exists(path) else {}
+    again = "choose another folder or delete this one"
+    if before.get("model") not in (None, inputs["model"]):
+        raise UserError(
+            f"output_dir: {config.output_dir} holds a run of another model than model.path is now "
+            f"({config.model.path}); {again}"
+        )
+    data = before.get("data") or {}
+    for name, count in inputs["data"].items():
+        then, now = data.get(name, {}).get("digest"), count.get("digest")
+        if then and now and then != now:
+            raise UserError(
+                f"output_dir: {config.output_dir} holds a run on other data: pairs of {name} have "
+                f"changed; {again}"
             )
 
 

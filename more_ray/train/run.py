@@ -21,7 +21,7 @@ from more_ray.config import RunConfig
 from more_ray.config.base import dump
 from more_ray.data.mixture import Mixture
 from more_ray.data.names import chosen_names
-from more_ray.data.prepare import counted, prepare
+from more_ray.data.prepare import prepare
 from more_ray.data.prepared import Prepared
 from more_ray.device import begun_on_gpu
 from more_ray.environment import environment
@@ -44,7 +44,7 @@ from more_ray.run_folder import (
     model_of,
 )
 from more_ray.train import checkpoint_record
-from more_ray.train.checks import check_pairs, check_settings, doubts
+from more_ray.train.checks import check_inputs, check_pairs, check_settings, doubts, inputs_of
 from more_ray.train.follow import followed
 from more_ray.train.job import Job
 from more_ray.train.run_log import start_run_log
@@ -86,6 +86,8 @@ def run(
         steps = _steps(config, mixture)
         pairs = _pairs(prepared, mixture)
         check_pairs(config.output_dir, pairs)
+        inputs = inputs_of(config, prepared)
+        check_inputs(config, inputs)
         check_settings(config, mixture)
         finished = _finished(config, steps)
         if finished:
@@ -98,7 +100,7 @@ def run(
         storage.write_text(_config_path(config), dump(config))
         storage.write_json(
             _environment_path(config),
-            {**(made_with or environment()), **pairs, "data": counted(config.data, prepared)},
+            {**(made_with or environment()), **pairs, **inputs},
         )
         if frozen:
             from more_ray.train.frozen import train_frozen  # imports torch and DeepSpeed

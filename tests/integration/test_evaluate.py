@@ -147,6 +147,44 @@ def test_a_file_is_scored_whole_unless_it_was_trained_on(
     assert again["sources"]["mine"]["n"] == again["sources"]["other"]["n"] == held_out
 
 
+@pytest.mark.parametrize("begun_with", ["model.path", "init_from"])
+def test_what_the_model_before_learnt_from_is_not_scored_as_unseen(
+    begun_with: str, cluster: None, small_config: MakeConfig, tmp_path: Path
+) -> None:
+    train = {"max_steps": 0, "threads": 1}
+    for name in ("before", "after"):
+        records = [
+            {"prompt": f"Question {n}?", "chosen": f"Yes, {name}.", "rejected": f"No, {n}."}
+            for n in range(80)
+        ]
+        write_lines(tmp_path / f"{name}.jsonl", records)
+    before = {"sources": [str(tmp_path / "before.jsonl")], "test_fraction": 0.25}
+    held_out = run(small_config(tmp_path / "one", data=before, train=train))["mean"]["n"]
+    from_one = (
+        {"init_from": str(tmp_path / "one")}
+        if begun_with == "init_from"
+        else {"model": {"path": str(tmp_path / "one" / "model")}}
+    )
+    after = {"sources": [str(tmp_path / "after.jsonl")]}
+    run(small_config(tmp_path / "two", data=after, train=train, **from_one))
+    config = EvaluationConfig.model_validate(
+        {
+            "output_dir": str(tmp_path / "evaluation"),
+            "model": {"path": str(tmp_path / "two" / "model")},
+            "data": {"sources": before["sources"], "prepared": str(tmp_path / "prepared")},
+            "resamples": 100,
+        }
+    )
+    assert evaluate(config)["mean"]["n"] == held_out
+
+
+def test_a_run_keeps_its_own_evaluation(trained: Path, config: MakeEvaluation) -> None:
+    before = (trained / "eval.json").read_bytes()
+    with pytest.raises(UserError, match=r"^output_dir: .* holds a run or a calibration, and would"):
+        evaluate(config(trained / "model", output_dir=str(trained)))
+    assert (trained / "eval.json").read_bytes() == before
+
+
 def test_benchmarks_are_scored_alone_or_beside_pairs(
     trained: Path, config: MakeEvaluation, tmp_path: Path
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,27 @@ def test_more_rejects_than_the_limit(tmp_path: Path) -> None:
     expected = r"^source a: 40% of its pairs rejected, without ties \(40 empty field\); data.max_re"
     with pytest.raises(DataError, match=expected):
         prepared_from(tmp_path)
+
+
+def test_a_file_that_breaks_off(tmp_path: Path) -> None:
+    """Nobody knows how much is missing, whatever share of the pairs was rejected."""
+    lines = "".join(json.dumps(pair(number)) + "\n" for number in range(500)).encode()
+    whole = gzip.compress(lines)
+    (tmp_path / "a.train.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"a\.train\.jsonl\.gz: cannot be read to its end \(.*=1 g"):
+        prepared_from(tmp_path)
+    assert prepared_from(tmp_path, max_reject_share=1).sizes("train")[0] > 50
+
+
+def test_the_same_pairs_have_the_same_digest_wherever_they_lie(tmp_path: Path) -> None:
+    digests = []
+    for folder, first in (("here", 0), ("there", 0), ("other", 1)):
+        (tmp_path / folder).mkdir()
+        lines = [pair(number) for number in range(first, first + 60)]
+        write_lines(tmp_path / folder / "a.train.jsonl", lines)
+        digests.append(prepared_from(tmp_path / folder, test_fraction=0.5).digests["a"])
+    assert digests[0] == digests[1]
+    assert digests[0] != digests[2]
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

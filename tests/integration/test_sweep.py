@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from ray import tune
-from support import MakeConfig
+from support import MakeConfig, write_lines
 
 from more_ray.config.base import dump
 from more_ray.config.sweep import SweepConfig
@@ -66,6 +66,29 @@ def test_another_sweep_in_the_same_folder(sweep: MakeSweep) -> None:
     (Path(config.output_dir) / "sweep.yaml").write_text(dump(config))
     with pytest.raises(UserError, match=r"holds a sweep with space\."):
         run_sweep(sweep(space={"train.seed": [1]}))
+
+
+def test_trials_that_ended_are_of_the_data_that_is_there(sweep: MakeSweep, tmp_path: Path) -> None:
+    def write(word: str) -> None:
+        for name in ("a", "b"):
+            lines = [
+                {"prompt": f"{n}?", "chosen": f"{word} {n}.", "rejected": f"No, {n}."}
+                for n in range(40)
+            ]
+            write_lines(tmp_path / f"{name}.train.jsonl", lines)
+
+    write("Yes")
+    data = {"root": str(tmp_path), "test_fraction": 0.2}
+    train = {"max_steps": 1, "precision": "fp32"}
+    config = sweep(
+        run={"data": data, "model": {"trunk": "frozen"}, "train": train},
+        space={"optimizer.lr": [1e-3]},
+    )
+    assert not run_sweep(config)
+    assert not run_sweep(config)
+    write("Well")
+    with pytest.raises(UserError, match=r"holds a run on other data: pairs of a have changed"):
+        run_sweep(config)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import sleep
 
 import pytest
 
@@ -33,6 +35,22 @@ def folder(tmp_path: Path) -> Path:
     for name in ("config.json", "weights", "state/part"):
         (tmp_path / "aside" / name).write_text(name)
     return tmp_path / "aside"
+
+
+def test_one_is_alone_in_a_folder_and_the_next_waits(tmp_path: Path) -> None:
+    order: list[str] = []
+    folder = str(tmp_path / "new")
+
+    def work(name: str) -> None:
+        with storage.alone_in(folder):
+            order.append(f"{name} begins")
+            sleep(0.05)
+            order.append(f"{name} ends")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, "abcd"))
+    assert [line[0] for line in order[::2]] == [line[0] for line in order[1::2]]
+    assert sorted(order[::2]) == [f"{name} begins" for name in "abcd"]
 
 
 def test_a_copy_is_on_the_disk_with_all_in_it(

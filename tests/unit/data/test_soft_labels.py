@@ -113,6 +113,25 @@ def test_files_know_whether_they_have_shares_and_weights(
     np.testing.assert_array_equal(labels["share"], [1] * 10 + soft["share"].to_pylist())
 
 
+def test_a_batch_may_have_no_pair_of_a_small_source(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    """As with `data.resample=false`, where every pair comes once."""
+    counts = {"large": 40, "small": 3}
+    for seed, (name, count) in enumerate(counts.items()):
+        written(rows(tokenizer, False, seed, count), tmp_path, name)
+    sources = {name: {"train": count} for name, count in counts.items()}
+    mixture = Mixture(tuple(counts), tuple(counts.values()), 2, 1, False, 0)
+    tasks = BatchesDatasource(Prepared(str(tmp_path), {"sources": sources}), mixture, 1, 0)
+    found = np.zeros(2, int)
+    for block in tasks.get_read_tasks(-(-mixture.steps // 8)):
+        (table,) = block()
+        for batch in table.to_pylist():
+            if batch["step"] < mixture.steps:
+                found += np.bincount(batch["source"], minlength=2)
+    assert found.tolist() == [40, 3]
+
+
 @pytest.mark.parametrize("heavy", [False, True])
 @pytest.mark.parametrize("votes", [0, 2])
 def test_the_stream_carries_what_the_data_has(

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 
 from more_ray.config import RunConfig
 from more_ray.config.base import dump, read
@@ -101,6 +102,42 @@ def test_the_best_configuration_is_the_mean_of_its_seeds(table: pd.DataFrame) ->
     best = table[table["trial"] == best_trial(table)].iloc[0]
     assert (best["lr"], best["seed"]) == (1e-4, 0)
     assert best["K"] > 1
+
+
+def test_trials_that_were_stopped_early_are_not_ranked(tmp_path: Path) -> None:
+    """They have hardly learnt, and are hardly ever sure of anything."""
+    values: dict[str, Any] = {
+        "output_dir": str(tmp_path),
+        "space": {"optimizer.lr": [1e-4, 1e-2], "train.seed": [0]},
+        "run": {"data": {"simulator": {"sources": SOURCES}}},
+    }
+    config = SweepConfig.model_validate(values)
+    calibrated, sure = points(config)
+    for point in (calibrated, sure):
+        finish(config, point)
+    assert ranking(read_sweep(str(tmp_path)))["lr"].tolist() == [1e-4, 1e-2]
+    stopped = Path(trial_folder(config, calibrated))
+    (stopped / "stopped.json").write_text("{}")
+    table = read_sweep(str(tmp_path))
+    assert table.groupby("lr")["stopped"].first().tolist() == [True, False]
+    assert ranking(table)["lr"].tolist() == [1e-2]
+    assert best_trial(table) == Path(trial_folder(config, sure)).name
+    write_results(config, {})
+    assert "1 of the trials were stopped early" in (tmp_path / "report.html").read_text()
+    assert len(pd.read_csv(tmp_path / "trials.csv")["trial"].unique()) == 2
+    (Path(trial_folder(config, sure)) / "stopped.json").write_text("{}")
+    assert len(ranking(read_sweep(str(tmp_path)))) == 2
+
+
+def test_top_is_the_mean_of_the_best_model_of_each_source(table: pd.DataFrame) -> None:
+    alone = table[(table["K"] == 1) & table["own"] & (table["source"] != "mean")]
+    best = alone.groupby(["source", "lr"])["ece"].mean().groupby("source").min()
+    with pytest.MonkeyPatch.context() as patch:
+        drawn: list[float] = []
+        patch.setattr(Axes, "axhline", lambda self, y, **style: drawn.append(y))
+        ece_versus_k(table)
+    assert drawn[0] == pytest.approx(best[["population_1", "population_2"]].mean())
+    assert drawn[1:] == pytest.approx(best.tolist())
 
 
 def test_the_figure_of_the_paper_has_the_numbers_of_the_table(table: pd.DataFrame) -> None:

@@ -114,6 +114,13 @@ def test_lam_is_that_of_weighted_means(seed: int, scheme: str, scale: float) -> 
     assert total == pytest.approx(stats.lam_K @ loss_K, rel=1e-4)
 
 
+def test_pairs_of_sources_without_weight_teach_nothing() -> None:
+    counts = np.array([0.0, 5.0])
+    nothing = np.zeros((2, 2))
+    found = Fixed(np.array([1.0, 0.0])).weights(nothing, counts, counts, counts, torch.zeros(2, 3))
+    assert found.tolist() == [0.0, 0.0]
+
+
 def test_a_source_without_pairs_weighs_nothing() -> None:
     weight_K, stats = solve(sums([[2.0, 0.0], [0.0, 0.0]], [2.0, 0.0]), MinNorm())
     assert stats.lam_K.tolist() == [1, 0]

@@ -1,0 +1,74 @@
+"""A run goes on with what it began with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from more_ray.config import RunConfig
+from more_ray.data.prepared import Prepared
+from more_ray.errors import UserError
+from more_ray.train.checks import check_inputs, inputs_of
+
+
+def prepared(digest: str | None) -> Prepared:
+    count: dict[str, Any] = {"train": 9, "test": 9}
+    if digest:
+        count["digest"] = {"train": digest, "test": "same"}
+    manifest: Any = {"sources": {"population_1": count}}
+    return Prepared("folder", manifest)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RunConfig:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    return RunConfig(
+        output_dir=str(tmp_path / "run"),
+        model={"path": str(model)},
+        data={"simulator": {"sources": 1}},
+    )
+
+
+def note(config: RunConfig, inputs: dict[str, Any]) -> None:
+    folder = Path(config.output_dir)
+    folder.mkdir(exist_ok=True)
+    (folder / "environment.json").write_text(json.dumps(inputs))
+
+
+def test_a_run_goes_on_with_the_same_inputs(config: RunConfig) -> None:
+    inputs = inputs_of(config, prepared("a"))
+    check_inputs(config, inputs)  # a new one
+    note(config, inputs)
+    check_inputs(config, inputs)
+
+
+@pytest.mark.parametrize("noted", [{}, {"data": {"population_1": {"train": 9}}}])
+def test_what_earlier_versions_did_not_note_is_not_asked_for(
+    config: RunConfig, noted: dict[str, Any]
+) -> None:
+    note(config, noted)
+    check_inputs(config, inputs_of(config, prepared("a")))
+    note(config, inputs_of(config, prepared("a")))
+    check_inputs(config, inputs_of(config, prepared(None)))
+
+
+def test_as_many_other_pairs_are_other_data(config: RunConfig) -> None:
+    note(config, inputs_of(config, prepared("a")))
+    with pytest.raises(UserError) as refused:
+        check_inputs(config, inputs_of(config, prepared("b")))
+    assert str(refused.value) == (
+        f"output_dir: {config.output_dir} holds a run on other data: pairs of population_1 have "
+        "changed; choose another folder or delete this one"
+    )
+
+
+def test_another_model_at_the_same_path(config: RunConfig) -> None:
+    note(config, inputs_of(config, prepared("a")))
+    Path(config.model.path, "config.json").write_text('{"trained": "again"}')
+    with pytest.raises(UserError, match=r"a run of another model than model\.path is now \(/"):
+        check_inputs(config, inputs_of(config, prepared("a")))
