@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from more_ray.config import LoraConfig
-from more_ray.model.loading import add_lora
+from more_ray.model.lora import add_lora
 from more_ray.model.tokenizer import save_tokenizer
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import (
@@ -11,12 +11,13 @@ from transformers import (
     AutoModelForSequenceClassification,
     GgufConfig,
     LlamaConfig,
+    LlamaModel,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
-from more_ray.config import LoraConfig, ModelConfig
+from more_ray.config import ModelConfig
 from more_ray.errors import ModelError
 from more_ray.model.adapter import merged
 from more_ray.model.architecture import blocks, first_blocks, most_positions, short_positions
@@ -29,14 +30,12 @@ from more_ray.model.classifier_head import (
     to_one_output,
 )
 from more_ray.model.location import adapter_at, cannot_load, from_pretrained, location, shape_of
+from more_ray.model.lora import check_targets
 from more_ray.model.onednn import mkl_is_slow, use_onednn
 from more_ray.model.population import check_source, use_head_of
 from more_ray.model.reward_model import PaddedClassifier, RewardModel, choose_batch_format
 from more_ray.model.tokenizer import load_tokenizer, training_tokenizer
 from more_ray.run_folder import settings_of
-
-if TYPE_CHECKING:
-    from peft import LoraModel
 
 TINY = {
     "hidden_size": 128,
@@ -135,10 +134,12 @@ def check_model(
     Raises:
         ModelError: no causal LM with a `score` head is at `config.path`, or it has fewer than
             `config.layers` blocks, or fewer than `max_length` positions, or other outputs than
-            `config.output` says.
+            `config.output` says, or no layers that `config.lora` names.
     """
     if config.path == "tiny":
         _check_positions(max_length, TINY["max_position_embeddings"])
+        with torch.device("meta"):
+            check_targets(LlamaModel(LlamaConfig(**TINY)), config)
         return
     shape = shape_of(config)
     output_weights(config, shape)
@@ -156,6 +157,7 @@ def check_model(
     model = _on_meta(kind, config, _cut(config, shape))
     if not policy:
         check_plain_head(model)
+    check_targets(model, config)
     _check_positions(max_length, most_positions(model))
     limit = short_positions(shape)
     if partitioned and limit and (max_length or 0) > limit:
@@ -271,26 +273,6 @@ def _on_meta(kind: Any, config: ModelConfig, shape: PretrainedConfig) -> PreTrai
 def _check_positions(max_length: int | None, most: int | None) -> None:
     if max_length and most and max_length > most:
         raise ModelError(f"max_length: {max_length} given; the model takes at most {most} tokens")
-
-
-def add_lora(classifier: PreTrainedModel, config: LoraConfig) -> LoraModel:
-    """Put low-rank updates into the trunk; only they and the score head are trained."""
-    import peft  # takes seconds
-
-    targets = config.targets
-    adapted = peft.LoraModel(
-        classifier,
-        peft.LoraConfig(
-            r=config.rank,
-            lora_alpha=config.alpha,
-            lora_dropout=config.dropout,
-            target_modules=targets if isinstance(targets, str) else list(targets),
-            exclude_modules=["score"],
-        ),
-        "default",
-    )
-    classifier.score.requires_grad_(True)
-    return adapted
 
 
 def _agree_on_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -31,7 +31,8 @@ from more_ray.model.export import export
 from more_ray.model.heads import DriftingRewardModel, RewardHead
 from more_ray.model.heads_file import Heads, trained_heads, upload_heads
 from more_ray.model.implicit_reward import ImplicitReward
-from more_ray.model.loading import add_lora, load_classifier, load_policy
+from more_ray.model.loading import load_classifier, load_policy
+from more_ray.model.lora import add_lora
 from more_ray.model.reward_model import RewardModel
 from more_ray.model.trunk_digest import trunk_digest
 from more_ray.train.engine import DRIFTS, TrainedModel

@@ -41,7 +41,6 @@ from more_ray.data.packing import pack_answers
 from more_ray.errors import ModelError
 from more_ray.model.export import export
 from more_ray.model.loading import (
-    add_lora,
     check_model,
     check_reward_model,
     load_causal_lm,
@@ -51,6 +50,7 @@ from more_ray.model.loading import (
     load_reward_tokenizer,
     load_tokenizer,
 )
+from more_ray.model.lora import add_lora
 from more_ray.model.tokenizer import training_tokenizer
 
 GGUF = {"blocks": 2, "width": 64, "heads": 2}
@@ -137,6 +137,17 @@ def test_a_gguf_file_loads_with_the_first_blocks_and_exports(tmp_path: Path) -> 
         torch.testing.assert_close(
             plain(**batch).logits, classifier(**batch).logits, atol=1e-5, rtol=0
         )
+
+
+@pytest.mark.parametrize("targets", [["foo"], ["q_proj", "foo"]])
+def test_layers_that_there_are_not_get_no_updates(targets: list[str], tmp_path: Path) -> None:
+    check_model(ModelConfig(lora=LoraConfig(targets=["q_proj", "mlp.up_proj"])))
+    with pytest.raises(ModelError) as refused:
+        check_model(ModelConfig(lora=LoraConfig(targets=targets)))
+    assert str(refused.value) == (
+        "model.lora.targets: tiny has no layer foo; there are down_proj, gate_proj, k_proj, "
+        "o_proj, q_proj, up_proj, v_proj"
+    )
 
 
 def test_lora_trains_only_updates_and_the_head() -> None:
