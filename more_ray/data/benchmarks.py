@@ -22,7 +22,7 @@ from typing import Any
 from more_ray.data.files import read_file, read_records
 from more_ray.data.messages import Message, to_prompt
 from more_ray.data.records import Pair
-from more_ray.data.rejects import InvalidRecord, Reason, Reject, items, name_of, text
+from more_ray.data.rejects import InvalidRecord, Reason, Reject, items, name_of, text, wrong_type
 from more_ray.data.shapes import Record
 from more_ray.data.sources import name_and_address
 from more_ray.errors import DataError
@@ -259,7 +259,10 @@ def _llmbar(record: Record) -> Record:
 
 
 def _hhh(record: Record) -> Record:
-    choices, labels = (items(record["targets"][key], key) for key in ("choices", "labels"))
+    targets = record["targets"]
+    if not isinstance(targets, dict):
+        raise wrong_type("targets", "choices and labels", targets)
+    choices, labels = (items(targets[key], key) for key in ("choices", "labels"))
     if len(choices) != 2 or sorted(map(str, labels)) != ["0", "1"]:
         raise InvalidRecord(Reason.WRONG_TYPE, "two choices are allowed, with the labels 1 and 0")
     right = [str(label) for label in labels].index("1")

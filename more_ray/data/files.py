@@ -114,7 +114,8 @@ def _json_line(line: bytes, where: str) -> Row | Reject:
 def _json_rows(stream: Any, url: str) -> Iterator[Row | Reject]:
     content = stream.read().removeprefix(codecs.BOM_UTF8)
     lines = content.splitlines(keepends=True)
-    if content.lstrip().startswith(b"{") and _is_json(lines[0]):
+    first = next((line for line in lines if line.strip()), b"")
+    if first.lstrip().startswith(b"{") and _is_json(first):
         yield from _jsonl_rows(lines, url)  # JSON lines under the other extension
         return
     records = json.loads(content)

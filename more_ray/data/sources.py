@@ -162,7 +162,7 @@ def fingerprint(source: SourceFiles) -> list[Any]:
 
 def _version(url: str) -> tuple[int, str]:
     """The size of a file, and its version or time of change; raises DataError without it."""
-    filesystem, path = fsspec.core.url_to_fs(url)
+    filesystem, path = _filesystem(url)
     try:
         info = filesystem.info(path)
     except OSError as error:
@@ -171,9 +171,19 @@ def _version(url: str) -> tuple[int, str]:
     return info["size"], next((str(info[key]) for key in keys if key in info), "")
 
 
+def _filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of a path or URI, and the path within it; raises DataError without it."""
+    try:
+        return fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise DataError(f"{url}: {error}") from error  # "Install s3fs to access S3"
+    except ValueError as error:
+        raise DataError(f"{url}: {error}; allowed: a path, or a URI that fsspec opens") from error
+
+
 def _folder(root: str) -> dict[str, SourceFiles]:
     """The sources of a folder by name."""
-    filesystem, path = fsspec.core.url_to_fs(root)
+    filesystem, path = _filesystem(root)
     try:
         urls = [filesystem.unstrip_protocol(entry) for entry in filesystem.ls(path, detail=False)]
     except OSError as error:
@@ -237,7 +247,7 @@ def _expanded(address: str) -> list[str]:
         return [address]
     if "," in address:
         return [url for part in address.split(",") for url in _expanded(part)]
-    filesystem, path = fsspec.core.url_to_fs(address)
+    filesystem, path = _filesystem(address)
     urls = [filesystem.unstrip_protocol(match) for match in sorted(map(str, filesystem.glob(path)))]
     if not urls:
         raise DataError(f"data.sources: no file matches {address}")
@@ -247,7 +257,7 @@ def _expanded(address: str) -> list[str]:
 
 
 def _exists(url: str) -> bool:
-    filesystem, path = fsspec.core.url_to_fs(url)
+    filesystem, path = _filesystem(url)
     return filesystem.exists(path)
 
 

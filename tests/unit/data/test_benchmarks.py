@@ -55,6 +55,11 @@ JUDGE_BENCH = {
     "response_B": "An apple.",
     "label": "B>A",
 }
+HHH = {
+    "input": PROMPT,
+    "targets": {"choices": ["A stone.", "An apple."], "labels": [0, 1]},
+    "subset": "honest",
+}
 PAIR = {"prompt": PROMPT, "chosen": "An apple.", "rejected": "A stone.", "subset": "natural"}
 
 
@@ -97,15 +102,7 @@ def content(question: Question) -> tuple[str, Any, Any, str | None]:
             *("LLMBar", "pairs"),
             ("0", ("An apple.",), ("A stone.",), None),
         ),
-        (
-            {
-                "input": PROMPT,
-                "targets": {"choices": ["A stone.", "An apple."], "labels": [0, 1]},
-                "subset": "honest",
-            },
-            *("HHH", "pairs"),
-            ("0", ("An apple.",), ("A stone.",), "honest"),
-        ),
+        (HHH, "HHH", "pairs", ("0", ("An apple.",), ("A stone.",), "honest")),
         (PAIR, "pairs", "pairs", ("0", ("An apple.",), ("A stone.",), "natural")),
         (
             {
@@ -161,6 +158,8 @@ def test_a_tie_without_its_other_half_is_left_out(records: list[Any], tmp_path: 
         (RM_BENCH, {"domain": 3}, "wrong type: domain must be text, got int"),
         (JUDGE_BENCH, {"label": "A=B"}, "wrong type: label A=B, allowed: A>B or B>A"),
         (JUDGE_BENCH, {"response_A": None}, "wrong type: a wrong answer must be text"),
+        (HHH, {"targets": None}, "wrong type: targets must be choices and labels, got NoneType"),
+        (HHH, {"targets": {"choices": ["a"], "labels": None}}, "wrong type: labels must be a list"),
         (PAIR, {"rejected": None}, "empty field: rejected has no answer"),
         (PAIR, {"chosen": "A stone."}, "chosen equals rejected"),
     ],
@@ -189,7 +188,7 @@ VALUE = st.recursive(
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.sampled_from([REWARD_BENCH, RM_BENCH, JUDGE_BENCH]).flatmap(
+    st.sampled_from([REWARD_BENCH, RM_BENCH, JUDGE_BENCH, HHH]).flatmap(
         lambda record: st.tuples(
             st.just(record), st.dictionaries(st.sampled_from(sorted(record)), VALUE, max_size=3)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import sys
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -24,7 +25,7 @@ from more_ray.data.hub import HUB_SOURCES
 from more_ray.data.records import Pair
 from more_ray.data.rejects import Reason, Reject
 from more_ray.data.shapes import look
-from more_ray.data.sources import SourceFiles, iter_pairs, locate
+from more_ray.data.sources import SourceFiles, fingerprint, iter_pairs, locate
 from more_ray.errors import DataError
 
 REAL = os.environ.get("MORE_RAY_DATA", "")
@@ -345,6 +346,14 @@ def test_json_lines_in_a_json_file(tmp_path: Path, lines: int, encoding: str) ->
     assert list(read_file(str(path), "mine")) == [EXPECTED] * lines
 
 
+def test_json_lines_in_a_json_file_after_an_empty_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(f"\n{json.dumps(EXPLICIT)}\n{json.dumps(EXPLICIT)[:-1]}\n")
+    pair, reject = read_file(str(path), "mine")
+    assert pair == EXPECTED
+    assert (reject.reason, reject.where) == (Reason.CORRUPT_LINE, f"{path}:3")
+
+
 def test_scores_in_csv_are_numbers(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     header = "prompt,chosen,rejected,score_chosen,score_rejected"
@@ -588,6 +597,18 @@ def test_errors_before_training(tmp_path: Path) -> None:
             f"data.sources: no source can be called {name}, as results call {of} that; give it "
             f"another name (NAME={name}...)"
         )
+
+
+@pytest.mark.parametrize("file", ["a.jsonl", "a.train.jsonl", "*.jsonl"])
+def test_a_protocol_that_cannot_be_opened(file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    for url, said in (
+        ("s3://bucket", "Install s3fs to access S3"),
+        ("foo://here", "Protocol not known: foo; allowed: a path, or a URI that fsspec opens"),
+    ):
+        assert message(lambda url=url: locate(DataConfig(root=url))) == f"{url}: {said}"
+        data = DataConfig(sources=[f"mine={url}/{file}"])
+        assert message(lambda data=data: map(fingerprint, locate(data))).endswith(f": {said}")
 
 
 def test_a_bare_file_name_is_not_its_own_test_split(
