@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 FP32 = 4
 BF16 = 2
-STATISTICS = 4
-"""What a source sends beside its head gradient: loss, correct pairs, tokens and pairs."""
+STATISTICS = 5
+"""What a source sends beside its head gradient: `SourceSums.columns()`."""
 MASTER_AND_ADAM = 3 * FP32
 """Bytes a parameter: the fp32 weight and Adam's two averages."""
 GRADIENT = BF16 + FP32

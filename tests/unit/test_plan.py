@@ -21,6 +21,8 @@ from plan_model import (
 )
 from transformers import AutoModel, GPTNeoXConfig, LlamaConfig
 
+from more_ray.train.sums import SourceSums
+
 REPOSITORY = Path(__file__).parents[2]
 
 each_base = pytest.mark.parametrize("base", BASES, ids=lambda base: base.name)
@@ -86,9 +88,9 @@ def test_a_step_is_compute_and_traffic(base: Base, workers: int) -> None:
     assert step_seconds(base, 3, 1, 8_192, 5, slow) == compute + slow.solve
 
 
-def test_lam_is_five_gradients_of_the_head_and_four_numbers_each() -> None:
+def test_lam_is_five_gradients_of_the_head_and_the_other_sums() -> None:
     pythia = BASES[0]
-    assert lam_bytes(pythia, sources=5) == 4 * 5 * (2_048 + 4)
+    assert lam_bytes(pythia, sources=5) == 4 * 5 * (2_048 + len(SourceSums.columns()))
     hardware = Hardware()
     assert lam_seconds(pythia, 5, 1, hardware) == hardware.solve
     assert lam_seconds(pythia, 5, 1_024, hardware) < 2e-3
