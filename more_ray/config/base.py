@@ -7,6 +7,7 @@ from types import UnionType
 from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin
 
 import yaml
+from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, model_validator
 from typing_extensions import Self
 
@@ -17,6 +18,8 @@ T = TypeVar("T")
 _MAY_CHANGE = "may change when work goes on"
 MayChange = Annotated[T, _MAY_CHANGE]
 """A setting that may differ when a run is resumed: it does not change the result."""
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
+"""What torch, numpy, Optuna and vLLM all take."""
 
 
 class Section(BaseModel):

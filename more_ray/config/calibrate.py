@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from more_ray.config.base import MayChange, Section
+from more_ray.config.base import MayChange, Section, Seed
 from more_ray.config.data import DataConfig
 from more_ray.config.model import ModelConfig
 from more_ray.config.train import FEATURES
@@ -51,7 +51,7 @@ class CalibrationConfig(Section):
     """Bins of the calibration errors (the paper: 10)."""
     resamples: int = Field(1_000, ge=100)
     """Draws of each bootstrap and permutation."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """Seed of the folds and the draws."""
     texts: MayChange[bool] = False
     """Write the texts of test pairs into `disagreements.parquet`, and show those of the pairs that

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 from annotated_types import Ge, Gt
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from more_ray.config.base import MayChange, Section
+from more_ray.config.base import MayChange, Section, Seed
 
 T = TypeVar("T")
 Each = Annotated[
@@ -50,7 +50,7 @@ class SimulatorConfig(Section):
     noise: Each[Annotated[float, Gt(0)]] = 1.0
     """Temperature of the Bradley-Terry labels, one for all, or a list of K; 1 is the model's own
     noise."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """Seed of the populations and of their pairs."""
     votes: int = Field(0, ge=0)
     """People of a population who are asked about each pair: the answer that most prefer is chosen,
@@ -124,7 +124,7 @@ class DataConfig(Section):
     """True: every source gives the same number of pairs (or prompts with ranked answers) per step
     and smaller sources are repeated (the paper). False: every pair once per epoch, each source in
     proportion to its size."""
-    test_pairs: int | None = Field(2_000, ge=1)
+    test_pairs: int | None = Field(2_000, ge=2)
     """At most this many test pairs of a source, a seeded sample."""
     test_fraction: float = Field(0.1, gt=0, lt=1)
     """Share of prompts held out for testing where a source has no test file. An evaluation that
@@ -136,7 +136,7 @@ class DataConfig(Section):
     training pair out, or stop."""
     max_reject_share: float = Field(0.3, ge=0, le=1)
     """Preparation fails where a larger share of a source's pairs is unusable; ties do not count."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """Seed of sampling, shuffling and the test split."""
     prepared: MayChange[str] = "~/.cache/more_ray/prepared"
     """Folder (path or URI, shared by all nodes) of prepared data, reused by fingerprint."""

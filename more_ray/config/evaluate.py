@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from more_ray.config.base import Section
+from more_ray.config.base import Section, Seed
 from more_ray.config.data import DataConfig
 from more_ray.config.model import ModelConfig
 
@@ -42,7 +42,7 @@ class EvaluationConfig(Section):
     """A GPU for each worker. Unset: when the cluster has enough."""
     batch_tokens: int | None = Field(None, ge=512)
     """Tokens of one scoring batch. Unset: 8,192, on a GPU 32,768."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """Seed of the draws."""
     verbose: bool = False
     """Show the logs of Ray and the workers."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from more_ray.config.base import Seed
 from more_ray.config.endpoint import RequestConfig
 
 Criterion = Literal["helpful", "harmless"]
@@ -20,7 +21,7 @@ class JudgeEndpoint(RequestConfig):
     """The environment variable that holds the API key. null: the endpoint needs no key."""
     limit: int | None = Field(None, ge=1)
     """At most this many pairs, a seeded sample; a larger sample contains the smaller ones."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """Seed of that sample."""
     max_tokens: int = Field(256, ge=1)
     """Most tokens of an answer of the judge; a reasoning model needs many more."""

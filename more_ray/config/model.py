@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal
 
 from annotated_types import MinLen
-from pydantic import Field, JsonValue, NonNegativeInt
+from pydantic import Field, JsonValue, NonNegativeInt, field_validator
 
 from more_ray.config.base import Section
 
@@ -57,3 +58,8 @@ class ModelConfig(Section):
     )
     """Variables of the chat template (`enable_thinking`, `date_string` ...). They are kept with the
     run and the exported template."""
+
+    @field_validator("path")
+    @classmethod
+    def _with_the_home_written_out(cls, path: str) -> str:
+        return os.path.expanduser(path)

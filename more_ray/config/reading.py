@@ -73,9 +73,7 @@ def build(model: type[ConfigT], trees: Sequence[Tree], given: BaseModel | None =
         return model.model_validate(values)
     except ValidationError as error:
         fields = {key: field for key, field, _ in walk(model)}
-        raise mistakes(
-            *(_explain(mistake, values, fields) for mistake in error.errors())
-        ) from error
+        raise mistakes(*(explain(mistake, values, fields) for mistake in error.errors())) from error
 
 
 def read_file(name: str | Path, folder: Path = Path(), extended_by: tuple[Path, ...] = ()) -> Tree:
@@ -235,7 +233,7 @@ def _limits(metadata: Iterable[Any]) -> str:
     )
 
 
-def location_of(error: Any, fields: Container[str]) -> list[str]:
+def _location_of(error: Any, fields: Container[str]) -> list[str]:
     """The parts of the key that one of pydantic's errors is about, of a field or an unknown one."""
     location = [str(part) for part in error["loc"]]
     if error["type"] not in UNKNOWN:
@@ -244,9 +242,9 @@ def location_of(error: Any, fields: Container[str]) -> list[str]:
     return location
 
 
-def _explain(error: Any, values: Tree, fields: dict[str, FieldInfo]) -> str:
+def explain(error: Any, values: Tree, fields: dict[str, FieldInfo]) -> str:
     """A line for one of pydantic's errors: which key, what was given, what is allowed."""
-    location = location_of(error, fields)
+    location = _location_of(error, fields)
     key = ".".join(location)
     if error["type"] in UNKNOWN:
         return _unknown_key(key, fields)

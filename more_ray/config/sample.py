@@ -8,7 +8,7 @@ from annotated_types import MinLen
 from pydantic import AfterValidator, Field, JsonValue, model_validator
 from typing_extensions import Self
 
-from more_ray.config.base import MayChange, Section
+from more_ray.config.base import MayChange, Section, Seed
 from more_ray.config.endpoint import RequestConfig
 from more_ray.config.model import ModelConfig
 
@@ -96,7 +96,7 @@ class SamplingConfig(Section):
     """Texts that end an answer and are cut from it, besides the tokenizer's EOS."""
     batch_prompts: int = Field(8, ge=1)
     """Prompts that are sampled together, S rows each."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """Seed of the draws."""
 
 

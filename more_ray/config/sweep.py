@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from more_ray.config.base import MayChange, Section
-from more_ray.config.reading import location_of, today, walk
+from more_ray.config.base import MayChange, Section, Seed
+from more_ray.config.reading import explain, today, walk
 from more_ray.config.run import RunConfig
 from more_ray.metrics.measures import compared
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 else:
     Metric = Literal[tuple(row.key for row in compared())]
 
+FIELDS = {key: field for key, field, _ in walk(RunConfig)}
 TRAIN_ON = "data.train_on"
 NOT_SWEPT = (
     *("output_dir", "compare", "init_from"),
@@ -69,7 +70,7 @@ class SweepConfig(Section):
     """Trials at a time. Unset: as many as the cores or GPUs suffice for."""
     max_failures: MayChange[int] = Field(1, ge=0)
     """How often a failed trial is tried again before it is only reported."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """Seed of random and optuna."""
     verbose: MayChange[bool] = False
     """Show the logs of Ray and the trials."""
@@ -91,6 +92,10 @@ class SweepConfig(Section):
                 raise ValueError(f"space.{key}: at least one value is needed")
             if isinstance(values, Range) and self.search == "grid":
                 raise ValueError(f"space.{key}: a range needs search=random or optuna")
+        if self.sizes and not isinstance(self.sources, str):
+            raise ValueError("sizes: needs sources=chain or subsets")
+        if isinstance(self.sources, list) and [] in self.sources:
+            raise ValueError("sources: got an empty combination; each names one source or more")
         tried = [
             [values.low, values.low + (values.high - values.low) / math.pi, values.high]
             if isinstance(values, Range)
@@ -116,16 +121,17 @@ def trial_config(run: RunConfig, values: dict[str, Any]) -> RunConfig:
     """
     tree = run.model_dump()
     for key, value in values.items():
-        *sections, last = today(RunConfig, key).split(".")
+        name = today(RunConfig, key)
+        *sections, last = name.split(".")
         section = tree
-        for name in sections:
-            section = section.get(name) if isinstance(section, dict) else None
-        if not isinstance(section, dict) or last not in section:
+        for below in sections:
+            if name in FIELDS and isinstance(section, dict) and section.get(below) is None:
+                section[below] = {}  # such as model.lora
+            section = section.get(below) if isinstance(section, dict) else None
+        if not isinstance(section, dict) or (last not in section and name not in FIELDS):
             raise ValueError(f"space.{key}: no such key of a run")
         section[last] = value
     try:
         return RunConfig.model_validate(tree)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(location_of(first, {key for key, _, _ in walk(RunConfig)}))
-        raise ValueError(f"space.{where}: got {first['input']!r}, {first['msg']}") from error
+        raise ValueError(f"space.{explain(error.errors()[0], tree, FIELDS)}") from error

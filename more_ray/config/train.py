@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Lt
 from pydantic import Field, model_validator
 
-from more_ray.config.base import MayChange, Section
+from more_ray.config.base import MayChange, Section, Seed
 
 FEATURES = "~/.cache/more_ray/features"
 Coefficient = Annotated[float, Ge(0), Lt(1)]
@@ -81,7 +81,7 @@ class TrainConfig(Section):
     """Folder (path or URI, shared by all nodes) of last hidden states, for model.trunk=frozen."""
     threads: MayChange[int | None] = Field(None, ge=1)
     """CPU threads of a worker. Unset: the node's cores are shared out."""
-    seed: int = Field(0, ge=0)
+    seed: Seed = 0
     """Seed of the score head, the order of the pairs and dropout."""
 
     @model_validator(mode="after")

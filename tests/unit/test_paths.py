@@ -18,6 +18,7 @@ from more_ray.config import (
     AlignConfig,
     EvaluationConfig,
     JudgeConfig,
+    ModelConfig,
     RejectionSamplingConfig,
     RunConfig,
     ServeConfig,
@@ -25,7 +26,10 @@ from more_ray.config import (
 )
 from more_ray.config.base import Section
 from more_ray.errors import DataError, ModelError, UserError
+from more_ray.model.place import place
+from more_ray.model.population import heads_file
 from more_ray.paths import check_file, check_folders, check_paths
+from more_ray.run_folder import HEADS
 
 NOWHERE = {"path": "/nowhere/model"}
 ANSWERS = {"model": "judge", "answers": "a.parquet", "against": "b.parquet"}
@@ -44,7 +48,7 @@ PROMPTS = {"prompts": "p.jsonl", "eval_prompts": "p.jsonl"}
         (RunConfig, {"data": {"sources": ["helpfull"]}}, "nearest: helpful"),
         (RunConfig, {"model": NOWHERE}, "model.path: cannot load /nowhere/model"),
         (RunConfig, {"model": {"path": "outputs/my/model"}}, "cannot load outputs/my/model"),
-        (RunConfig, {"model": {"path": "~/model"}}, "cannot load ~/model"),
+        (RunConfig, {"model": {"path": "~/model"}}, f"cannot load {Path.home()}/model"),
         (RunConfig, {"model": {"path": "a/model.gguf"}}, "model.path: no file a/model.gguf"),
         (RunConfig, {"model": {"path": "package:nowhere/a.gguf"}}, "package nowhere is not"),
         (RunConfig, {"model": {"path": "package:nowhere.sub/a.gguf"}}, "package nowhere.sub is"),
@@ -66,6 +70,17 @@ def test_what_is_not_there(kind: type[Section], given: dict[str, Any], said: str
         check_paths(kind.model_validate(given))
     assert said in str(found.value)
     assert "\n" not in str(found.value)
+
+
+def test_models_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "base" / "model").mkdir(parents=True)
+    (tmp_path / "base" / HEADS).touch()
+    (tmp_path / "mine.gguf").touch()
+    model = ModelConfig(path="~/base/model")
+    assert place(model) == str(tmp_path / "base" / "model")
+    assert heads_file(model) == tmp_path / "base" / HEADS
+    assert place(ModelConfig(path="~/mine.gguf")) == str(tmp_path / "mine.gguf")
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_random_points_are_the_same_at_every_call_and_in_range() -> None:
     ("changes", "message"),
     [
         ({"space": {"optimizer.rate": [1]}}, "space.optimizer.rate: no such key of a run"),
-        ({"space": {"optimizer.lr": [-1]}}, "greater than 0"),
+        ({"space": {"optimizer.lr": [-1]}}, "space.optimizer.lr: got -1, allowed: float > 0"),
         ({"space": {"optimizer.lr": []}}, "at least one value"),
         ({"space": {"output_dir": ["a"]}}, "cannot be swept"),
         ({"space": {"data.train_on": [["a"]]}}, "`sources` sweeps what to train on"),
@@ -69,7 +69,7 @@ def test_random_points_are_the_same_at_every_call_and_in_range() -> None:
         ({"space": {"train.workers": [1, 2]}}, "space.train.workers: cannot be swept"),
         (
             {"space": {"data.simulator.pairs": {"low": 10, "high": 100}}, "search": "random"},
-            r"space\.data\.simulator\.pairs: got 38\.6.* valid integer",
+            r"space\.data\.simulator\.pairs: got 38\.6.*, allowed: int >= 2 or",
         ),
         (
             {"space": {"train.accumulation": [1, 4], "train.eval_every": [6]}},
@@ -80,6 +80,15 @@ def test_random_points_are_the_same_at_every_call_and_in_range() -> None:
             "run.train.min_workers: a trial waits",
         ),
         ({"early_stopping": True}, "early_stopping: needs run.train.eval_every"),
+        ({"space": {"model.lora.rang": [8]}}, r"space\.model\.lora\.rang: no such key of a run"),
+        ({"space": {"train.max_steps.most": [8]}}, "max_steps.most: no such key of a run"),
+        (
+            {"space": {"train.zero_stage": [3], "train.compile": [True]}},
+            r"Value error, space\.train\.compile: needs train\.zero_stage 0, 1 or 2 \[",
+        ),
+        ({"sizes": [2]}, "sizes: needs sources=chain or subsets"),
+        ({"sizes": [2], "sources": [["a", "b"]]}, "sizes: needs sources=chain or subsets"),
+        ({"sources": [["a"], []]}, "sources: got an empty combination"),
     ],
 )
 def test_what_cannot_be_swept(changes: dict[str, Any], message: str) -> None:
@@ -94,6 +103,13 @@ def test_points_are_checked_as_wholes() -> None:
 def test_a_trial_is_the_run_with_its_values() -> None:
     run = trial_config(sweep().run, {"optimizer.lr": 0.5, "data.simulator.pairs": 7})
     assert (run.optimizer.lr, run.data.simulator.pairs, run.data.simulator.sources) == (0.5, 7, 4)
+
+
+def test_a_key_of_a_section_that_is_unset() -> None:
+    space = {"model.lora.rank": [8, 16]}
+    lora = trial_config(sweep(space=space).run, {"model.lora.rank": 8}).model.lora
+    assert lora is not None
+    assert (lora.rank, lora.alpha) == (8, 32)
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text() | st.floats() | st.integers(), max_size=4))
