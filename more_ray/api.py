@@ -69,10 +69,10 @@ def prepare(config: Given[configs.RunConfig] = None, /, **changes: Any) -> Prepa
 
     with session(1, run.log.verbose):
         from more_ray.bars import RunProgress
-        from more_ray.train.run import prepare_data
+        from more_ray.train.run import prepare_data, with_initial_model
 
         with RunProgress("prepare") as progress:
-            return prepare_data(run, progress.prepared)
+            return prepare_data(with_initial_model(run), progress.prepared)
 
 
 def load(

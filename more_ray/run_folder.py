@@ -9,6 +9,7 @@ import posixpath
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from more_ray import storage
 from more_ray.config.base import Section, differences, read
@@ -58,15 +59,21 @@ def check_same(uri: str, what: str, config: Section, model: type[Section] | None
         model: type of the settings in the file, if it is not the type of `config`.
 
     Raises:
-        UserError: the file holds other settings.
+        UserError: the file holds other settings, or those of another verb.
     """
     if not storage.exists(uri):
         return
-    kind = model or type(config)
-    then = read(kind, storage.read_text(uri)).fixed()
+    folder = posixpath.dirname(uri)
+    try:
+        then = read(model or type(config), storage.read_text(uri)).fixed()
+    except ValidationError as error:
+        raise UserError(
+            f"output_dir: {folder} holds something else than {what}: the settings of another verb; "
+            "choose another folder"
+        ) from error
     for key, before, now in differences(then, config.fixed()):
         raise UserError(
-            f"output_dir: {posixpath.dirname(uri)} holds {what} with {key}={before}, not {now}; "
+            f"output_dir: {folder} holds {what} with {key}={before}, not {now}; "
             "choose another folder or delete this one"
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 from more_ray import storage
 from more_ray.config import RunConfig
 from more_ray.data.mixture import Mixture
+from more_ray.data.names import chosen_names, source_names
 from more_ray.data.prepare import counted
 from more_ray.data.prepared import Prepared
 from more_ray.errors import UserError
@@ -90,19 +91,23 @@ def check_inputs(config: RunConfig, inputs: dict[str, Any]) -> None:
             )
 
 
-def check_settings(config: RunConfig, mixture: Mixture) -> None:
-    """Check the settings against the data and the installed packages.
+def check_settings(config: RunConfig) -> None:
+    """Check the settings against the installed packages and the names of the sources.
 
     Raises:
-        UserError: a tracker is not installed, `objective.weights` does not name the sources, or
-            a micro-batch has fewer pairs than there are workers.
+        UserError: a tracker is not installed, or `objective.weights` does not name the sources.
     """
     if tracker := missing_tracker(config):
         raise UserError(f"log.{tracker}: pip install {tracker} first")
+    names = chosen_names(config.data, source_names(config.data))
     try:
-        make_weighting(config.objective, mixture.names, mixture.sizes)
+        make_weighting(config.objective, names, [1] * len(names))  # for any sizes
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def check_batch(config: RunConfig, mixture: Mixture) -> None:
+    """Check that a micro-batch has a pair for each worker; raises UserError if not."""
     if mixture.fewest_pairs < config.train.workers:
         raise UserError(
             f"train.pairs_per_source: {config.train.pairs_per_source} given; "

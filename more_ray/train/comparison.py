@@ -16,6 +16,7 @@ from more_ray.metrics.baselines import average_scores
 from more_ray.metrics.summary import summarise
 from more_ray.objective.schemes import scheme_of
 from more_ray.run_folder import write_evaluation
+from more_ray.train.checks import check_settings
 from more_ray.train.run import run
 
 
@@ -31,6 +32,7 @@ def train_all(config: RunConfig) -> list[str]:
     kinds = list(dict.fromkeys([config.objective.scheme, *config.compare]))
     if len(kinds) == 1:
         return [_train(config)]
+    check_settings(config)
     if "left_out" in kinds and len(_names(config)) < 2:
         raise UserError(
             f"compare: left_out needs two sources or more; there is {_names(config)[0]}"

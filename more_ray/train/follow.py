@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import ray
+from ray.exceptions import RayActorError
 
 from more_ray.bars import RunProgress
 from more_ray.metrics.evaluation import Evaluation
@@ -20,7 +21,7 @@ def followed(
     steps: int,
     on_evaluation: Callable[[Evaluation], None],
 ) -> Iterator[None]:
-    """Show a run's progress until the `with` block ends.
+    """Show a run's progress until the `with` block ends, or the run log is dead.
 
     Args:
         on_evaluation: called in a separate thread with each evaluation before the last step.
@@ -30,7 +31,10 @@ def followed(
     def follow() -> None:
         reported = None
         while not over.wait(0.5):
-            state: RunState = ray.get(run_log.state.remote())
+            try:
+                state: RunState = ray.get(run_log.state.remote())
+            except RayActorError:
+                return
             progress.show(state, steps)
             evaluation = state["evaluation"]
             if evaluation and evaluation["step"] not in (reported, steps):
@@ -44,4 +48,5 @@ def followed(
     finally:
         over.set()
         thread.join()
-        progress.show(ray.get(run_log.state.remote()), steps)
+        with suppress(RayActorError):  # which would hide why the block failed
+            progress.show(ray.get(run_log.state.remote()), steps)

@@ -44,7 +44,14 @@ from more_ray.run_folder import (
     model_of,
 )
 from more_ray.train import checkpoint_record
-from more_ray.train.checks import check_inputs, check_pairs, check_settings, doubts, inputs_of
+from more_ray.train.checks import (
+    check_batch,
+    check_inputs,
+    check_pairs,
+    check_settings,
+    doubts,
+    inputs_of,
+)
 from more_ray.train.follow import followed
 from more_ray.train.job import Job
 from more_ray.train.run_log import start_run_log
@@ -76,6 +83,7 @@ def run(
     config = config.changed(output_dir=storage.absolute(config.output_dir))
     config = with_initial_model(config)
     check_same(_config_path(config), "a run", config, RunConfig)
+    check_settings(config)
     with RunProgress(_title(config), quiet) as progress:
         progress.phase("preparing data")
         frozen = config.model.trunk == "frozen"
@@ -88,7 +96,7 @@ def run(
         check_pairs(config.output_dir, pairs)
         inputs = inputs_of(config, prepared)
         check_inputs(config, inputs)
-        check_settings(config, mixture)
+        check_batch(config, mixture)
         finished = _finished(config, steps)
         if finished:
             progress.note(f"{config.output_dir} is finished: nothing to train")

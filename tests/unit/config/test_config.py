@@ -6,10 +6,17 @@ import pytest
 from support import REPOSITORY
 
 from more_ray.cli import load_config
-from more_ray.config import FineTuneConfig, PairsRunConfig, RunConfig, SimulatorConfig
+from more_ray.commands import VERBS
+from more_ray.config import (
+    CalibrationConfig,
+    FineTuneConfig,
+    PairsRunConfig,
+    RunConfig,
+    SimulatorConfig,
+)
 from more_ray.config.align import AlignConfig
 from more_ray.config.base import dump, read
-from more_ray.config.reading import settings
+from more_ray.config.reading import allowed, settings, walk
 from more_ray.config.sweep import SweepConfig
 from more_ray.errors import UserError
 from more_ray.run_folder import check_same
@@ -58,7 +65,7 @@ def test_a_bad_point_of_a_sweep_ends_in_one_line(capsys: pytest.CaptureFixture[s
     assert exit_.value.code == 2
     error = capsys.readouterr().err.strip()
     assert "space.optimizer.lr" in error
-    assert "greater than 0" in error
+    assert "got -1, allowed: float > 0" in error
     assert "\n" not in error
 
 
@@ -149,6 +156,11 @@ def test_the_papers_values_are_in_the_papers_configs() -> None:
             "data.columns.a: either answers, or chosen and rejected, are allowed",
         ),
         ("data.pairs_per_prompt=0", "data.pairs_per_prompt: got 0, allowed: int >= 1 or null"),
+        ("data.test_pairs=1", "data.test_pairs: got 1, allowed: int >= 2 or null"),
+        (
+            "train.seed=4294967296",
+            "train.seed: got 4294967296, allowed: int >= 0, <= 4294967295",
+        ),
         ("train.worker=2", "train.worker: unknown key, nearest known key: train.workers"),
     ],
 )
@@ -186,6 +198,25 @@ def test_work_goes_on_in_its_own_folder(kind: type[RunConfig], tmp_path: Path) -
     other = begun.changed(train=begun.train.changed(seed=7))
     with pytest.raises(UserError, match=r"holds a run with train\.seed=0, not 7"):
         check_same(str(path), "a run", other, RunConfig)
+
+
+def test_a_folder_of_another_verb_is_not_gone_on_with(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(dump(RunConfig()))
+    said = f"output_dir: {tmp_path} holds something else than a calibration"
+    with pytest.raises(UserError, match=said) as error:
+        check_same(str(path), "a calibration", CalibrationConfig())
+    assert "\n" not in str(error.value)
+
+
+def test_every_seed_is_one_that_torch_and_numpy_take() -> None:
+    limits = {
+        allowed(field)
+        for kind, _ in VERBS.values()
+        for key, field, _ in walk(kind)
+        if key.endswith("seed")
+    }
+    assert limits == {"int >= 0, <= 4294967295"}
 
 
 def test_a_lam_of_each_rank_needs_the_same_workers(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from more_ray.config import ObjectiveConfig, RunConfig
-from more_ray.train.comparison import compared_runs
+from more_ray.errors import UserError
+from more_ray.train.comparison import compared_runs, train_all
 
 
 def test_other_schemes_do_not_keep_the_weights_of_a_fixed_one() -> None:
@@ -18,6 +19,16 @@ def test_other_schemes_do_not_keep_the_weights_of_a_fixed_one() -> None:
         weights = fixed["weights"] if name in ("fixed", "raw") else None
         assert run.objective.weights == weights
     assert runs["raw"].train.max_steps == 0
+
+
+@pytest.mark.parametrize("compared", ["left_out", "single"])
+def test_weights_of_other_sources_are_refused_before_any_run(
+    compared: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("more_ray.train.comparison.run", lambda config: pytest.fail("trained"))
+    fixed = {"scheme": "fixed", "weights": {"population_1": 1}}
+    with pytest.raises(UserError, match=r"objective\.weights: names \['population_1'\]; allowed"):
+        train_all(RunConfig(objective=fixed, compare=[compared]))
 
 
 def test_schemes_that_solve_nothing_are_not_debiased() -> None:
