@@ -167,7 +167,7 @@ def _version(url: str) -> tuple[int, str]:
         info = filesystem.info(path)
     except OSError as error:
         raise DataError(f"{url}: no such file") from error
-    keys = ("ETag", "etag", "mtime", "LastModified")
+    keys = ("ETag", "etag", "mtime", "LastModified", "Last-Modified")
     return info["size"], next((str(info[key]) for key in keys if key in info), "")
 
 

@@ -9,7 +9,8 @@ import sys
 import threading
 from collections import Counter
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -609,6 +610,21 @@ def test_a_protocol_that_cannot_be_opened(file: str, monkeypatch: pytest.MonkeyP
         assert message(lambda url=url: locate(DataConfig(root=url))) == f"{url}: {said}"
         data = DataConfig(sources=[f"mine={url}/{file}"])
         assert message(lambda data=data: map(fingerprint, locate(data))).endswith(f": {said}")
+
+
+def test_a_file_behind_a_server_that_was_replaced_is_another(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        found = []
+        for content, time in (("one", 1_000), ("one", 1_000), ("two", 2_000)):
+            file.write_text(content)
+            os.utime(file, (time, time))
+            url = f"http://127.0.0.1:{server.server_port}/a.jsonl"
+            found.append(fingerprint(SourceFiles("a", (url,))))
+        server.shutdown()
+    assert found[0] == found[1] != found[2]
 
 
 def test_a_bare_file_name_is_not_its_own_test_split(
