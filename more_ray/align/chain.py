@@ -19,21 +19,20 @@ from more_ray.align.gold import GOLD, preferences
 from more_ray.align.measures import BASE
 from more_ray.align.over_optimisation import best_of_curves
 from more_ray.align.policies import divergence, measure
+from more_ray.align.sources import BEST, check_sources, held_out
 from more_ray.bars import SamplingProgress
 from more_ray.cluster import shared_gpus
-from more_ray.config import DataConfig, ModelConfig, RunConfig
+from more_ray.config import ModelConfig, RunConfig
 from more_ray.config.align import AlignConfig
 from more_ray.config.judge import JudgeConfig, JudgeEndpoint
 from more_ray.config.sample import (
-    OF_SOURCE,
     PolicyConfig,
     RejectionSamplingConfig,
     SamplingConfig,
     SelectConfig,
 )
-from more_ray.data.names import source_names
 from more_ray.environment import environment
-from more_ray.errors import UserError, model_of_section
+from more_ray.errors import model_of_section
 from more_ray.metrics.evaluation import Evaluation
 from more_ray.model.fingerprint import check_models, note_models
 from more_ray.model.loading import check_reward_model
@@ -49,9 +48,6 @@ from more_ray.sample.service_scoring import score_by_service
 from more_ray.serve.app import scoring
 from more_ray.train.comparison import train_all
 from more_ray.train.run import run
-
-BEST = "best"
-"""The source that a policy is fine-tuned on."""
 
 JudgeBar = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 """Shows a text and a bar over so many questions; gives the function to call for each answer."""
@@ -136,7 +132,7 @@ class _Chain:
         if config.gold:
             with model_of_section(GOLD):
                 check_reward_model(config.gold)
-        _check_sources(config)
+        check_sources(config)
         read_prompts(config.prompts, config.limit)
         read_prompts(config.eval_prompts, config.eval_limit)
 
@@ -286,7 +282,7 @@ class _Chain:
     def _finetuning(self, name: str, best_by: str, **train: Any) -> RunConfig:
         """The run that fine-tunes a policy on the best answers, as chosen for a policy."""
         tuning = self._config.finetune
-        sources = [f"{BEST}={self._best(best_by)}", *_held_out(tuning.data)]
+        sources = [f"{BEST}={self._best(best_by)}", *held_out(tuning.data)]
         data = tuning.data.changed(sources=sources, train_on=[BEST])
         return tuning.changed(
             output_dir=self._folder("policies", name),
@@ -294,29 +290,6 @@ class _Chain:
             data=data,
             train=tuning.train.changed(**train),
         )
-
-
-def _held_out(data: DataConfig) -> list[str]:
-    """The sources that perplexity is measured on, as `data.sources` names them."""
-    return data.sources or (source_names(data) if data.root else [])
-
-
-def _check_sources(config: AlignConfig) -> None:
-    """Check that the reward models will have heads of the sources that choices name, and that none
-    to measure on is called as the best answers are."""
-    data = config.finetune.data
-    if BEST in (source_names(data) if _held_out(data) else []):
-        raise UserError(
-            f"finetune.data: a source is called {BEST}, as the best answers are here; give it "
-            "another name (NAME=PATH)"
-        )
-    named = [by.removeprefix(OF_SOURCE) for by in config.choices if by.startswith(OF_SOURCE)]
-    names = (config.reward.data.train_on or source_names(config.reward.data)) if named else []
-    for name in named:
-        if name not in names:
-            raise UserError(
-                f"choices: {OF_SOURCE}{name} given; the reward models learn from {', '.join(names)}"
-            )
 
 
 def _model(run_folder: str) -> ModelConfig:

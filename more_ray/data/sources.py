@@ -13,11 +13,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from more_ray import storage
 from more_ray.config import DataConfig
-from more_ray.data.files import EXTENSIONS, read_records, reader_of
+from more_ray.data.addresses import expanded, file_system, test_sibling, version
+from more_ray.data.files import EXTENSIONS, read_records
 from more_ray.data.hub import HUB, HUB_SOURCES, HubSource, hub_records, parse_hub
 from more_ray.data.records import Pair
 from more_ray.data.rejects import Reject
@@ -156,34 +155,13 @@ def fingerprint(source: SourceFiles) -> list[Any]:
     if source.hub is not None:
         address = [str(source.hub)]
         urls = sorted(str(file) for file in Path(source.hub.path).rglob("*") if file.is_file())
-    versions = [part for url in urls for part in _version(url)]
+    versions = [part for url in urls for part in version(url)]
     return [source.name, *of_values, *address, *versions]
-
-
-def _version(url: str) -> tuple[int, str]:
-    """The size of a file, and its version or time of change; raises DataError without it."""
-    filesystem, path = _filesystem(url)
-    try:
-        info = filesystem.info(path)
-    except OSError as error:
-        raise DataError(f"{url}: no such file") from error
-    keys = ("ETag", "etag", "mtime", "LastModified", "Last-Modified")
-    return info["size"], next((str(info[key]) for key in keys if key in info), "")
-
-
-def _filesystem(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system of a path or URI, and the path within it; raises DataError without it."""
-    try:
-        return fsspec.core.url_to_fs(url)
-    except ImportError as error:
-        raise DataError(f"{url}: {error}") from error  # "Install s3fs to access S3"
-    except ValueError as error:
-        raise DataError(f"{url}: {error}; allowed: a path, or a URI that fsspec opens") from error
 
 
 def _folder(root: str) -> dict[str, SourceFiles]:
     """The sources of a folder by name."""
-    filesystem, path = _filesystem(root)
+    filesystem, path = file_system(root)
     try:
         urls = [filesystem.unstrip_protocol(entry) for entry in filesystem.ls(path, detail=False)]
     except OSError as error:
@@ -218,9 +196,9 @@ def _locate_source(entry: str, found: dict[str, SourceFiles], root: str | None) 
     if name is not None and address.startswith(HUB):
         return SourceFiles(name, hub=parse_hub(address))
     if name is not None or entry.endswith(EXTENSIONS):
-        urls = _expanded(address)
+        urls = expanded(address)
         name = posixpath.basename(urls[0]).split(".")[0] if name is None else name
-        tests = [test for url in urls if (test := _test_sibling(url))]
+        tests = [test for url in urls if (test := test_sibling(url))]
         return SourceFiles(name, tuple(url for url in urls if url not in tests), tuple(tests))
     known_as, _, revision = entry.partition("@")
     if revision and known_as in HUB_SOURCES and not found:
@@ -238,35 +216,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """For an error: the known name that is most like `name`, if one is."""
     near = get_close_matches(name, list(known), n=1)
     return f", nearest: {near[0]}" if near else ""
-
-
-def _expanded(address: str) -> list[str]:
-    """The files of a path, of several with commas between, and of patterns with `*` or `?`."""
-    if not re.search(r"[,*?]", address) or _exists(address):
-        reader_of(address)
-        return [address]
-    if "," in address:
-        return [url for part in address.split(",") for url in _expanded(part)]
-    filesystem, path = _filesystem(address)
-    urls = [filesystem.unstrip_protocol(match) for match in sorted(map(str, filesystem.glob(path)))]
-    if not urls:
-        raise DataError(f"data.sources: no file matches {address}")
-    for url in urls:
-        reader_of(url)
-    return urls
-
-
-def _exists(url: str) -> bool:
-    filesystem, path = _filesystem(url)
-    return filesystem.exists(path)
-
-
-def _test_sibling(url: str) -> str | None:
-    folder, slash, base = url.rpartition("/")
-    if ".train." not in base:
-        return None
-    sibling = f"{folder}{slash}{base.replace('.train.', '.test.')}"
-    return sibling if _exists(sibling) else None
 
 
 def _read_as(entry: SourceFiles, data: DataConfig) -> list[SourceFiles]:
