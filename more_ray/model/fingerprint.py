@@ -17,7 +17,7 @@ from more_ray.model.place import place
 from more_ray.run_folder import HEADS, run_of
 
 MODELS_NOTED = "models.json"
-CHUNK, STRIDE = 4_096, 2**20
+CHUNK, STRIDE = 4_096, 2**23
 """Bytes that are read, of so many: training changes nearly all weights."""
 
 
