@@ -34,6 +34,7 @@ from more_ray.config.sample import (
 from more_ray.environment import environment
 from more_ray.errors import model_of_section
 from more_ray.metrics.evaluation import Evaluation
+from more_ray.metrics.shown_names import policy_name, shown_name
 from more_ray.model.fingerprint import check_models, note_models
 from more_ray.model.loading import check_reward_model
 from more_ray.parquet import read_table, write_table, write_tables
@@ -230,7 +231,8 @@ class _Chain:
                 )
                 with AnswerCache(config.cache) as cache:
                     plan = make_plan(config, cache)
-                    text = f"{ours} against {theirs}, {criterion}: {estimate(config, plan)}"
+                    both = f"{self._shown(ours)} against {self._shown(theirs)}"
+                    text = f"{both}, {criterion}: {estimate(config, plan)}"
                     with judge_bar(text, len(plan.todo)) as on_answer:
                         result = judge(config, plan, cache, on_answer)
                 judgements.append({"policy": ours, "other": theirs, **result})
@@ -240,6 +242,9 @@ class _Chain:
         """Each policy and the base; the first policy and each other."""
         first, *others = self.made_by
         return [(name, BASE) for name in self.made_by] + [(first, other) for other in others]
+
+    def _shown(self, name: str) -> str:
+        return policy_name(*self.made_by[name]) if name in self.made_by else name
 
     def _answers(self, name: str) -> str:
         return self._folder("answers", name, "answers.parquet")
@@ -273,7 +278,8 @@ class _Chain:
                         reward=reward,
                         samples_from=source and storage.join(folder, source),
                     )
-                    verb = f"score by {name}" if source else f"sample, score by {name}"
+                    by = f"score by {shown_name(name)}"
+                    verb = by if source else f"sample, {by}"
                     with SamplingProgress(verb) as progress:
                         sample_and_select(
                             sample_config, partial(score_by_service, app), progress.show

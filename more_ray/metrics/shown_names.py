@@ -23,6 +23,11 @@ def shown_name(name: str) -> str:
     return SHOWN.get(name, name)
 
 
+def policy_name(reward_model: str, choice: str) -> str:
+    """The name to show for a policy that was aligned with a reward model's choice (`select.by`)."""
+    return shown_name(reward_model) + ("" if choice == "shared" else f" ({choice})")
+
+
 def run_name(scheme: str, train_on: Sequence[str], heads: str, untrained: bool) -> str:
     """The name to show for a run: of its scheme, or that it is untrained or sees some sources only.
 

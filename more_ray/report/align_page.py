@@ -8,7 +8,7 @@ from typing import Any
 from more_ray.align.measures import BASE
 from more_ray.judge.summary import DECIDED
 from more_ray.metrics.intervals import detectable
-from more_ray.metrics.shown_names import shown_name
+from more_ray.metrics.shown_names import policy_name, shown_name
 from more_ray.metrics.written import signed, with_interval
 from more_ray.report.align_figures import Result, by_gold, make_figures
 from more_ray.report.align_verdict import verdict
@@ -44,8 +44,7 @@ def as_shown(result: Result) -> dict[str, Any]:
     names = {BASE: BASE}
     for name, policy in result["policies"].items():
         if name != BASE:
-            choice = "" if policy["choice"] == "shared" else f" ({policy['choice']})"
-            names[name] = f"{shown_name(policy['reward_model'])}{choice}"
+            names[name] = policy_name(policy["reward_model"], policy["choice"])
 
     def by_reward(found: Mapping[str, Any]) -> dict[str, Any]:
         return {shown_name(name): one for name, one in found.items()}

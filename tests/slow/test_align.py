@@ -102,7 +102,7 @@ def test_the_chain_goes_to_its_table_and_a_rerun_does_nothing_again(
     shown = subprocess.run(
         command, env=without_cluster(), check=True, timeout=900, capture_output=True, text=True
     ).stdout
-    assert "more against proportional, helpful" in shown
+    assert "MORE against MultiTask, helpful" in shown
 
     result = json.loads((out / "align.json").read_text())
     assert list(result["policies"]) == ["base", "more", "proportional"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from more_ray.metrics.shown_names import run_name, shown_name
+from more_ray.metrics.shown_names import policy_name, run_name, shown_name
 
 
 def test_the_paper_s_names() -> None:
@@ -13,6 +13,11 @@ def test_the_paper_s_names() -> None:
         *("untrained", "shared + drift", "uniform")
     ]
     assert shown_name("org/model") == "org/model"
+
+
+def test_a_policy_is_called_by_what_chose_its_answers() -> None:
+    assert policy_name("more", "shared") == "MORE"
+    assert policy_name("proportional", "source=helpful") == "MultiTask (source=helpful)"
 
 
 def test_a_run_is_called_by_what_it_learns_from() -> None:
