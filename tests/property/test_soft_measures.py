@@ -89,6 +89,7 @@ def test_a_case_worked_by_hand() -> None:
     assert accuracy(delta_N, share_N, np.array([3.0, 1.0, 9.0])) == 0.75
     assert decided_pairs(3, share_N) == 2
     assert decided_pairs(3, share_N, np.array([3.0, 1.0, 9.0])) == round(16 / 10)
+    assert decided_pairs(3, None, np.array([10.0, 1.0, 1.0])) == round(144 / 102) == 1
     assert longer_answer_accuracy(np.array([5, 5, 5]), np.array([4, 4, 9]), share_N) == 1
     assert FUNCTIONS["brier"](delta_N, share_N=share_N) == pytest.approx(
         (0.2**2 + 0.5**2 + 0.4**2) / 3

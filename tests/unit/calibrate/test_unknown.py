@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from more_ray.calibrate.pairs import Pairs, make_pairs
 from more_ray.calibrate.posterior import shared_laplace, variances, widened
 from more_ray.calibrate.unknown import (
     drift_variance,
+    factors_of_strangers,
     leave_each_out,
     leave_out,
     squared_lengths,
@@ -158,3 +160,26 @@ def test_nothing_to_leave_out_is_one_line(pairs: Pairs, drift_ridge: float) -> N
         match=r"^an unknown population's variance needs two sources or more, with drifts$",
     ):
         leave_each_out(given, Ridge(0.1, drift_ridge))
+
+
+def test_how_unknown_a_source_is_the_others_say_alone(pairs: Pairs) -> None:
+    turned = pairs.dz_NH.copy()
+    turned[pairs.source_N == 0] *= -1
+    other = make_pairs(turned, pairs.source_N, pairs.names)
+    found, without = (factors_of_strangers(given, RIDGE) for given in (pairs, other))
+    assert found[0] == pytest.approx(without[0], rel=1e-3)
+    assert found[1] != pytest.approx(without[1], rel=1e-3)
+
+
+def test_the_drift_of_what_is_left_out_is_not_counted_as_none(pairs: Pairs) -> None:
+    found = leave_out(pairs, 0, RIDGE)
+    assert not found.heads.drift_KH[0].any()
+    assert found.drift_variance == pytest.approx(drift_variance(found.heads.drift_KH[1:]))
+
+
+def test_each_source_counts_the_same_whatever_its_share(pairs: Pairs) -> None:
+    left_out = leave_each_out(pairs, RIDGE)
+    sizes_K = np.arange(1.0, 1 + len(pairs.names))
+    shares = (np.full(len(sizes_K), 1 / len(sizes_K)), sizes_K / sizes_K.sum())
+    one, other = (unknown_factor(replace(pairs, share_K=share_K), left_out) for share_K in shares)
+    assert one == other

@@ -76,3 +76,22 @@ def test_ranks_get_equal_counts_and_nearly_equal_tokens(
         for number in range(ranks)
     ]
     assert max(load) - min(load) <= 500 * sources
+
+
+def test_what_is_left_of_a_source_goes_to_the_next_rank() -> None:
+    assert {int(rank_N[0]) for rank_N in deal([np.array([5])] * 3, 3)} == {0, 1, 2}
+
+
+def test_pairs_are_dealt_back_and_forth() -> None:
+    tokens_N = np.arange(8, 0, -1)
+    (rank_N,) = deal([tokens_N], 2)
+    assert [int(tokens_N[rank_N == rank].sum()) for rank in (0, 1)] == [18, 18]
+
+
+def test_epochs_follow_each_other_without_a_gap() -> None:
+    assert Mixture(("a",), (5,), 2, 2, True, 0).steps == 5
+
+
+def test_each_source_has_an_order_of_its_own() -> None:
+    one, other = Mixture(("a", "b"), (600, 600), 600, 1, True, 0).rows(0)
+    assert (one != other).any()

@@ -74,3 +74,23 @@ def test_work_goes_on_with_the_models_that_it_began_with(model: Path, tmp_path: 
         f"{work} holds samples of another model than reward is now ({model}); choose another "
         "folder or delete this one"
     )
+
+
+def test_a_longer_or_another_file_with_the_same_beginning_is_another_model(tmp_path: Path) -> None:
+    short, long = tmp_path / "a.gguf", tmp_path / "b.gguf"
+    short.write_bytes(bytes(2 * CHUNK))
+    before = of(short)
+    short.rename(long)
+    assert of(long) != before
+    long.write_bytes(bytes(2 * CHUNK + 1))
+    long.rename(short)
+    assert of(short) != before
+
+
+def test_a_folder_in_the_place_of_a_name_of_the_hub_is_another_model(
+    model: Path, tmp_path: Path
+) -> None:
+    work = str(tmp_path / "work")
+    note_models(work, {"reward": ModelConfig(path="org/name")})
+    with pytest.raises(UserError, match="samples of another model than reward is now"):
+        check_models(work, "samples", {"reward": ModelConfig(path=str(model))})

@@ -219,3 +219,28 @@ def test_without_a_judge_and_without_verdicts(result: dict[str, Any]) -> None:
     assert "No verdict on MORE and base, helpful, could be read." in page
     assert "ECE and win rate" not in page
     assert "Win, tie, lose" not in render_page({**result, "judgements": []}, "")
+
+
+def test_the_judge_may_prefer_the_other(result: dict[str, Any]) -> None:
+    result["judgements"] = [judged("more", "base", 2, 30)]
+    assert "the judge prefers base to MORE (win rate" in verdict(as_shown(result))["Result"]
+
+
+def test_a_win_over_another_policy_is_none_over_the_base(result: dict[str, Any]) -> None:
+    result["judgements"] = [judged("more", "proportional", 30, 2)]
+    result["gold"] = []
+    assert not verdict(as_shown(result))["Next"].startswith("Use")
+
+
+def test_what_would_have_shown_is_that_of_the_least_sure_pair(result: dict[str, Any]) -> None:
+    alike = [preferred("more", other, "everybody", 0.5) for other in ("base", "proportional")]
+    alike[1]["win_rate"]["ci"] = [0.3, 0.7]
+    result["gold"] = alike
+    assert "; a win rate 0.29 from one half would have" in verdict(as_shown(result))["Result"]
+
+
+def test_a_single_prompt_has_no_interval(result: dict[str, Any]) -> None:
+    result["gold"] = [preferred("more", "base", "everybody", 0.5)]
+    result["gold"][0]["win_rate"]["ci"] = None
+    assert "gold" not in verdict(as_shown(result))["Result"]
+    assert gold_rows(as_shown(result)) == []

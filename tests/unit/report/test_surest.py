@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from more_ray.metrics.intervals import wilson
 from more_ray.metrics.scores import SourceScores
 from more_ray.metrics.summary import summarise
+from more_ray.metrics.written import with_interval
 from more_ray.report.length_bias import length_bias
 from more_ray.report.models import Model, RunFiles
 from more_ray.report.surest import surest_rows
@@ -97,3 +100,24 @@ def test_sources_that_differ_in_accuracy_and_in_length_are_no_bias() -> None:
     easy = scored(np.where(number_N % 10, 1.0, -1.0), np.where(number_N % 4 < 3, 1, -1))
     hard = scored(np.where(number_N % 2, 1.0, -1.0), np.where(number_N // 2 % 4 < 3, -1, 1))
     assert length_bias([easy, hard]) is None
+
+
+def test_a_pair_is_as_sure_as_its_difference_is_large_whatever_its_sign() -> None:
+    delta_N = np.concatenate([np.ones(100), -3 * np.ones(100)])
+    assert values(of_scores({"ours": scored(delta_N)}))["surest 10%"] == 0.0
+
+
+def test_a_share_of_few_pairs_is_one_at_least() -> None:
+    assert values(of_scores({"ours": scored(np.ones(3))}))["surest 10%"] == 1.0
+
+
+def test_intervals_are_of_the_pairs_of_one_seed_that_are_no_tie() -> None:
+    size_N = np.where(np.arange(100) % 2, 1.0, -1.0)
+    sources = {name: scored(size_N) for name in ("ours", "theirs")}
+    one = of_scores(sources)
+    two = replace(one, runs=[*one.runs, *one.runs])
+    expected = with_interval(0.5, wilson(0.5, 200), ".2f")
+    assert surest_rows([one])[0]["all"] == surest_rows([two])[0]["all"] == expected
+    share_N = np.where(np.arange(100) < 40, 0.5, 1.0)
+    (tied,) = surest_rows([of_scores({"ours": scored(size_N, share_N=share_N)})])
+    assert tied["all"] == with_interval(0.5, wilson(0.5, 60), ".2f")

@@ -226,8 +226,8 @@ def test_what_its_data_makes_doubtful() -> None:
     """Leaks that were left out do not count, nor do a few long texts."""
     lengths = {"texts": 100, "cut": 30}
     counts = {
-        "ours": {"leaked": 7, "lengths": lengths},
-        "theirs": {"leaked": 0, "lengths": {**lengths, "cut": 3}},
+        "ours": {"leaked": 3, "lengths": lengths},
+        "theirs": {"leaked": 4, "lengths": {**lengths, "cut": 3}},
     }
     found = {}
     for on_leak in ("warn", "drop"):
@@ -272,3 +272,28 @@ def test_heads_for_every_source(left_out: float, words: str) -> None:
     assert "(+5.0 points) than one head for all." in found["Beside others"]
     assert found["Next"].startswith("Score people whose source is known by its head (source=NAME)")
     assert words in found["Next"]
+
+
+def test_the_best_of_those_that_are_better_is_named() -> None:
+    models = [model(), model("MultiTask"), model("Averaging")]
+    others = {"MultiTask": apart(-0.05, 0.0, 0.001), "Averaging": apart(-0.10, 0.0, 0.001)}
+    assert verdict(models, others)["Next"] == "Use Averaging instead."
+
+
+def test_one_that_is_more_accurate_takes_its_place_also_where_this_one_is_badly_calibrated() -> (
+    None
+):
+    models = [model(own=measures(0.65, 0.09, 0.06)), model("MultiTask")]
+    found = verdict(models, {"MultiTask": apart(-0.05, 0.0, 0.001)})
+    assert found["Next"] == "Use MultiTask instead."
+
+
+def test_a_temperature_that_does_not_help_is_not_advised() -> None:
+    own = {**measures(0.7, 0.09, 0.06), "ece_at_temperature": 0.1}
+    assert "temperature" not in verdict([model(own=own)], {})["Next"]
+
+
+def test_a_source_that_may_be_a_coin_is_not_opposed() -> None:
+    found = model()
+    found.evaluation["sources"]["theirs"] = {**measures(0.48, 0.03), "accuracy_ci": [0.42, 0.54]}
+    assert "disagree" not in verdict([found], {})["Next"]

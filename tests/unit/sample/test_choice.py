@@ -146,3 +146,9 @@ def test_numbers_of_samples() -> None:
         [1, 2, 4, 6],
         [1, 2, 4, 8],
     ]
+
+
+def test_doubt_is_taken_from_gains_not_from_what_they_are_compared_with() -> None:
+    reward_PA = np.array([[0.0, 0.0], [1.0, -1.0], [-1.0, 1.0]])
+    doubt_PA = np.array([[0.0, 0.0], [5.0, 5.0], [0.0, 0.0]])
+    assert worth("worst", ["a", "b"], reward_PA, doubt_PA).tolist() == [-4.0, -6.0]

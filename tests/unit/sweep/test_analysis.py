@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import shutil
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -125,8 +126,25 @@ def test_trials_that_were_stopped_early_are_not_ranked(tmp_path: Path) -> None:
     write_results(config, {})
     assert "1 of the trials were stopped early" in (tmp_path / "report.html").read_text()
     assert len(pd.read_csv(tmp_path / "trials.csv")["trial"].unique()) == 2
+    moved = tmp_path.parent / "moved"
+    shutil.copytree(tmp_path, moved)
+    shutil.rmtree(stopped)  # where the trials say that they are
+    assert read_sweep(str(moved)).groupby("lr")["stopped"].first().tolist() == [True, False]
+    shutil.copytree(moved / "trials" / stopped.name, stopped)
     (Path(trial_folder(config, sure)) / "stopped.json").write_text("{}")
     assert len(ranking(read_sweep(str(tmp_path)))) == 2
+
+
+def test_by_accuracy_the_most_accurate_is_first_and_its_trial_is_the_best(
+    table: pd.DataFrame,
+) -> None:
+    for metric, ascending in (("accuracy", False), ("ece", True), ("nll", True)):
+        ranked = ranking(table, metric)
+        assert ranked[metric].tolist() == sorted(ranked[metric], reverse=not ascending)
+        mixtures = ranked[ranked["K"] > 1].iloc[0]
+        best = table[table["trial"] == best_trial(table, metric)].iloc[0]
+        for key in ("lr", "K", "trained_on"):
+            assert best[key] == mixtures[key]
 
 
 def test_top_is_the_mean_of_the_best_model_of_each_source(table: pd.DataFrame) -> None:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from more_ray.config import RunConfig
+from more_ray.data.mixture import Mixture
 from more_ray.data.prepared import Prepared
 from more_ray.errors import UserError
-from more_ray.train.checks import check_inputs, inputs_of
+from more_ray.train.checks import check_batch, check_inputs, check_pairs, inputs_of
 
 
 def prepared(digest: str | None) -> Prepared:
@@ -72,3 +73,27 @@ def test_another_model_at_the_same_path(config: RunConfig) -> None:
     Path(config.model.path, "config.json").write_text('{"trained": "again"}')
     with pytest.raises(UserError, match=r"a run of another model than model\.path is now \(/"):
         check_inputs(config, inputs_of(config, prepared("a")))
+
+
+def test_numbers_of_pairs_that_have_changed(tmp_path: Path) -> None:
+    before = {"training_pairs": {"a": 9, "b": 9}}
+    (tmp_path / "environment.json").write_text(json.dumps(before))
+    check_pairs(str(tmp_path), before)
+    check_pairs(str(tmp_path), {**before, "test_pairs": {"a": 3}})  # earlier versions: not noted
+    for now, kind in (
+        ({"training_pairs": {"a": 9}}, "training pairs of b"),
+        ({"training_pairs": {"a": 9, "b": 8}}, "training pairs of b"),
+        ({**before, "training_records": {"a": 3}}, "training records of a"),
+    ):
+        with pytest.raises(UserError, match=f"the number of {kind} has changed"):
+            check_pairs(str(tmp_path), now)
+
+
+def test_a_pair_for_each_worker_is_enough() -> None:
+    def checked(workers: int) -> None:
+        config = RunConfig(train={"workers": workers, "pairs_per_source": 1})
+        check_batch(config, Mixture(("a", "b"), (9, 9), 1, 1, True, 0))
+
+    checked(2)
+    with pytest.raises(UserError, match="3 workers need at least one pair each"):
+        checked(3)

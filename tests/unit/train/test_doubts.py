@@ -33,3 +33,8 @@ def test_what_is_left_out_and_doubtful() -> None:
         "a: left out 1,200 empty field, 1 corrupt line (rejects.jsonl in prepared/1)",
         "a: columns that are not read: annotator",
     ]
+
+
+def test_pairs_that_were_dropped_flatter_nobody() -> None:
+    assert said({"on_leak": "drop"}, leaked=3) == []
+    assert len(said({"on_leak": "warn"}, leaked=3)) == 1
