@@ -57,7 +57,7 @@ def expanded(address: str) -> list[str]:
     return urls
 
 
-def test_sibling(url: str) -> str | None:
+def sibling_with_tests(url: str) -> str | None:
     """The file with the test pairs beside one with training pairs, by its name."""
     folder, slash, base = url.rpartition("/")
     if ".train." not in base:

@@ -15,7 +15,7 @@ from typing import Any
 
 from more_ray import storage
 from more_ray.config import DataConfig
-from more_ray.data.addresses import expanded, file_system, test_sibling, version
+from more_ray.data.addresses import expanded, file_system, sibling_with_tests, version
 from more_ray.data.files import EXTENSIONS, read_records
 from more_ray.data.hub import HUB, HUB_SOURCES, HubSource, hub_records, parse_hub
 from more_ray.data.records import Pair
@@ -198,7 +198,7 @@ def _locate_source(entry: str, found: dict[str, SourceFiles], root: str | None) 
     if name is not None or entry.endswith(EXTENSIONS):
         urls = expanded(address)
         name = posixpath.basename(urls[0]).split(".")[0] if name is None else name
-        tests = [test for url in urls if (test := test_sibling(url))]
+        tests = [test for url in urls if (test := sibling_with_tests(url))]
         return SourceFiles(name, tuple(url for url in urls if url not in tests), tuple(tests))
     known_as, _, revision = entry.partition("@")
     if revision and known_as in HUB_SOURCES and not found:

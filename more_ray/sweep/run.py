@@ -52,16 +52,17 @@ def run_sweep(config: SweepConfig) -> dict[str, str]:
     if config.search == "optuna":
         total, seen = config.trials, _seen(config)
         space, search, samples = tune_space(config), _optuna(config, seen), total - len(seen)
-        done = len(seen)
+        ended = [point for point, _ in seen]
         make_known(config, known(config))
     else:
         every = points(config)
-        waiting = [point for point in every if not is_over(trial_folder(config, point))]
-        total, done = len(every), len(every) - len(waiting)
-        space, search, samples = tune.grid_search(waiting), None, 1
+        ended = [point for point in every if is_over(trial_folder(config, point))]
+        waiting = [point for point in every if point not in ended]
+        total, space, search, samples = len(every), tune.grid_search(waiting), None, 1
         make_known(config, waiting)
-        check_ended(config, [point for point in every if point not in waiting])
+    check_ended(config, ended)
     storage.write_text(_config_path(config), dump(config))
+    done = len(ended)
     if done >= total:
         return {}
     with TrialFollower.shown(total, done) as follower:

@@ -68,7 +68,16 @@ def test_another_sweep_in_the_same_folder(sweep: MakeSweep) -> None:
         run_sweep(sweep(space={"train.seed": [1]}))
 
 
-def test_trials_that_ended_are_of_the_data_that_is_there(sweep: MakeSweep, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("rates", "search"),
+    [
+        ([1e-3], {}),
+        ({"low": 1e-3, "high": 2e-3}, {"search": "optuna", "trials": 1}),
+    ],
+)
+def test_trials_that_ended_are_of_the_data_that_is_there(
+    rates: Any, search: dict[str, Any], sweep: MakeSweep, tmp_path: Path
+) -> None:
     def write(word: str) -> None:
         for name in ("a", "b"):
             lines = [
@@ -82,7 +91,8 @@ def test_trials_that_ended_are_of_the_data_that_is_there(sweep: MakeSweep, tmp_p
     train = {"max_steps": 1, "precision": "fp32"}
     config = sweep(
         run={"data": data, "model": {"trunk": "frozen"}, "train": train},
-        space={"optimizer.lr": [1e-3]},
+        space={"optimizer.lr": rates},
+        **search,
     )
     assert not run_sweep(config)
     assert not run_sweep(config)
